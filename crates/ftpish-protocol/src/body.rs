@@ -1,0 +1,219 @@
+//! Bodies: chunks, hashed in the same pass as they are read or written. Sender and receiver are roles; this is
+//! the code of both, for both ends. The only maker of [`Verified`].
+
+use std::io::{self, Read, Write};
+
+use crate::connection::{BLOCK, BodyPart};
+use crate::message::Trailer;
+use crate::{Algorithm, Code, Connection, Digest, Error, Refusal};
+
+/// Proof that a body arrived whole: its length and digest were computed from the received bytes, and the
+/// sender's trailer says the same. What stores a file takes one of these, so nobody can store what was not
+/// verified.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "what was verified is worth nothing until it is committed"]
+pub struct Verified {
+    length: u64,
+    digest: Digest,
+}
+
+impl Verified {
+    /// How many bytes arrived.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Their digest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// What was sent: the trailer's content, as computed from the bytes that left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// How many bytes.
+    pub length: u64,
+    /// Their digest.
+    pub digest: Digest,
+}
+
+/// Why a body was not sent to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The connection broke.
+    #[error(transparent)]
+    Connection(#[from] Error),
+    /// The source could not be read. The peer was told in-band; the connection is in step.
+    #[error("{0}")]
+    Source(io::Error),
+    /// `watch` said to stop. The peer was told in-band; the connection is in step.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Why a body was not received and verified.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection broke.
+    #[error(transparent)]
+    Connection(#[from] Error),
+    /// The sender gave up. The connection is in step.
+    #[error("{0}")]
+    Aborted(Refusal),
+    /// The sink took no more. What is left of the body is not yet read: drain it, or drop the connection.
+    #[error("{0}")]
+    Sink(io::Error),
+    /// `watch` said to stop. What is left of the body is not yet read.
+    #[error("stopped")]
+    Stopped,
+    /// There are more bytes than were announced. What is left of the body is not yet read.
+    #[error("more than the announced {announced} bytes arrived")]
+    TooLong {
+        /// What the header said.
+        announced: u64,
+    },
+    /// There are fewer bytes than were announced. The connection is in step.
+    #[error("{received} bytes arrived, {announced} were announced")]
+    TooShort {
+        /// What the header said.
+        announced: u64,
+        /// What came.
+        received: u64,
+    },
+    /// The trailer tells of other bytes than those that arrived. The connection is in step.
+    #[error("the sender's {sent} is not the {received} of what arrived")]
+    Mismatch {
+        /// What the trailer said.
+        sent: Digest,
+        /// What was computed.
+        received: Digest,
+    },
+}
+
+impl BodyError {
+    /// The refusal that tells the sender of this; none where the connection is of no use or the sender knows.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Connection(_) | Self::Aborted(_) => None,
+            Self::Sink(error) => Some(Refusal::from_io(error)),
+            Self::Stopped => Some(Refusal::new(Code::Cancelled, "stopped")),
+            Self::TooLong { .. } | Self::TooShort { .. } | Self::Mismatch { .. } => {
+                Some(Refusal::new(Code::Mismatch, self.to_string()))
+            }
+        }
+    }
+}
+
+/// Sends all that `source` yields as a body with its trailer.
+///
+/// `watch` is called before each chunk with the number of bytes sent so far, and may look at the stream; where it
+/// says `false`, the body is aborted. A source that fails aborts it with [`Refusal::from_io`].
+pub fn send_body<S: Read + Write>(
+    connection: &mut Connection<S>,
+    source: &mut impl Read,
+    algorithm: Algorithm,
+    watch: &mut dyn FnMut(&mut S, u64) -> bool,
+) -> Result<Sent, SendError> {
+    let sent = send_chunks(connection, source, algorithm, watch)?;
+    connection.send(&Trailer { length: sent.length, digest: sent.digest, entries: None })?;
+    Ok(sent)
+}
+
+/// [`send_body`] without the trailer.
+pub(crate) fn send_chunks<S: Read + Write>(
+    connection: &mut Connection<S>,
+    source: &mut impl Read,
+    algorithm: Algorithm,
+    watch: &mut dyn FnMut(&mut S, u64) -> bool,
+) -> Result<Sent, SendError> {
+    let mut hasher = algorithm.hasher();
+    let mut length = 0;
+    loop {
+        if !watch(connection.stream(), length) {
+            connection.send_abort(Refusal::new(Code::Cancelled, "the sender stopped"))?;
+            return Err(SendError::Stopped);
+        }
+        let read = connection.send_chunk(|block| {
+            let read = read_some(source, block)?;
+            hasher.update(&block[..read]);
+            Ok(read)
+        })?;
+        match read {
+            Ok(0) => break,
+            Ok(read) => length += read as u64,
+            Err(error) => {
+                connection.send_abort(Refusal::from_io(&error))?;
+                return Err(SendError::Source(error));
+            }
+        }
+    }
+    connection.send_end();
+    Ok(Sent { length, digest: hasher.finish() })
+}
+
+/// Receives the body that [`Connection::begin_body`] began into `sink`, and verifies it.
+///
+/// `announced` is the length that the header gave: no byte beyond it is written. `watch` is called after each
+/// block with the number of bytes received so far; where it says `false`, receiving stops.
+pub fn receive_body<S: Read + Write>(
+    connection: &mut Connection<S>,
+    sink: &mut impl Write,
+    algorithm: Algorithm,
+    announced: Option<u64>,
+    watch: &mut dyn FnMut(&mut S, u64) -> bool,
+) -> Result<Verified, BodyError> {
+    receive_with_trailer(connection, sink, algorithm, announced, watch).map(|(verified, _)| verified)
+}
+
+/// [`receive_body`], and the trailer for what else it says.
+pub(crate) fn receive_with_trailer<S: Read + Write>(
+    connection: &mut Connection<S>,
+    sink: &mut impl Write,
+    algorithm: Algorithm,
+    announced: Option<u64>,
+    watch: &mut dyn FnMut(&mut S, u64) -> bool,
+) -> Result<(Verified, Trailer), BodyError> {
+    let mut hasher = algorithm.hasher();
+    let mut received = 0_u64;
+    // One byte beyond what is announced tells that there is more, and a small file needs no large block.
+    let wanted =
+        announced.map_or(BLOCK, |n| usize::try_from(n.saturating_add(1)).map_or(BLOCK, |n| n.min(BLOCK)));
+    let mut block = vec![0; wanted];
+    loop {
+        let read = match connection.read_body(&mut block)? {
+            BodyPart::Bytes(read) => read,
+            BodyPart::Aborted(refusal) => return Err(BodyError::Aborted(refusal)),
+        };
+        if let Some(announced) = announced.filter(|n| received + read as u64 > *n) {
+            return Err(BodyError::TooLong { announced });
+        }
+        hasher.update(&block[..read]);
+        sink.write_all(&block[..read]).map_err(BodyError::Sink)?;
+        received += read as u64;
+        if read < block.len() {
+            break;
+        }
+        if !watch(connection.stream(), received) {
+            return Err(BodyError::Stopped);
+        }
+    }
+    let trailer = connection.read_trailer()?;
+    let digest = hasher.finish();
+    if let Some(announced) = announced.filter(|n| received != *n) {
+        return Err(BodyError::TooShort { announced, received });
+    }
+    if trailer.digest != digest || trailer.length != received {
+        return Err(BodyError::Mismatch { sent: trailer.digest, received: digest });
+    }
+    Ok((Verified { length: received, digest }, trailer))
+}
+
+fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}

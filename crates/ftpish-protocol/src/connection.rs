@@ -1,0 +1,274 @@
+//! One end of the wire over any `Read + Write`: messages and chunks in step, buffered in both directions.
+//!
+//! Deliberately elsewhere: what a body's bytes are and whether they verify (`body.rs`).
+
+use std::io::{Read, Write};
+
+use serde::Serialize;
+
+use crate::frame::{self, ABORTED, ChunkPrefix, LENGTH};
+use crate::message::Aborted;
+use crate::{Error, Header, Refusal};
+
+/// How many bytes a body is read, hashed and sent at a time. A power of two, so that BLAKE3 works on whole
+/// subtrees; small enough to stay in a core's second-level cache between reading, hashing and sending.
+pub(crate) const BLOCK: usize = 256 * 1024;
+
+/// How many bytes are asked of the stream when only a message is expected.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// One end of the wire. What is sent is held back until [`flush`](Self::flush), a full block, or a wait for the
+/// peer, so that requests sent in a row leave together.
+pub struct Connection<S> {
+    stream: S,
+    input: Input,
+    output: Output,
+    incoming: Incoming,
+}
+
+/// Bytes that were read from the stream and not yet taken.
+#[derive(Default)]
+struct Input {
+    buffer: Vec<u8>,
+    taken: usize,
+    filled: usize,
+}
+
+/// Bytes that were queued and not yet written. `buffer` never shrinks, so that a block is zeroed once only.
+#[derive(Default)]
+pub(crate) struct Output {
+    buffer: Vec<u8>,
+    filled: usize,
+}
+
+impl Output {
+    /// Room for the next `size` bytes; [`advance`](Self::advance) says how many were used.
+    pub(crate) fn spare(&mut self, size: usize) -> &mut [u8] {
+        if self.buffer.len() < self.filled + size {
+            self.buffer.resize(self.filled + size, 0);
+        }
+        &mut self.buffer[self.filled..self.filled + size]
+    }
+
+    pub(crate) fn advance(&mut self, used: usize) {
+        self.filled += used;
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        self.spare(bytes.len()).copy_from_slice(bytes);
+        self.advance(bytes.len());
+    }
+}
+
+/// Where in an incoming body the stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Incoming {
+    /// In none: the next bytes are a message.
+    Message,
+    /// In a chunk with this many bytes left; none left means that a chunk's length is next.
+    Chunk(usize),
+    /// Behind the last chunk: the trailer is next.
+    Trailer,
+}
+
+/// What [`Connection::read_body`] found.
+pub(crate) enum BodyPart {
+    /// This many bytes, all that were asked for unless the body ended.
+    Bytes(usize),
+    /// The body ended with this error in place of a trailer. The stream is in step.
+    Aborted(Refusal),
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// A connection at its start.
+    pub fn new(stream: S) -> Self {
+        Self { stream, input: Input::default(), output: Output::default(), incoming: Incoming::Message }
+    }
+
+    /// The stream below: to set deadlines, or to look whether the peer has spoken.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Whether bytes of the peer were read and not yet taken.
+    pub fn has_input(&self) -> bool {
+        self.input.taken < self.input.filled
+    }
+
+    /// Queues a message.
+    pub fn send(&mut self, message: &impl Serialize) -> Result<(), Error> {
+        let mut bytes = Vec::with_capacity(256);
+        frame::encode(message, &mut bytes);
+        self.output.extend(&bytes);
+        self.flush_full()
+    }
+
+    /// Writes all that is queued.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let filled = std::mem::take(&mut self.output.filled);
+        self.stream.write_all(&self.output.buffer[..filled])?;
+        Ok(self.stream.flush()?)
+    }
+
+    fn flush_full(&mut self) -> Result<(), Error> {
+        if self.output.filled >= BLOCK { self.flush() } else { Ok(()) }
+    }
+
+    /// Receives a message; `None` where the peer closed in place of sending one. What is queued is written
+    /// first. A body that the message announces begins with [`begin_body`](Self::begin_body).
+    pub fn receive(&mut self) -> Result<Option<Header>, Error> {
+        debug_assert!(!self.in_body(), "a body is drained before the next message is received");
+        self.flush()?;
+        let mut prefix = [0; LENGTH];
+        match self.fill(&mut prefix)? {
+            0 => return Ok(None),
+            LENGTH => {}
+            _ => return Err(Error::Closed),
+        }
+        let mut json = vec![0; frame::header_length(prefix)?];
+        self.fill_exact(&mut json)?;
+        Ok(Some(Header(json)))
+    }
+
+    /// Says that the message just received has a body.
+    pub fn begin_body(&mut self) {
+        self.incoming = Incoming::Chunk(0);
+    }
+
+    /// Whether a body was begun and is not yet read to its end.
+    pub fn in_body(&self) -> bool {
+        self.incoming != Incoming::Message
+    }
+
+    /// Reads and throws away what is left of a body, so that the next message can be received.
+    pub fn drain_body(&mut self) -> Result<(), Error> {
+        if !self.in_body() {
+            return Ok(());
+        }
+        let mut block = vec![0; READ_AHEAD];
+        loop {
+            match self.read_body(&mut block)? {
+                BodyPart::Aborted(_) => return Ok(()),
+                BodyPart::Bytes(read) if read < block.len() => break,
+                BodyPart::Bytes(_) => {}
+            }
+        }
+        self.read_trailer().map(drop)
+    }
+
+    /// Reads body bytes until `buffer` is full or the body ends.
+    pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> Result<BodyPart, Error> {
+        let mut read = 0;
+        loop {
+            match self.incoming {
+                Incoming::Message | Incoming::Trailer => return Ok(BodyPart::Bytes(read)),
+                Incoming::Chunk(0) => {
+                    let mut prefix = [0; LENGTH];
+                    self.fill_exact(&mut prefix)?;
+                    match frame::chunk_prefix(prefix)? {
+                        ChunkPrefix::Chunk(length) => self.incoming = Incoming::Chunk(length),
+                        ChunkPrefix::End => self.incoming = Incoming::Trailer,
+                        ChunkPrefix::Aborted => {
+                            let Aborted { error } = self.read_message()?;
+                            return Ok(BodyPart::Aborted(error));
+                        }
+                    }
+                }
+                Incoming::Chunk(left) => {
+                    let wanted = left.min(buffer.len() - read);
+                    if wanted == 0 {
+                        return Ok(BodyPart::Bytes(read));
+                    }
+                    self.fill_exact(&mut buffer[read..read + wanted])?;
+                    read += wanted;
+                    self.incoming = Incoming::Chunk(left - wanted);
+                }
+            }
+        }
+    }
+
+    /// Reads what follows a body's last chunk; the body is then over.
+    pub(crate) fn read_trailer(&mut self) -> Result<crate::message::Trailer, Error> {
+        debug_assert_eq!(self.incoming, Incoming::Trailer, "the chunks come first");
+        self.read_message()
+    }
+
+    /// Reads a message that must be there and of this form, and that ends a body.
+    fn read_message<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Error> {
+        self.incoming = Incoming::Message;
+        let header = self.receive()?.ok_or(Error::Closed)?;
+        header.decode().map_err(|e| Error::Malformed(e.to_string()))
+    }
+
+    /// Queues one chunk of what `fill` puts into the given buffer of [`BLOCK`] bytes, if any; tells how much.
+    pub(crate) fn send_chunk<E>(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Result<usize, E>, Error> {
+        let spare = self.output.spare(LENGTH + BLOCK);
+        let length = match fill(&mut spare[LENGTH..]) {
+            Ok(0) => return Ok(Ok(0)),
+            Ok(length) => length,
+            Err(error) => return Ok(Err(error)),
+        };
+        let prefix = u32::try_from(length).expect("a block is far below 4 GiB");
+        spare[..LENGTH].copy_from_slice(&prefix.to_be_bytes());
+        self.output.advance(LENGTH + length);
+        self.flush_full()?;
+        Ok(Ok(length))
+    }
+
+    /// Queues the end of a body's chunks; the trailer comes next.
+    pub(crate) fn send_end(&mut self) {
+        self.output.extend(&[0; LENGTH]);
+    }
+
+    /// Queues the end of a body that has no trailer, but an error.
+    pub(crate) fn send_abort(&mut self, error: Refusal) -> Result<(), Error> {
+        self.output.extend(&ABORTED.to_be_bytes());
+        self.send(&Aborted { error })
+    }
+
+    /// Fills `out` as far as the stream goes; short only where the peer closed.
+    fn fill(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        let mut done = 0;
+        while done < out.len() {
+            let input = &mut self.input;
+            if input.taken < input.filled {
+                let take = (out.len() - done).min(input.filled - input.taken);
+                out[done..done + take].copy_from_slice(&input.buffer[input.taken..input.taken + take]);
+                input.taken += take;
+                done += take;
+                continue;
+            }
+            // Large reads go straight to where they belong.
+            let read = if out.len() - done >= READ_AHEAD {
+                let read = read_some(&mut self.stream, &mut out[done..])?;
+                done += read;
+                read
+            } else {
+                input.buffer.resize(READ_AHEAD, 0);
+                input.taken = 0;
+                input.filled = read_some(&mut self.stream, &mut input.buffer)?;
+                input.filled
+            };
+            if read == 0 {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn fill_exact(&mut self, out: &mut [u8]) -> Result<(), Error> {
+        if self.fill(out)? == out.len() { Ok(()) } else { Err(Error::Closed) }
+    }
+}
+
+fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
+    loop {
+        match stream.read(buffer) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return Ok(other?),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The ftpish wire. `docs/PROTOCOL.md` is the standard; this crate is its Rust form.
+//!
+//! In scope: messages and what they mean ([`message`]), paths that cannot escape ([`RemotePath`]),
+//! digests ([`Digest`]), framing ([`Connection`]) and verified bodies ([`send_body`], [`receive_body`]).
+//! It works over any `Read + Write`.
+//!
+//! Out of scope: sockets, TLS, deadlines, files, threads, terminals. A caller that must not wait forever
+//! gives a stream whose reads and writes fail when its time is up.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+mod body;
+mod connection;
+mod digest;
+mod error;
+mod frame;
+mod listing;
+pub mod message;
+mod path;
+mod refusal;
+pub mod text;
+
+pub use body::{BodyError, SendError, Sent, Verified, receive_body, send_body};
+pub use connection::Connection;
+pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
+pub use error::Error;
+pub use frame::Header;
+pub use listing::{receive_listing, send_listing};
+pub use path::{Name, PathError, RemotePath};
+pub use refusal::{Code, Refusal};
+
+/// The protocol version that `hello` carries. It changes only when an old peer would misread a new one.
+pub const VERSION: u32 = 1;
+
+/// The ALPN protocol name (RFC 7301) of ftpish over TLS.
+pub const ALPN: &[u8] = b"ftpish/1";
+
+/// The port used where none is named.
+pub const DEFAULT_PORT: u16 = 2121;
+
+/// The longest message in bytes. The largest real one, `mv` of two base64 paths, takes about 11 KiB.
+pub const MAX_HEADER: usize = 64 * 1024;
+
+/// The deepest nesting of arrays and objects in a message. Real ones need 3.
+pub const MAX_DEPTH: usize = 16;
+
+/// The longest chunk of a body in bytes that a receiver must take.
+pub const MAX_CHUNK: usize = 1024 * 1024;
+
+/// How many requests a client may have sent whose replies it has not read. More could fill both directions'
+/// socket buffers and leave the two ends waiting for each other.
+pub const MAX_IN_FLIGHT: usize = 64;
+
+/// The longest path in bytes: Linux's `PATH_MAX`.
+pub const MAX_PATH: usize = 4096;
+
+/// The longest component of a path in bytes: `NAME_MAX` of every common file system.
+pub const MAX_NAME: usize = 255;
+
+/// Names that begin so are partial files, which both ends hide: the prefix is followed by 16 hex digits.
+pub const PARTIAL_PREFIX: &str = ".ftpish-";

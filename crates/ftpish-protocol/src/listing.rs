@@ -1,0 +1,105 @@
+//! Listings: bodies of one JSON entry a line, streamed. Neither end holds more than a block of them.
+
+use std::io::{self, Read, Write};
+
+use crate::body::{receive_with_trailer, send_chunks};
+use crate::message::{Entry, Trailer};
+use crate::{Algorithm, BodyError, Connection, MAX_HEADER, SendError};
+
+/// Sends `entries` as a body whose trailer counts them. An error among them aborts the body.
+pub fn send_listing<S: Read + Write>(
+    connection: &mut Connection<S>,
+    entries: impl Iterator<Item = io::Result<Entry>>,
+    algorithm: Algorithm,
+) -> Result<u64, SendError> {
+    let mut lines = Lines { entries, line: Vec::new(), taken: 0, count: 0 };
+    let sent = send_chunks(connection, &mut lines, algorithm, &mut |_, _| true)?;
+    connection.send(&Trailer { length: sent.length, digest: sent.digest, entries: Some(lines.count) })?;
+    Ok(lines.count)
+}
+
+/// Receives a listing and gives each entry to `take` as it comes. That all came is known only when this
+/// returns: the number of entries then.
+pub fn receive_listing<S: Read + Write>(
+    connection: &mut Connection<S>,
+    algorithm: Algorithm,
+    take: &mut dyn FnMut(Entry) -> io::Result<()>,
+) -> Result<u64, BodyError> {
+    let mut sink = Entries { take, partial: Vec::new(), count: 0 };
+    let (_, trailer) = receive_with_trailer(connection, &mut sink, algorithm, None, &mut |_, _| true)?;
+    match trailer.entries {
+        Some(count) if count == sink.count && sink.partial.is_empty() => Ok(count),
+        _ => Err(BodyError::TooShort { announced: trailer.entries.unwrap_or(0), received: sink.count }),
+    }
+}
+
+/// Entries as the bytes of their lines.
+struct Lines<I> {
+    entries: I,
+    line: Vec<u8>,
+    taken: usize,
+    count: u64,
+}
+
+impl<I: Iterator<Item = io::Result<Entry>>> Read for Lines<I> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            if self.taken == self.line.len() {
+                self.line.clear();
+                self.taken = 0;
+                match self.entries.next() {
+                    None => break,
+                    Some(entry) => serde_json::to_writer(&mut self.line, &entry?)?,
+                }
+                self.line.push(b'\n');
+                self.count += 1;
+            }
+            let take = (buffer.len() - filled).min(self.line.len() - self.taken);
+            buffer[filled..filled + take].copy_from_slice(&self.line[self.taken..self.taken + take]);
+            self.taken += take;
+            filled += take;
+        }
+        Ok(filled)
+    }
+}
+
+/// The bytes of lines as entries.
+struct Entries<'a> {
+    take: &'a mut dyn FnMut(Entry) -> io::Result<()>,
+    /// The line that is not yet whole: at most [`MAX_HEADER`] bytes.
+    partial: Vec<u8>,
+    count: u64,
+}
+
+impl Write for Entries<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            if self.partial.len() + piece.len() > MAX_HEADER {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "an entry of the listing is too long",
+                ));
+            }
+            if !piece.ends_with(b"\n") {
+                self.partial.extend_from_slice(piece);
+                continue;
+            }
+            let entry = if self.partial.is_empty() {
+                serde_json::from_slice(piece)
+            } else {
+                self.partial.extend_from_slice(piece);
+                let entry = serde_json::from_slice(&self.partial);
+                self.partial.clear();
+                entry
+            };
+            (self.take)(entry?)?;
+            self.count += 1;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

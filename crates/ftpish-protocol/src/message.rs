@@ -1,0 +1,518 @@
+//! What travels: requests and replies, their fields, and the entries of listings. Data only.
+
+use serde::{Deserialize, Serialize};
+
+use crate::path::{deserialize_bytes, serialize_bytes};
+use crate::{Algorithm, Code, Digest, Header, Name, Refusal, RemotePath};
+
+/// What both ends of a request agree on before its command is looked at.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Chosen by the client, repeated in the reply.
+    pub id: u64,
+    /// Whether a body follows.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub body: bool,
+}
+
+/// A request: an envelope around a command.
+#[derive(Debug, Serialize)]
+pub struct Request<'a> {
+    /// The id and whether a body follows.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// What is asked.
+    #[serde(flatten)]
+    pub command: &'a Command,
+}
+
+/// What a client asks for; `cmd` names the variant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "lowercase")]
+pub enum Command {
+    /// The first request of every connection. Answered with [`Welcome`].
+    Hello(Hello),
+    /// Lists a directory. Answered with a body of one [`Entry`] a line.
+    Ls(PathArgs),
+    /// Describes one name; a link, not what it points at. Answered with [`Stat`].
+    Stat(PathArgs),
+    /// Sends a file, or a range of it. Answered with [`File`] and a body.
+    Get(Get),
+    /// Stores the body that follows as a file. Answered with [`Stored`].
+    Put(Put),
+    /// Makes a directory.
+    Mkdir(Mkdir),
+    /// Removes a file, a link, or a directory.
+    Rm(Rm),
+    /// Renames; an existing file at the new name is replaced.
+    Mv(Mv),
+    /// Digests a file on the server's disk. Answered with [`Hashed`].
+    Hash(Hash),
+    /// Tells the space of the file system that holds a path. Answered with [`Space`].
+    Df(PathArgs),
+    /// A command that this version does not know: answered with `unsupported`.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+impl Command {
+    /// Reads the command of a request. A path that breaks the rules is told apart from a message that does.
+    pub fn decode(header: &Header) -> Result<Self, Refusal> {
+        header.decode().map_err(|error| {
+            /// Every field of any command that holds a path.
+            #[derive(Deserialize)]
+            struct Paths {
+                path: Option<AnyBytes>,
+                from: Option<AnyBytes>,
+                to: Option<AnyBytes>,
+            }
+            if let Ok(Paths { path, from, to }) = header.decode() {
+                let bad = [path, from, to].into_iter().flatten().find_map(|p| RemotePath::parse(&p.0).err());
+                if let Some(bad) = bad {
+                    return Refusal::new(Code::BadPath, bad.to_string());
+                }
+            }
+            Refusal::new(Code::Malformed, error.to_string())
+        })
+    }
+}
+
+/// Bytes in a name's wire form that need not be a name.
+#[derive(Deserialize)]
+struct AnyBytes(#[serde(deserialize_with = "deserialize_bytes")] Vec<u8>);
+
+/// Who the client is and what it knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The protocol version it speaks: [`VERSION`](crate::VERSION).
+    pub version: u32,
+    /// Its name and version, for logs.
+    #[serde(default)]
+    pub agent: String,
+}
+
+/// Who the server is and what it knows: the reply to `hello`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The protocol version it speaks.
+    pub version: u32,
+    /// Its name and version.
+    pub agent: String,
+    /// The names of the digests it knows, the preferred one first. `md5` is always among them.
+    pub digests: Vec<String>,
+    /// The commands it knows.
+    pub commands: Vec<String>,
+    /// Whether a login is needed before anything else.
+    pub login: bool,
+}
+
+/// The arguments of a command that takes a path alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PathArgs {
+    /// What it is about.
+    pub path: RemotePath,
+}
+
+/// The arguments of `get`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Get {
+    /// The file.
+    pub path: RemotePath,
+    /// The digest of the trailer.
+    pub digest: Algorithm,
+    /// The first byte wanted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: u64,
+    /// How many bytes are wanted; to the end where absent. More than there are is `bad-range`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+}
+
+/// The reply to `get`, before the body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct File {
+    /// The whole file's size in bytes.
+    pub size: u64,
+    /// How many bytes the body has.
+    pub length: u64,
+    /// When the file was last modified.
+    pub mtime: Time,
+    /// Its permission bits.
+    pub mode: Mode,
+}
+
+/// The arguments of `put`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Put {
+    /// The name to store under.
+    pub path: RemotePath,
+    /// The digest of the trailer.
+    pub digest: Algorithm,
+    /// How many bytes the body has, where it is known beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The modification time to give the file; the time of arrival where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<Time>,
+    /// The permission bits to give the file; the server's default where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// What may be replaced.
+    #[serde(default, skip_serializing_if = "Replace::is_always")]
+    pub replace: Replace,
+}
+
+/// Whether a `put` or `mv` may replace an existing file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Replace {
+    /// Whatever is there.
+    #[default]
+    Always,
+    /// Nothing: refused with `exists`.
+    Never,
+    /// Only a file that was modified earlier: refused with `not-newer`.
+    Older,
+}
+
+impl Replace {
+    fn is_always(&self) -> bool {
+        *self == Self::Always
+    }
+}
+
+/// The reply to `put`: the bytes are verified, durable and under their name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// How many bytes were stored.
+    pub size: u64,
+    /// Their digest, as the server computed it.
+    pub digest: Digest,
+}
+
+/// The arguments of `mkdir`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mkdir {
+    /// The directory to make.
+    pub path: RemotePath,
+    /// Make missing parents too, and do not mind if it exists.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub parents: bool,
+}
+
+/// The arguments of `rm`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rm {
+    /// What to remove.
+    pub path: RemotePath,
+    /// Remove a directory with all it holds; without it, an empty directory is removed and a full one refused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub recursive: bool,
+}
+
+/// The arguments of `mv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mv {
+    /// What is renamed.
+    pub from: RemotePath,
+    /// Its new path.
+    pub to: RemotePath,
+    /// `always` or `never`.
+    #[serde(default, skip_serializing_if = "Replace::is_always")]
+    pub replace: Replace,
+}
+
+/// The arguments of `hash`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hash {
+    /// The file.
+    pub path: RemotePath,
+    /// The digest wanted.
+    pub digest: Algorithm,
+}
+
+/// The reply to `hash`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hashed {
+    /// How many bytes were read.
+    pub size: u64,
+    /// Their digest.
+    pub digest: Digest,
+}
+
+/// The reply to `df`, in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Space {
+    /// The file system's size.
+    pub total: u64,
+    /// What is free.
+    pub free: u64,
+    /// What the server may still use of it.
+    pub available: u64,
+}
+
+/// The reply to `stat`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stat {
+    /// What is there. The root's name is `.`, which is no name: it has none.
+    pub entry: Entry,
+}
+
+/// One name in a directory, and what it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name; `None` for the root itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// A file's size in bytes; for anything else what its file system says.
+    pub size: u64,
+    /// When it was last modified.
+    pub mtime: Time,
+    /// Its permission bits.
+    pub mode: Mode,
+    /// Where a link points, as it is written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<LinkTarget>,
+}
+
+/// What a symbolic link holds: any bytes. The wire form is a name's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkTarget(
+    #[serde(serialize_with = "serialize_bytes", deserialize_with = "deserialize_bytes")] pub Vec<u8>,
+);
+
+/// The kinds of things that directories hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A fifo, a socket or a device: listed, and refused by all else.
+    #[serde(other)]
+    Other,
+}
+
+/// A moment: `[seconds, nanoseconds]` since 1970-01-01 00:00 UTC. Nanoseconds count forward and are below 10⁹,
+/// before 1970 too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "(i64, u32)", into = "(i64, u32)")]
+pub struct Time {
+    /// Whole seconds; negative before 1970.
+    pub seconds: i64,
+    /// The rest.
+    pub nanoseconds: u32,
+}
+
+impl TryFrom<(i64, u32)> for Time {
+    type Error = &'static str;
+
+    fn try_from((seconds, nanoseconds): (i64, u32)) -> Result<Self, Self::Error> {
+        if nanoseconds < 1_000_000_000 {
+            Ok(Self { seconds, nanoseconds })
+        } else {
+            Err("a time has fewer than 1000000000 nanoseconds")
+        }
+    }
+}
+
+impl From<Time> for (i64, u32) {
+    fn from(time: Time) -> Self {
+        (time.seconds, time.nanoseconds)
+    }
+}
+
+/// Permission bits, `rwxrwxrwx`; never setuid, setgid or sticky. Written in octal, as `chmod` takes them: `"644"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mode(u32);
+
+impl Mode {
+    /// The permission bits of a Unix `st_mode`; all others are dropped.
+    pub fn from_bits(mode: u32) -> Self {
+        Self(mode & 0o777)
+    }
+
+    /// The permission bits, at most `0o777`.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Mode {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let octal = (1..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        if !octal {
+            return Err("a mode is one to four octal digits");
+        }
+        u32::from_str_radix(&text, 8).map(Self::from_bits).map_err(|_| "a mode is octal")
+    }
+}
+
+impl From<Mode> for String {
+    fn from(mode: Mode) -> Self {
+        format!("{:03o}", mode.0)
+    }
+}
+
+/// A granted request: the envelope, `"ok":true`, and the command's own fields.
+#[derive(Debug, Serialize)]
+pub struct Granted<'a, T> {
+    /// The request's id, and whether a body follows.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Always true.
+    pub ok: bool,
+    /// What the command answers.
+    #[serde(flatten)]
+    pub fields: &'a T,
+}
+
+/// The fields of a reply that says no more than `"ok":true`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Done {}
+
+/// A refused request. `id` is `None` where the request was too broken to have one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// The request's id.
+    pub id: Option<u64>,
+    /// Why.
+    pub error: Refusal,
+}
+
+/// The error that ends an aborted body.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Aborted {
+    /// Why.
+    pub error: Refusal,
+}
+
+/// Sent any number of times before a reply that takes long: the server is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Working {
+    /// The request's id.
+    pub id: u64,
+    /// How many bytes are done so far.
+    pub working: u64,
+}
+
+/// What any reply may be, as far as it can be told before the command's own fields are looked at.
+#[derive(Debug, Deserialize)]
+pub struct ReplyEnvelope {
+    /// The request's id.
+    pub id: Option<u64>,
+    /// Whether the request was granted.
+    #[serde(default)]
+    pub ok: bool,
+    /// Whether a body follows.
+    #[serde(default)]
+    pub body: bool,
+    /// Why it was not.
+    pub error: Option<Refusal>,
+    /// Set where this is not yet the reply, but a [`Working`].
+    pub working: Option<u64>,
+}
+
+/// What follows a body's last chunk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trailer {
+    /// How many bytes the body had.
+    pub length: u64,
+    /// Their digest.
+    pub digest: Digest,
+    /// How many entries a listing had; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(json: &str, code: Code, message: &str) {
+        let refusal = Command::decode(&Header(json.into())).unwrap_err();
+        assert_eq!((refusal.code, refusal.message.as_str()), (code, message), "{json}");
+    }
+
+    #[test]
+    fn a_request_is_flat_json() {
+        let get = Get { path: "a/b".parse().unwrap(), digest: Algorithm::Md5, offset: 0, length: None };
+        let envelope = Envelope { id: 7, body: false };
+        let json = serde_json::to_string(&Request { envelope, command: &Command::Get(get.clone()) }).unwrap();
+        assert_eq!(json, r#"{"id":7,"cmd":"get","path":"a/b","digest":"md5"}"#);
+        assert_eq!(Command::decode(&Header(json.into())).unwrap(), Command::Get(get));
+    }
+
+    #[test]
+    fn unknown_commands_and_fields_are_no_errors() {
+        let decode = |json: &str| Command::decode(&Header(json.into())).unwrap();
+        assert_eq!(decode(r#"{"id":1,"cmd":"teleport","to":7}"#), Command::Unknown);
+        let stat = decode(r#"{"id":1,"cmd":"stat","path":"a","colour":[1,{}]}"#);
+        assert_eq!(stat, Command::Stat(PathArgs { path: "a".parse().unwrap() }));
+    }
+
+    #[test]
+    fn a_bad_path_is_told_apart_from_a_bad_message() {
+        refused(
+            r#"{"id":1,"cmd":"stat","path":"a/../b"}"#,
+            Code::BadPath,
+            "a path cannot have the component `..`",
+        );
+        refused(
+            r#"{"id":1,"cmd":"mv","from":"a","to":"/b"}"#,
+            Code::BadPath,
+            "a path on the wire is relative to the served root",
+        );
+        refused(r#"{"id":1,"cmd":"stat"}"#, Code::Malformed, "missing field `path`");
+        refused(r#"{"id":1}"#, Code::Malformed, "missing field `cmd` at line 1 column 8");
+        refused(r#"{"id":1,"cmd":"stat","path":"a","path":"b"}"#, Code::Malformed, "duplicate field `path`");
+    }
+
+    #[test]
+    fn numbers_at_every_boundary_are_refused_or_kept_exactly() {
+        let get = |n: &str| {
+            let json = format!(r#"{{"id":1,"cmd":"get","path":"a","digest":"md5","offset":{n}}}"#);
+            match Command::decode(&Header(json.into())) {
+                Ok(Command::Get(get)) => Ok(get.offset),
+                other => Err(other),
+            }
+        };
+        for good in [0, 1, (1 << 31) - 1, 1 << 31, 1 << 32, 1 << 53, (1 << 53) + 1, 1 << 63, u64::MAX] {
+            assert_eq!(get(&good.to_string()).unwrap(), good);
+        }
+        for bad in ["-1", "1.5", "1e3", "1e400", "18446744073709551616", "\"7\"", "null", "[]", "NaN", "01"] {
+            assert!(get(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_and_modes_have_one_form() {
+        assert_eq!(
+            serde_json::from_str::<Time>("[-1,999999999]").unwrap(),
+            Time { seconds: -1, nanoseconds: 999_999_999 }
+        );
+        assert!(serde_json::from_str::<Time>("[0,1000000000]").is_err());
+        assert_eq!(serde_json::from_str::<Mode>(r#""4755""#).unwrap().bits(), 0o755, "setuid is dropped");
+        assert_eq!(serde_json::to_string(&Mode::from_bits(0o100_007)).unwrap(), r#""007""#);
+        for bad in [r#""""#, r#""888""#, r#""+644""#, r#""00644""#, "420"] {
+            assert!(serde_json::from_str::<Mode>(bad).is_err(), "{bad}");
+        }
+    }
+}
