@@ -1,0 +1,468 @@
+//! TLS 1.3 (RFC 8446) over a [`Socket`], for either end.
+//!
+//! rustls' unbuffered interface lets records be encrypted into, and decrypted in, buffers of our own: one large
+//! read or write of the socket for many records. Nothing but this file knows it.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use ftpish_protocol::ALPN;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::Socket;
+
+/// The largest record on the wire (RFC 8446, section 5.2), header included.
+const MAX_RECORD: usize = 5 + (1 << 14) + 256;
+
+/// The most that is read from the socket at a time; reached only while a peer keeps filling smaller reads.
+const MAX_INPUT: usize = 256 * 1024;
+
+/// The most plaintext that is encrypted before it is written.
+const MAX_OUTPUT: usize = 256 * 1024;
+
+/// A client's configuration: TLS 1.3, ALPN `ftpish/1`, and `verifier` to judge the server's key.
+pub fn client_config(verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .expect("the provider has TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    Arc::new(config)
+}
+
+/// A server's configuration: TLS 1.3, ALPN `ftpish/1`, and its key.
+pub fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // Nobody resumes sessions, and a client that looks whether its server has spoken should not find a ticket.
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// The signatures that a verifier of certificates can check.
+pub fn signature_algorithms() -> rustls::crypto::WebPkiSupportedAlgorithms {
+    default_provider().signature_verification_algorithms
+}
+
+/// Either end of rustls' unbuffered interface, whose two types have the same methods but no trait.
+pub trait Side: Send {
+    /// The end's own data.
+    type Data;
+
+    /// Goes on with what is in `incoming`.
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Side for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+impl Side for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+/// A TLS stream. A peer that closes the socket without saying so in TLS reads as the end of the stream: what may
+/// not be cut short, a message or a body, says its own length.
+pub struct TlsStream<C> {
+    tls: C,
+    socket: Socket,
+    /// Records that were read and not yet processed: `incoming[start..end]`.
+    incoming: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Room for records to be written. It never shrinks, so that it is zeroed once only.
+    outgoing: Vec<u8>,
+    /// Bytes that were decrypted before there was room for them: `plain[taken..]`.
+    plain: Vec<u8>,
+    taken: usize,
+    closed: bool,
+}
+
+/// What one step of the TLS state machine came to.
+enum Step {
+    /// A record was decrypted: this many bytes of it into the caller's buffer, the rest set aside.
+    Plain(usize),
+    /// All records are processed; application data may be written.
+    Ready,
+    /// All records are processed, and the handshake needs more of them.
+    Blocked,
+    /// The peer said that it closes.
+    Closed,
+}
+
+impl TlsStream<UnbufferedClientConnection> {
+    /// Does a client's handshake with the server that `name` names.
+    pub fn connect(socket: Socket, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+        Self::handshake(UnbufferedClientConnection::new(config, name).map_err(tls_error)?, socket)
+    }
+}
+
+impl TlsStream<UnbufferedServerConnection> {
+    /// Does a server's handshake.
+    pub fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
+        Self::handshake(UnbufferedServerConnection::new(config).map_err(tls_error)?, socket)
+    }
+}
+
+impl<C: Side> TlsStream<C> {
+    fn handshake(tls: C, socket: Socket) -> io::Result<Self> {
+        let mut stream = Self {
+            tls,
+            socket,
+            incoming: vec![0; MAX_RECORD],
+            start: 0,
+            end: 0,
+            outgoing: Vec::new(),
+            plain: Vec::new(),
+            taken: 0,
+            closed: false,
+        };
+        stream.until_ready()?;
+        Ok(stream)
+    }
+
+    /// The socket below.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    /// Whether a read would not wait: the peer has sent something, or closed.
+    pub fn is_readable(&mut self) -> io::Result<bool> {
+        while self.taken == self.plain.len() && !self.closed {
+            match self.step(&mut [])? {
+                Step::Plain(_) => {}
+                Step::Closed => self.closed = true,
+                Step::Ready | Step::Blocked if self.socket.is_readable()? => self.read_records()?,
+                Step::Ready | Step::Blocked => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes on until application data may be written.
+    fn until_ready(&mut self) -> io::Result<()> {
+        loop {
+            match self.step(&mut [])? {
+                Step::Ready => return Ok(()),
+                Step::Plain(_) => {}
+                Step::Closed => self.closed = true,
+                Step::Blocked => self.read_records()?,
+            }
+            if self.closed {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+    }
+
+    /// Processes records until there is something to tell. What the handshake has to say is written on the way.
+    fn step(&mut self, out: &mut [u8]) -> io::Result<Step> {
+        let mut queued = 0;
+        loop {
+            let UnbufferedStatus { discard, state } =
+                self.tls.process(&mut self.incoming[self.start..self.end]);
+            let step = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    let mut copied = 0;
+                    while let Some(record) = traffic.next_record() {
+                        let payload = record.map_err(tls_error)?.payload;
+                        let now = payload.len().min(out.len() - copied);
+                        out[copied..copied + now].copy_from_slice(&payload[..now]);
+                        copied += now;
+                        if self.taken == self.plain.len() {
+                            self.plain.clear();
+                            self.taken = 0;
+                        }
+                        self.plain.extend_from_slice(&payload[now..]);
+                    }
+                    Some(Step::Plain(copied))
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    queued += encode(&mut self.outgoing, queued, |room| data.encode(room))?;
+                    None
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    self.socket.write_all(&self.outgoing[..queued])?;
+                    queued = 0;
+                    data.done();
+                    None
+                }
+                Ok(ConnectionState::WriteTraffic(_)) => Some(Step::Ready),
+                Ok(ConnectionState::BlockedHandshake) => Some(Step::Blocked),
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Some(Step::Closed),
+                Ok(state) => return Err(io::Error::other(format!("unexpected TLS state {state:?}"))),
+                Err(error) => {
+                    self.start += discard;
+                    self.send_alert();
+                    return Err(tls_error(error));
+                }
+            };
+            self.start += discard;
+            if let Some(step) = step {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// Tells the peer why the handshake failed, as well as it still can be told.
+    fn send_alert(&mut self) {
+        let status = self.tls.process(&mut self.incoming[self.start..self.end]);
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state
+            && let Ok(length) = encode(&mut self.outgoing, 0, |room| data.encode(room))
+        {
+            let _ = self.socket.write_all(&self.outgoing[..length]);
+        }
+    }
+
+    /// Reads more records from the socket. Its buffer grows while the peer keeps filling it.
+    fn read_records(&mut self) -> io::Result<()> {
+        self.incoming.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.incoming.len() {
+            if self.incoming.len() >= MAX_INPUT {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS record is too large"));
+            }
+            self.incoming.resize((self.incoming.len() * 2).min(MAX_INPUT), 0);
+        }
+        let read = self.socket.read(&mut self.incoming[self.end..])?;
+        self.end += read;
+        self.closed |= read == 0;
+        if self.end == self.incoming.len() && self.end < MAX_INPUT {
+            self.incoming.resize((self.end * 2).min(MAX_INPUT), 0);
+        }
+        Ok(())
+    }
+}
+
+impl<C: Side> Read for TlsStream<C> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let aside = &self.plain[self.taken..];
+            if !aside.is_empty() {
+                let now = aside.len().min(buffer.len() - done);
+                buffer[done..done + now].copy_from_slice(&aside[..now]);
+                self.taken += now;
+                done += now;
+                continue;
+            }
+            if self.closed {
+                break;
+            }
+            match self.step(&mut buffer[done..])? {
+                Step::Plain(copied) => done += copied,
+                Step::Closed => self.closed = true,
+                Step::Ready | Step::Blocked if done > 0 => break,
+                Step::Ready | Step::Blocked => self.read_records()?,
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl<C: Side> Write for TlsStream<C> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(MAX_OUTPUT)];
+        self.until_ready()?;
+        let status = self.tls.process(&mut self.incoming[self.start..self.end]);
+        self.start += status.discard;
+        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
+            return Err(io::Error::other("a TLS connection that was ready is not"));
+        };
+        let length = encode(&mut self.outgoing, 0, |room| traffic.encrypt(bytes, room))?;
+        self.socket.write_all(&self.outgoing[..length])?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets `write` put bytes into `buffer` from `at` on; where it wants more room it gets it, once.
+fn encode<E: Into<Room>>(
+    buffer: &mut Vec<u8>,
+    at: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
+) -> io::Result<usize> {
+    match write(&mut buffer[at..]).map_err(Into::into) {
+        Ok(length) => Ok(length),
+        Err(Room::Needs(size)) => {
+            buffer.resize(at + size, 0);
+            match write(&mut buffer[at..]).map_err(Into::into) {
+                Ok(length) => Ok(length),
+                Err(_) => Err(io::Error::other("TLS wants more room than it said")),
+            }
+        }
+        Err(Room::Never) => Err(io::Error::other("the TLS keys of this connection are used up")),
+    }
+}
+
+/// rustls' two errors of writing into a buffer, as one.
+enum Room {
+    Needs(usize),
+    Never,
+}
+
+impl From<EncodeError> for Room {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::InsufficientSize(needs) => Self::Needs(needs.required_size),
+            EncodeError::AlreadyEncoded => Self::Never,
+        }
+    }
+}
+
+impl From<EncryptError> for Room {
+    fn from(error: EncryptError) -> Self {
+        match error {
+            EncryptError::InsufficientSize(needs) => Self::Needs(needs.required_size),
+            EncryptError::EncryptExhausted => Self::Never,
+        }
+    }
+}
+
+fn tls_error(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::DigitallySignedStruct;
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::pki_types::UnixTime;
+
+    use super::*;
+    use crate::{Deadline, Interrupt};
+
+    /// Takes every key, or none.
+    #[derive(Debug)]
+    struct Verifier(bool);
+
+    impl ServerCertVerifier for Verifier {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            if self.0 {
+                Ok(ServerCertVerified::assertion())
+            } else {
+                Err(rustls::Error::General("no".into()))
+            }
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            unreachable!("TLS 1.3 only")
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls13_signature(message, certificate, signature, &signature_algorithms())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            signature_algorithms().supported_schemes()
+        }
+    }
+
+    type Client = io::Result<TlsStream<UnbufferedClientConnection>>;
+    type Server = io::Result<TlsStream<UnbufferedServerConnection>>;
+
+    fn handshake(trusted: bool) -> (Client, Server) {
+        let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
+        let config = server_config(vec![key.cert.der().clone()], private).unwrap();
+        let (a, b) = socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let new = |s| Socket::new(s, Deadline::after(Duration::from_secs(60)), Interrupt::default()).unwrap();
+        let (a, b) = (new(a), new(b));
+        let server = std::thread::spawn(move || TlsStream::accept(b, config));
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = TlsStream::connect(a, client_config(Arc::new(Verifier(trusted))), name);
+        (client, server.join().unwrap())
+    }
+
+    #[test]
+    fn large_and_small_writes_arrive_in_both_directions() {
+        let (client, server) = handshake(true);
+        let (mut client, mut server) = (client.unwrap(), server.unwrap());
+        let sizes = [0, 1, 1 << 14, (1 << 14) + 1, 3 << 20, 5];
+        let sent: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|i| (i % 251) as u8).collect();
+        let expected = sent.clone();
+        let echo = std::thread::spawn(move || {
+            let mut all = vec![0; sent.len()];
+            server.read_exact(&mut all).unwrap();
+            server.write_all(&all).unwrap();
+            server
+        });
+        let mut rest = &expected[..];
+        for size in sizes {
+            client.write_all(&rest[..size]).unwrap();
+            rest = &rest[size..];
+        }
+        let mut back = vec![0; expected.len()];
+        client.read_exact(&mut back).unwrap();
+        assert!(back == expected);
+        let server = echo.join().unwrap();
+        assert!(!client.is_readable().unwrap());
+        drop(server);
+        assert!(client.is_readable().unwrap(), "the end is something to read");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_was_sent_is_readable_before_it_is_read() {
+        let (client, server) = handshake(true);
+        let (mut client, mut server) = (client.unwrap(), server.unwrap());
+        server.write_all(b"refused").unwrap();
+        while !client.is_readable().unwrap() {}
+        client.write_all(b"sent although something came in").unwrap();
+        let mut got = [0; 7];
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"refused");
+    }
+
+    #[test]
+    fn a_refused_key_fails_both_ends() {
+        let (client, server) = handshake(false);
+        assert_eq!(client.err().unwrap().to_string(), "unexpected error: no");
+        assert!(server.is_err(), "the alert arrived");
+    }
+}
