@@ -1,0 +1,24 @@
+//! `hello`: who the server is and what it knows.
+
+use ftpish_protocol::message::{Hello, Welcome};
+use ftpish_protocol::{Algorithm, Code, Refusal, VERSION};
+
+use crate::AGENT;
+use crate::exchange::{Exchange, Failure};
+
+/// The commands that the session dispatches.
+const COMMANDS: [&str; 10] = ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df"];
+
+pub fn run(args: &Hello, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+    if args.version != VERSION {
+        let line = format!("version {} of the protocol is not spoken here, only {VERSION}", args.version);
+        return Err(Refusal::new(Code::Unsupported, line).into());
+    }
+    exchange.grant(&Welcome {
+        version: VERSION,
+        agent: AGENT.to_owned(),
+        digests: Algorithm::ALL.map(|a| a.name().to_owned()).to_vec(),
+        commands: COMMANDS.map(str::to_owned).to_vec(),
+        login: false,
+    })
+}

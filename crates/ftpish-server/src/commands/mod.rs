@@ -1,0 +1,12 @@
+//! The commands, one file a verb. Each gets what it needs and answers; framing and policy are the session's.
+
+pub mod df;
+pub mod get;
+pub mod hash;
+pub mod hello;
+pub mod ls;
+pub mod mkdir;
+pub mod mv;
+pub mod put;
+pub mod rm;
+pub mod stat;

@@ -1,0 +1,15 @@
+//! `rm`: takes a name away, and what it names.
+
+use ftpish_protocol::message::{Done, Rm};
+use ftpish_storage::Root;
+
+use crate::exchange::{Exchange, Failure};
+
+pub fn run(args: &Rm, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+    if args.recursive {
+        exchange.while_working(|_| root.remove(&args.path, true))??;
+    } else {
+        root.remove(&args.path, false)?;
+    }
+    exchange.grant(&Done {})
+}

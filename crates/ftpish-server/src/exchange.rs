@@ -1,0 +1,129 @@
+//! One request and its answer, as a command sees them: the connection, without the freedom to get out of step.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+
+use ftpish_protocol::message::{Entry, Envelope, Granted, Put, Working};
+use ftpish_protocol::{
+    Algorithm, BodyError, Code, Connection, Error, Refusal, SendError, Sent, Verified, receive_body,
+    send_body, send_listing,
+};
+use ftpish_transport::Stream;
+use serde::Serialize;
+
+use crate::limits::WORKING_EVERY;
+
+/// Why a request was not answered as asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// The client is told, and the connection goes on.
+    Refused(Refusal),
+    /// The connection is over.
+    Broken(Error),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// A request that was received, and the right to answer it.
+pub struct Exchange<'a> {
+    connection: &'a mut Connection<Stream>,
+    id: u64,
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(connection: &'a mut Connection<Stream>, id: u64) -> Self {
+        Self { connection, id }
+    }
+
+    /// Grants the request with `fields` for an answer.
+    pub fn grant(&mut self, fields: &impl Serialize) -> Result<(), Failure> {
+        self.send_granted(fields, false)
+    }
+
+    /// Grants the request with `fields`, and `source` for a body. A source that fails is told in-band.
+    pub fn grant_with_body(
+        &mut self,
+        fields: &impl Serialize,
+        source: &mut impl std::io::Read,
+        algorithm: Algorithm,
+    ) -> Result<Option<Sent>, Failure> {
+        self.send_granted(fields, true)?;
+        match send_body(self.connection, source, algorithm, &mut |_, _| true) {
+            Ok(sent) => Ok(Some(sent)),
+            Err(SendError::Connection(error)) => Err(error.into()),
+            Err(SendError::Source(_) | SendError::Stopped) => Ok(None),
+        }
+    }
+
+    /// Grants the request with a listing for a body.
+    pub fn grant_with_listing(
+        &mut self,
+        fields: &impl Serialize,
+        entries: impl Iterator<Item = std::io::Result<Entry>>,
+        algorithm: Algorithm,
+    ) -> Result<(), Failure> {
+        self.send_granted(fields, true)?;
+        match send_listing(self.connection, entries, algorithm) {
+            Err(SendError::Connection(error)) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Receives and verifies the request's body.
+    pub fn receive(&mut self, put: &Put, sink: &mut impl std::io::Write) -> Result<Verified, Failure> {
+        if !self.connection.in_body() {
+            return Err(Refusal::new(Code::Malformed, "a put needs `\"body\":true`, and a body").into());
+        }
+        receive_body(self.connection, sink, put.digest, put.size, &mut |_, _| true).map_err(|error| {
+            match error {
+                BodyError::Connection(error) => Failure::Broken(error),
+                BodyError::Aborted(refusal) => {
+                    Refusal::new(Code::Cancelled, format!("the client gave up: {}", refusal.message)).into()
+                }
+                error => Failure::Refused(
+                    error.refusal().unwrap_or(Refusal::new(Code::Internal, error.to_string())),
+                ),
+            }
+        })
+    }
+
+    /// Does slow work on a second thread, and lets the client know that it goes on. The work may tell how many
+    /// bytes are done.
+    pub fn while_working<T: Send>(
+        &mut self,
+        work: impl FnOnce(&AtomicU64) -> T + Send,
+    ) -> Result<T, Failure> {
+        let done = AtomicU64::new(0);
+        let (finished, wait) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                // Dropped when the work ends, be it in a panic: that is what the wait ends at.
+                let _finished = finished;
+                work(&done)
+            });
+            let mut told = Ok(());
+            while told.is_ok() && wait.recv_timeout(WORKING_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let working = Working { id: self.id, working: done.load(Ordering::Relaxed) };
+                told = self.connection.send(&working).and_then(|()| self.connection.flush());
+            }
+            let outcome = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            told.map_err(Failure::Broken)?;
+            Ok(outcome)
+        })
+    }
+
+    fn send_granted(&mut self, fields: &impl Serialize, body: bool) -> Result<(), Failure> {
+        let envelope = Envelope { id: self.id, body };
+        Ok(self.connection.send(&Granted { envelope, ok: true, fields })?)
+    }
+}

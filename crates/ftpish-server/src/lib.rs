@@ -1,0 +1,25 @@
+//! The ftpish server: bound listeners in, a directory served, threads and no async runtime.
+//!
+//! The life of a request, file by file: [`server`] accepts and bounds the connections, `session` receives a
+//! request, asks `policy` and dispatches it to the file of its verb in `commands`, which works through the
+//! `ftpish-storage` crate, the only one that touches the disk.
+//!
+//! Out of scope: arguments, signals, and where logs go; that is the binary's. The log itself is `tracing`'s.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+mod commands;
+mod connections;
+mod exchange;
+mod identity;
+pub mod limits;
+mod policy;
+pub mod server;
+mod session;
+
+pub use identity::{Identity, IdentityError};
+pub use limits::Limits;
+pub use policy::Policy;
+pub use server::{Config, Server, Shutdown};
+
+/// What this server calls itself in `hello`.
+pub const AGENT: &str = concat!("ftpish/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,51 @@
+//! How long a peer may take, and how many peers there may be. No peer can move any of these.
+
+use std::time::Duration;
+
+use ftpish_transport::Deadline;
+
+/// The server's patience. The defaults suit a slow and lossy line, not a hostile one.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How many connections are served at once; the next are told `busy`.
+    pub connections: usize,
+    /// From the accepted connection to the end of its first request: TLS, and `hello`.
+    pub greeting: Duration,
+    /// From a request's first byte to its last.
+    pub request: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// While a reply or a body moves: so much waiting for [`PACE_BYTES`] at the most.
+    pub pace: Duration,
+    /// From the order to shut down until transfers that still run are cut.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            greeting: Duration::from_secs(10),
+            request: Duration::from_secs(10),
+            idle: Duration::from_secs(600),
+            pace: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How many bytes must move within [`Limits::pace`]: at its default, about half a KiB a second, which the
+/// slowest modem reaches and a peer that drips one byte a second does not.
+pub const PACE_BYTES: u64 = 16 * 1024;
+
+/// How many connections beyond the limit are told `busy` at the same time; those beyond are closed without a word.
+pub const TURNED_AWAY: usize = 16;
+
+/// How often a client that waits for slow work hears that it goes on.
+pub const WORKING_EVERY: Duration = Duration::from_secs(5);
+
+impl Limits {
+    pub(crate) fn moving(&self) -> Deadline {
+        Deadline::Pace { bytes: PACE_BYTES, window: self.pace }
+    }
+}

@@ -1,0 +1,99 @@
+//! Who may do what, as a table. The dispatcher asks before it calls, so no command can forget to.
+
+use ftpish_protocol::message::Command;
+use ftpish_protocol::{Code, Refusal, RemotePath};
+use ftpish_storage::is_partial;
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// Nothing may be changed.
+    pub read_only: bool,
+}
+
+/// What a command does to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Tells that it is there, and what it is.
+    List,
+    /// Tells what is in it.
+    Read,
+    /// Makes or replaces it.
+    Write,
+    /// Takes it away.
+    Delete,
+}
+
+/// The table: every command, and what it does to which path.
+fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
+    match command {
+        Command::Hello(_) | Command::Unknown => vec![],
+        Command::Ls(args) => vec![(Access::List, &args.path)],
+        Command::Stat(args) | Command::Df(args) => vec![(Access::List, &args.path)],
+        Command::Get(args) => vec![(Access::Read, &args.path)],
+        Command::Hash(args) => vec![(Access::Read, &args.path)],
+        Command::Put(args) => vec![(Access::Write, &args.path)],
+        Command::Mkdir(args) => vec![(Access::Write, &args.path)],
+        Command::Rm(args) => vec![(Access::Delete, &args.path)],
+        Command::Mv(args) => vec![(Access::Delete, &args.from), (Access::Write, &args.to)],
+    }
+}
+
+impl Policy {
+    /// Whether `command` may be done.
+    pub fn permit(&self, command: &Command) -> Result<(), Refusal> {
+        accesses(command).into_iter().try_for_each(|(access, path)| self.permit_access(access, path))
+    }
+
+    fn permit_access(self, access: Access, path: &RemotePath) -> Result<(), Refusal> {
+        let changes = matches!(access, Access::Write | Access::Delete);
+        let why = if changes && self.read_only {
+            "the server is read-only"
+        } else if access == Access::Delete && path.is_root() {
+            "the served root itself stays where it is"
+        } else if path.components().any(is_partial) {
+            "this name is kept for partial files"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(Code::Forbidden, why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ftpish_protocol::message::{Mkdir, Mv, PathArgs, Replace, Rm};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(policy: Policy, command: &Command, refused: Option<&str>) {
+        let outcome = policy.permit(command).err();
+        assert_eq!(outcome.as_ref().map(|r| r.message.as_str()), refused);
+        assert!(outcome.is_none_or(|r| r.code == Code::Forbidden));
+    }
+
+    fn path(text: &str) -> RemotePath {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_read_only_server_lists_and_changes_nothing() {
+        let policy = Policy { read_only: true };
+        check(policy, &Command::Stat(PathArgs { path: path("a") }), None);
+        let why = Some("the server is read-only");
+        check(policy, &Command::Mkdir(Mkdir { path: path("a"), parents: false }), why);
+        check(policy, &Command::Mv(Mv { from: path("a"), to: path("b"), replace: Replace::Always }), why);
+    }
+
+    #[test]
+    fn the_root_and_partial_files_are_out_of_reach() {
+        let policy = Policy::default();
+        let rm = |p: &str| Command::Rm(Rm { path: path(p), recursive: true });
+        check(policy, &rm("a"), None);
+        check(policy, &rm("."), Some("the served root itself stays where it is"));
+        check(policy, &rm("a/.ftpish-0123456789abcdef"), Some("this name is kept for partial files"));
+        check(policy, &rm(".ftpish-0123456789abcdeF"), None);
+        check(policy, &rm(".ftpish-config"), None);
+    }
+}

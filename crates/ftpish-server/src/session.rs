@@ -1,0 +1,162 @@
+//! One connection's requests, one after the other: receive, permit, dispatch, answer. The session owns framing and
+//! policy, so no command can forget either: what a command leaves unread of a body is drained here.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ftpish_protocol::message::{Command, Envelope, Refused};
+use ftpish_protocol::text::escape;
+use ftpish_protocol::{Code, Connection, Error, Header, Refusal};
+use ftpish_storage::Root;
+use ftpish_transport::{Deadline, Stream};
+
+use crate::commands;
+use crate::connections::Place;
+use crate::exchange::{Exchange, Failure};
+use crate::{Limits, Policy};
+
+/// What every session of a server shares.
+pub(crate) struct Service {
+    pub(crate) root: Root,
+    pub(crate) policy: Policy,
+    pub(crate) limits: Limits,
+}
+
+/// A connection whose transport is set up.
+pub(crate) struct Session {
+    connection: Connection<Stream>,
+    service: Arc<Service>,
+    greeted: bool,
+}
+
+/// Whether there may be a next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Request,
+    End,
+}
+
+impl Session {
+    pub(crate) fn new(stream: Stream, service: Arc<Service>) -> Self {
+        Self { connection: Connection::new(stream), service, greeted: false }
+    }
+
+    /// Serves requests until the client leaves, breaks the protocol or is too slow, or the server drains. `greeting`
+    /// is when the first request must be there.
+    ///
+    /// Between requests, in [`Connection::wait`], a session holds nothing but its connection.
+    pub(crate) fn run(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
+        self.connection.stream().set_deadline(greeting);
+        loop {
+            if !place.set_idle(true) {
+                return self.refuse(None, Refusal::new(Code::ShuttingDown, "the server is going down"));
+            }
+            if !self.connection.wait()? {
+                return Ok(());
+            }
+            place.set_idle(false);
+            if self.greeted {
+                self.connection.stream().set_deadline(Deadline::after(self.service.limits.request));
+            }
+            if self.serve_one()? == Next::End {
+                return self.connection.flush();
+            }
+            self.connection.stream().set_deadline(if self.greeted {
+                Deadline::after(self.service.limits.idle)
+            } else {
+                greeting
+            });
+        }
+    }
+
+    /// Tells the client that it is too much, in answer to its first request.
+    pub(crate) fn turn_away(&mut self, greeting: Deadline) -> Result<(), Error> {
+        self.connection.stream().set_deadline(greeting);
+        let id = match self.connection.receive()? {
+            None => return Ok(()),
+            Some(header) => header.decode::<Envelope>().ok().map(|envelope| envelope.id),
+        };
+        self.refuse(
+            id,
+            Refusal::new(Code::Busy, "the server has as many connections as it takes: try again later"),
+        )
+    }
+
+    fn serve_one(&mut self) -> Result<Next, Error> {
+        let header = match self.connection.receive() {
+            Ok(Some(header)) => header,
+            Ok(None) => return Ok(Next::End),
+            Err(error) => return self.give_up(error),
+        };
+        let Ok(envelope) = header.decode::<Envelope>() else {
+            // Whether a body follows cannot be known, so neither can what comes next.
+            let line = "a request is a JSON object with a whole number `id`";
+            self.refuse(None, Refusal::new(Code::Malformed, line))?;
+            return Ok(Next::End);
+        };
+        if envelope.body {
+            self.connection.begin_body();
+        }
+        self.connection.stream().set_deadline(self.service.limits.moving());
+        let began = Instant::now();
+        let outcome = self.answer(envelope.id, &header);
+        match outcome {
+            Ok(()) => {}
+            Err(Failure::Refused(refusal)) => {
+                tracing::debug!(id = envelope.id, code = %refusal.code, %refusal, "refused");
+                self.refuse(Some(envelope.id), refusal)?;
+            }
+            Err(Failure::Broken(error)) => return self.give_up(error),
+        }
+        self.connection.drain_body()?;
+        tracing::debug!(id = envelope.id, took = ?began.elapsed(), "answered");
+        Ok(Next::Request)
+    }
+
+    fn answer(&mut self, id: u64, header: &Header) -> Result<(), Failure> {
+        let command = Command::decode(header)?;
+        tracing::debug!(id, ?command, "request");
+        if !self.greeted && !matches!(command, Command::Hello(_)) {
+            return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
+        }
+        self.service.policy.permit(&command)?;
+        let exchange = &mut Exchange::new(&mut self.connection, id);
+        let root = &self.service.root;
+        match command {
+            Command::Hello(args) => {
+                commands::hello::run(&args, exchange)?;
+                tracing::info!(agent = %escape(args.agent.as_bytes()), "hello");
+                self.greeted = true;
+                Ok(())
+            }
+            Command::Ls(args) => commands::ls::run(&args, root, exchange),
+            Command::Stat(args) => commands::stat::run(&args, root, exchange),
+            Command::Get(args) => commands::get::run(&args, root, exchange),
+            Command::Put(args) => commands::put::run(&args, root, exchange),
+            Command::Mkdir(args) => commands::mkdir::run(&args, root, exchange),
+            Command::Rm(args) => commands::rm::run(&args, root, exchange),
+            Command::Mv(args) => commands::mv::run(&args, root, exchange),
+            Command::Hash(args) => commands::hash::run(&args, root, exchange),
+            Command::Df(args) => commands::df::run(&args, root, exchange),
+            Command::Unknown => Err(Refusal::new(Code::Unsupported, "no such command").into()),
+        }
+    }
+
+    /// Tells a client that broke the protocol or was too slow why it is left, as well as that can still be done.
+    fn give_up(&mut self, error: Error) -> Result<Next, Error> {
+        let code = match &error {
+            Error::HeaderTooLarge { .. } | Error::ChunkTooLarge { .. } => Code::TooLarge,
+            Error::Malformed(_) => Code::Malformed,
+            error if error.is_timeout() => Code::Timeout,
+            Error::Io(_) | Error::Closed => return Err(error),
+        };
+        self.connection.stream().set_deadline(Deadline::after(std::time::Duration::from_secs(1)));
+        let _ = self.refuse(None, Refusal::new(code, error.to_string()));
+        Err(error)
+    }
+
+    fn refuse(&mut self, id: Option<u64>, error: Refusal) -> Result<(), Error> {
+        self.connection.send(&Refused { id, error })?;
+        self.connection.flush()
+    }
+}

@@ -1,0 +1,33 @@
+//! The disk, for both ends: a directory that cannot be left ([`Root`]), files that notice when they change while
+//! they are read ([`SourceFile`]), and files that are whole under their name or not there at all ([`Stage`]).
+//!
+//! Errors are [`Refusal`](ftpish_protocol::Refusal)s: what a peer may be told, without this machine's own paths.
+//!
+//! Out of scope: the wire, who may do what, and which local path a person meant.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+mod root;
+mod source;
+mod stage;
+
+pub use root::Root;
+pub use source::{SourceFile, SourceReader};
+pub use stage::{Stage, is_partial};
+
+use std::io;
+
+use cap_std::fs::{Metadata, MetadataExt as _};
+use ftpish_protocol::Refusal;
+use ftpish_protocol::message::Time;
+
+type Outcome<T> = Result<T, Refusal>;
+
+/// The only map from an error of the disk to a refusal.
+fn refuse(error: impl Into<io::Error>) -> Refusal {
+    Refusal::from_io(&error.into())
+}
+
+fn mtime(metadata: &Metadata) -> Time {
+    // The kernel keeps the nanoseconds below 10⁹.
+    Time { seconds: metadata.mtime(), nanoseconds: metadata.mtime_nsec().try_into().unwrap_or(0) }
+}

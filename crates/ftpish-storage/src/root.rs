@@ -1,0 +1,298 @@
+//! A directory, and what is done to names in it.
+//!
+//! Every operation goes through a directory handle that cannot be left: not by `..`, not by a symbolic link, and
+//! not by a race that swaps one in (openat2(2) with `RESOLVE_BENEATH` where the kernel has it, a walk by
+//! components elsewhere; both are cap-std's). A path is never checked first and used later.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use ftpish_protocol::message::{Entry, Kind, LinkTarget, Mode, Replace, Space, Time};
+use ftpish_protocol::{Code, Name, Refusal, RemotePath};
+use rustix::fs::{OFlags, RenameFlags};
+
+use crate::stage::{Stage, Target, is_partial};
+use crate::{Outcome, SourceFile, mtime, refuse};
+
+/// A directory that cannot be left, and whether what changes in it is made durable.
+#[derive(Clone, Debug)]
+pub struct Root {
+    dir: Arc<Dir>,
+    sync: bool,
+}
+
+impl Root {
+    /// Opens the directory at `path`, links in which are followed. With `sync`, every change is on the disk before
+    /// it is reported done (fsync(2) of files and of directories).
+    pub fn open(path: &Path, sync: bool) -> io::Result<Self> {
+        Ok(Self { dir: Arc::new(Dir::open_ambient_dir(path, ambient_authority())?), sync })
+    }
+
+    /// Describes what `path` names; a link itself, not what it points at.
+    pub fn stat(&self, path: &RemotePath) -> Outcome<Entry> {
+        let metadata = self.dir.symlink_metadata(os_path(path)).map_err(refuse)?;
+        entry(path.name(), &metadata, || self.dir.read_link_contents(os_path(path))).map_err(refuse)
+    }
+
+    /// The entries of a directory, as they come; partial files are left out, and so is what disappears meanwhile.
+    pub fn list(&self, path: &RemotePath) -> Outcome<impl Iterator<Item = io::Result<Entry>> + use<>> {
+        let dir = self.dir.open_dir(os_path(path)).map_err(refuse)?;
+        let entries = dir.entries().map_err(refuse)?;
+        Ok(entries.filter_map(move |found| {
+            let listed = found.and_then(|found| {
+                let file_name = found.file_name();
+                if is_partial(file_name.as_bytes()) {
+                    return Ok(None);
+                }
+                let name = Name::parse(file_name.as_bytes()).map_err(io::Error::other)?;
+                entry(Some(name), &found.metadata()?, || dir.read_link_contents(&file_name)).map(Some)
+            });
+            match listed {
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => None,
+                listed => listed.transpose(),
+            }
+        }))
+    }
+
+    /// Opens a regular file to read, through links that stay inside.
+    pub fn open_file(&self, path: &RemotePath) -> Outcome<SourceFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(SourceFile::OPEN_FLAGS);
+        SourceFile::new(self.dir.open_with(os_path(path), &options).map_err(refuse)?.into_std())
+    }
+
+    /// Begins to store a file under `path`, which is to get `mtime`: an empty partial file in the same directory.
+    /// `replace` says what may be there already.
+    pub fn stage(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
+        let (parent, name) = self.parent_of(path)?;
+        Stage::begin(Target { parent, name, replace, mtime }, self.sync)
+    }
+
+    /// Makes a directory; with `parents`, the missing ones above it too, and none is no error if it exists.
+    pub fn make_dir(&self, path: &RemotePath, parents: bool) -> Outcome<()> {
+        if parents {
+            self.dir.create_dir_all(os_path(path)).map_err(refuse)?;
+        } else {
+            self.dir.create_dir(os_path(path)).map_err(refuse)?;
+        }
+        // Each new directory is an entry of the one above it.
+        let mut above = path.parent();
+        while let Some(path) = above.filter(|_| self.sync) {
+            sync_dir(&*self.open_dir(&path)?).map_err(refuse)?;
+            above = if parents { path.parent() } else { None };
+        }
+        Ok(())
+    }
+
+    /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds.
+    pub fn remove(&self, path: &RemotePath, recursive: bool) -> Outcome<()> {
+        let (parent, name) = self.parent_of(path)?;
+        let name = os_name(&name);
+        let is_dir = parent.symlink_metadata(name).map_err(refuse)?.is_dir();
+        match (is_dir, recursive) {
+            (false, _) => parent.remove_file(name),
+            (true, false) => parent.remove_dir(name),
+            (true, true) => parent.remove_dir_all(name),
+        }
+        .map_err(refuse)?;
+        self.synced(&[&parent])
+    }
+
+    /// Renames; an existing file at the new path is replaced unless `replace` forbids it.
+    pub fn rename(&self, from: &RemotePath, to: &RemotePath, replace: Replace) -> Outcome<()> {
+        let (from_dir, from_name) = self.parent_of(from)?;
+        let (to_dir, to_name) = self.parent_of(to)?;
+        rename(&from_dir, os_name(&from_name), &to_dir, os_name(&to_name), replace).map_err(refuse)?;
+        self.synced(&[&from_dir, &to_dir])
+    }
+
+    /// The space of the file system that holds `path`.
+    pub fn space(&self, path: &RemotePath) -> Outcome<Space> {
+        let dir = match self.open_dir(path) {
+            Err(refusal) if refusal.code == Code::NotDirectory => self.parent_of(path)?.0,
+            opened => opened?,
+        };
+        let stat = rustix::fs::fstatvfs(&*dir).map_err(refuse)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) })
+    }
+
+    fn open_dir(&self, path: &RemotePath) -> Outcome<Arc<Dir>> {
+        if path.is_root() {
+            return Ok(Arc::clone(&self.dir));
+        }
+        self.dir.open_dir(os_path(path)).map(Arc::new).map_err(refuse)
+    }
+
+    /// The directory that holds `path`, and its name there. The root has none.
+    fn parent_of(&self, path: &RemotePath) -> Outcome<(Arc<Dir>, Name)> {
+        match (path.parent(), path.name()) {
+            (Some(parent), Some(name)) => Ok((self.open_dir(&parent)?, name)),
+            _ => Err(Refusal::new(Code::IsDirectory, "it is the served root")),
+        }
+    }
+
+    fn synced(&self, dirs: &[&Dir]) -> Outcome<()> {
+        if self.sync { dirs.iter().try_for_each(|dir| sync_dir(dir)).map_err(refuse) } else { Ok(()) }
+    }
+}
+
+fn os_path(path: &RemotePath) -> &Path {
+    Path::new(OsStr::from_bytes(path.as_bytes()))
+}
+
+pub(crate) fn os_name(name: &Name) -> &OsStr {
+    OsStr::from_bytes(name.as_bytes())
+}
+
+fn entry(
+    name: Option<Name>,
+    metadata: &Metadata,
+    read_link: impl FnOnce() -> io::Result<PathBuf>,
+) -> io::Result<Entry> {
+    let file_type = metadata.file_type();
+    let (kind, target) = if file_type.is_file() {
+        (Kind::File, None)
+    } else if file_type.is_dir() {
+        (Kind::Dir, None)
+    } else if file_type.is_symlink() {
+        (Kind::Link, Some(LinkTarget(read_link()?.into_os_string().as_bytes().to_vec())))
+    } else {
+        (Kind::Other, None)
+    };
+    let (size, mode) = (metadata.len(), Mode::from_bits(metadata.mode()));
+    Ok(Entry { name, kind, size, mtime: mtime(metadata), mode, target })
+}
+
+/// rename(2) between open directories; whether a target may be there is the kernel's to decide.
+pub(crate) fn rename(
+    from_dir: &Dir,
+    from: &OsStr,
+    to_dir: &Dir,
+    to: &OsStr,
+    replace: Replace,
+) -> io::Result<()> {
+    let flags = if replace == Replace::Never { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+    Ok(rustix::fs::renameat_with(from_dir, from, to_dir, to, flags)?)
+}
+
+pub(crate) fn sync_dir(dir: &Dir) -> io::Result<()> {
+    // The handle may be one that can only be looked through (O_PATH); a sync needs one that can be read.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(dir, ".", flags, rustix::fs::Mode::empty())?;
+    Ok(rustix::fs::fsync(readable)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn path(text: &str) -> RemotePath {
+        text.parse().unwrap()
+    }
+
+    /// A root named `root` beside a secret, in a directory of its own.
+    fn scratch() -> (tempfile::TempDir, PathBuf, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("root");
+        fs::create_dir(&top).unwrap();
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        let root = Root::open(&top, true).unwrap();
+        (dir, top, root)
+    }
+
+    fn names(root: &Root, at: &str) -> Vec<String> {
+        let mut names: Vec<_> =
+            root.list(&path(at)).unwrap().map(|e| e.unwrap().name.unwrap().to_string()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn listings_tell_kinds_and_link_targets_and_hide_partial_files() {
+        let (_dir, top, root) = scratch();
+        fs::write(top.join("file"), "12345").unwrap();
+        fs::write(top.join(".ftpish-0123456789abcdef"), "").unwrap();
+        fs::create_dir(top.join("dir")).unwrap();
+        symlink("nowhere", top.join("link")).unwrap();
+        assert_eq!(names(&root, "."), ["dir", "file", "link"]);
+        let file = root.stat(&path("file")).unwrap();
+        assert_eq!((file.kind, file.size), (Kind::File, 5));
+        let link = root.stat(&path("link")).unwrap();
+        assert_eq!((link.kind, link.target), (Kind::Link, Some(LinkTarget(b"nowhere".to_vec()))));
+        assert_eq!(root.stat(&path(".")).unwrap().name, None);
+    }
+
+    #[test]
+    fn links_that_stay_inside_work_and_links_that_lead_out_do_not() {
+        let (_dir, top, root) = scratch();
+        fs::write(top.join("file"), "inside").unwrap();
+        symlink("file", top.join("good")).unwrap();
+        symlink("../secret", top.join("bad")).unwrap();
+        symlink("..", top.join("up")).unwrap();
+        assert_eq!(root.open_file(&path("good")).unwrap().size(), 6);
+        for (what, refusal) in [
+            ("open", root.open_file(&path("bad")).err()),
+            ("open below", root.open_file(&path("up/secret")).err()),
+            ("list", root.list(&path("up")).err()),
+            ("stat below", root.stat(&path("up/secret")).err()),
+            ("stage below", root.stage(&path("up/new"), Replace::Always, None).err()),
+            ("make below", root.make_dir(&path("up/new"), true).err()),
+            ("remove below", root.remove(&path("up/secret"), false).err()),
+            ("rename out", root.rename(&path("file"), &path("up/file"), Replace::Always).err()),
+            ("rename in", root.rename(&path("up/secret"), &path("stolen"), Replace::Always).err()),
+            ("space", root.space(&path("up")).err()),
+        ] {
+            assert_eq!(refusal.map(|r| r.code), Some(Code::PermissionDenied), "{what}");
+        }
+        assert_eq!(names(&root, "."), ["bad", "file", "good", "up"]);
+    }
+
+    #[test]
+    fn removing_takes_the_link_and_never_what_it_points_at() {
+        let (dir, top, root) = scratch();
+        fs::create_dir_all(top.join("tree/below")).unwrap();
+        symlink(dir.path(), top.join("tree/out")).unwrap();
+        let code = root.remove(&path("tree"), false).unwrap_err().code;
+        assert_eq!(code, Code::NotEmpty);
+        root.remove(&path("tree"), true).unwrap();
+        assert!(dir.path().join("secret").exists());
+        assert_eq!(root.remove(&path("tree"), true).unwrap_err().code, Code::NotFound);
+    }
+
+    #[test]
+    fn directories_are_made_once_or_with_their_parents() {
+        let (_dir, _top, root) = scratch();
+        assert_eq!(root.make_dir(&path("a/b"), false).unwrap_err().code, Code::NotFound);
+        root.make_dir(&path("a/b"), true).unwrap();
+        root.make_dir(&path("a/b"), true).unwrap();
+        assert_eq!(root.make_dir(&path("a"), false).unwrap_err().code, Code::Exists);
+    }
+
+    #[test]
+    fn renaming_replaces_only_where_it_may() {
+        let (_dir, top, root) = scratch();
+        fs::write(top.join("a"), "a").unwrap();
+        fs::write(top.join("b"), "b").unwrap();
+        let never = root.rename(&path("a"), &path("b"), Replace::Never).unwrap_err();
+        assert_eq!(never.code, Code::Exists);
+        root.rename(&path("a"), &path("b"), Replace::Always).unwrap();
+        assert_eq!(fs::read(top.join("b")).unwrap(), b"a");
+    }
+
+    #[test]
+    fn space_is_told_for_files_too() {
+        let (_dir, top, root) = scratch();
+        fs::write(top.join("a"), "a").unwrap();
+        assert!(root.space(&path("a")).unwrap().total > 0);
+        assert_eq!(root.space(&path("b")).unwrap_err().code, Code::NotFound);
+    }
+}

@@ -1,0 +1,170 @@
+//! Files that are read to be sent: regular ones only, and a change while they are read is noticed.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use cap_std::fs::{FileTypeExt as _, Metadata, MetadataExt as _};
+use ftpish_protocol::message::{Mode, Time};
+use ftpish_protocol::{Code, Refusal};
+use rustix::fs::OFlags;
+
+use crate::{Outcome, mtime, refuse};
+
+/// A regular file that was opened to be read, and what it was then.
+#[derive(Debug)]
+pub struct SourceFile {
+    file: File,
+    metadata: Metadata,
+}
+
+impl SourceFile {
+    /// A fifo that nobody writes to must not block us, and a terminal must not become ours.
+    pub(crate) const OPEN_FLAGS: i32 = (OFlags::NONBLOCK.bits() | OFlags::NOCTTY.bits()).cast_signed();
+
+    /// Opens a file anywhere on this machine: one that a person named.
+    pub fn open(path: &Path) -> Outcome<Self> {
+        let mut options = std::fs::OpenOptions::new();
+        Self::new(options.read(true).custom_flags(Self::OPEN_FLAGS).open(path).map_err(refuse)?)
+    }
+
+    pub(crate) fn new(file: File) -> Outcome<Self> {
+        let metadata = Metadata::from_file(&file).map_err(refuse)?;
+        let file_type = metadata.file_type();
+        if file_type.is_file() {
+            Ok(Self { file, metadata })
+        } else if file_type.is_dir() {
+            Err(Refusal::new(Code::IsDirectory, "it is a directory"))
+        } else {
+            let what = if file_type.is_fifo() { "fifo" } else { "device" };
+            Err(Refusal::new(Code::NotRegular, format!("it is a {what}, not a regular file")))
+        }
+    }
+
+    /// Its size in bytes when it was opened.
+    pub fn size(&self) -> u64 {
+        self.metadata.len()
+    }
+
+    /// Its modification time when it was opened.
+    pub fn mtime(&self) -> Time {
+        mtime(&self.metadata)
+    }
+
+    /// Its permission bits when it was opened.
+    pub fn mode(&self) -> Mode {
+        Mode::from_bits(self.metadata.mode())
+    }
+
+    /// A reader of `length` bytes from `offset` on, which must lie within the size.
+    pub fn range(self, offset: u64, length: u64) -> Outcome<SourceReader> {
+        if offset.checked_add(length).is_none_or(|end| end > self.size()) {
+            let line = format!("the file has {} bytes", self.size());
+            return Err(Refusal::new(Code::BadRange, line));
+        }
+        let mut file = self.file;
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset)).map_err(refuse)?;
+        }
+        Ok(SourceReader { file, left: length, metadata: self.metadata })
+    }
+
+    /// A reader of the whole file.
+    pub fn reader(self) -> SourceReader {
+        let left = self.size();
+        SourceReader { file: self.file, left, metadata: self.metadata }
+    }
+}
+
+/// Reads a range of a file. Where the file changes meanwhile, its end is an error that carries a
+/// [`Refusal`] with the code `changed`.
+#[derive(Debug)]
+pub struct SourceReader {
+    file: File,
+    left: u64,
+    metadata: Metadata,
+}
+
+impl SourceReader {
+    fn check_unchanged(&self) -> io::Result<()> {
+        let now = Metadata::from_file(&self.file)?;
+        let same = now.len() == self.metadata.len() && mtime(&now) == mtime(&self.metadata);
+        if same { Ok(()) } else { Err(changed()) }
+    }
+}
+
+impl Read for SourceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if wanted == 0 {
+            self.check_unchanged()?;
+            return Ok(0);
+        }
+        let read = self.file.read(&mut buffer[..wanted])?;
+        if read == 0 {
+            return Err(changed());
+        }
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+fn changed() -> io::Error {
+    Refusal::new(Code::Changed, "the file changed while it was read").into_io()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(content: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, content).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn ranges_are_read_exactly_and_must_lie_within_the_file() {
+        let (_dir, path) = scratch(b"0123456789");
+        let read = |offset, length| {
+            let mut bytes = String::new();
+            SourceFile::open(&path).unwrap().range(offset, length)?.read_to_string(&mut bytes).unwrap();
+            Ok::<_, Refusal>(bytes)
+        };
+        assert_eq!(read(0, 10).unwrap(), "0123456789");
+        assert_eq!(read(3, 4).unwrap(), "3456");
+        assert_eq!(read(10, 0).unwrap(), "");
+        for (offset, length) in [(0, 11), (11, 0), (u64::MAX, 1), (1, u64::MAX)] {
+            assert_eq!(read(offset, length).unwrap_err().code, Code::BadRange);
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrinks_or_grows_while_it_is_read_is_told() {
+        for change in [b"short".as_slice(), b"longer than it was before"] {
+            let (_dir, path) = scratch(b"0123456789");
+            let mut reader = SourceFile::open(&path).unwrap().reader();
+            std::fs::write(&path, change).unwrap();
+            let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+            assert_eq!(Refusal::from_io(&error).code, Code::Changed);
+        }
+    }
+
+    #[test]
+    fn special_files_are_refused_at_once() {
+        let (dir, _) = scratch(b"");
+        let fifo = dir.path().join("fifo");
+        let mode = rustix::fs::Mode::from_bits_truncate(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for (path, code) in [
+            (fifo.as_path(), Code::NotRegular),
+            (Path::new("/dev/zero"), Code::NotRegular),
+            (dir.path(), Code::IsDirectory),
+            (&dir.path().join("missing"), Code::NotFound),
+        ] {
+            assert_eq!(SourceFile::open(path).unwrap_err().code, code, "{path:?}");
+        }
+    }
+}
