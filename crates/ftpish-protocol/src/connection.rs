@@ -34,6 +34,17 @@ struct Input {
     filled: usize,
 }
 
+impl Input {
+    /// Reads once, when all was taken.
+    fn read_from(&mut self, stream: &mut impl Read) -> Result<usize, Error> {
+        self.buffer.resize(READ_AHEAD, 0);
+        self.taken = 0;
+        self.filled = 0;
+        self.filled = read_some(stream, &mut self.buffer)?;
+        Ok(self.filled)
+    }
+}
+
 /// Bytes that were queued and not yet written. `buffer` never shrinks, so that a block is zeroed once only.
 #[derive(Default)]
 pub(crate) struct Output {
@@ -112,6 +123,16 @@ impl<S: Read + Write> Connection<S> {
 
     fn flush_full(&mut self) -> Result<(), Error> {
         if self.output.filled >= BLOCK { self.flush() } else { Ok(()) }
+    }
+
+    /// Waits until the peer has begun to send something; `false` where it closed instead. What is queued is
+    /// written first. Between messages a peer may be silent for longer than within one: this is that wait.
+    pub fn wait(&mut self) -> Result<bool, Error> {
+        self.flush()?;
+        if !self.has_input() {
+            self.input.read_from(&mut self.stream)?;
+        }
+        Ok(self.has_input())
     }
 
     /// Receives a message; `None` where the peer closed in place of sending one. What is queued is written
@@ -247,10 +268,7 @@ impl<S: Read + Write> Connection<S> {
                 done += read;
                 read
             } else {
-                input.buffer.resize(READ_AHEAD, 0);
-                input.taken = 0;
-                input.filled = read_some(&mut self.stream, &mut input.buffer)?;
-                input.filled
+                input.read_from(&mut self.stream)?
             };
             if read == 0 {
                 break;

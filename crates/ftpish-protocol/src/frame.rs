@@ -57,6 +57,10 @@ impl Header {
         if depth(&self.0) > MAX_DEPTH {
             return Err(serde::de::Error::custom("nested too deeply"));
         }
+        // serde would take an array, too: its elements as the fields of `T` in their order.
+        if self.0.trim_ascii_start().first() != Some(&b'{') {
+            return Err(serde::de::Error::custom("not a JSON object"));
+        }
         serde_json::from_slice(&self.0)
     }
 }
@@ -108,5 +112,14 @@ mod tests {
         assert_eq!(depth(br#"{"a":[1,{"b":"[[[\"{{{"}]}"#), 3);
         let bomb = Header("[".repeat(60_000).into_bytes());
         assert_eq!(bomb.decode::<serde_json::Value>().unwrap_err().to_string(), "nested too deeply");
+    }
+
+    #[test]
+    fn an_array_is_no_message() {
+        let decode = |json: &str| Header(json.into()).decode::<crate::message::Envelope>();
+        assert_eq!(decode(" {\"id\":1}").unwrap().id, 1);
+        for bad in ["[1,true]", "1", "", "null"] {
+            assert_eq!(decode(bad).unwrap_err().to_string(), "not a JSON object", "{bad}");
+        }
     }
 }

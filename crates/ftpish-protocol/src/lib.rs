@@ -55,6 +55,3 @@ pub const MAX_PATH: usize = 4096;
 
 /// The longest component of a path in bytes: `NAME_MAX` of every common file system.
 pub const MAX_NAME: usize = 255;
-
-/// Names that begin so are partial files, which both ends hide: the prefix is followed by 16 hex digits.
-pub const PARTIAL_PREFIX: &str = ".ftpish-";

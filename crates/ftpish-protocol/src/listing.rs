@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use crate::body::{receive_with_trailer, send_chunks};
 use crate::message::{Entry, Trailer};
-use crate::{Algorithm, BodyError, Connection, MAX_HEADER, SendError};
+use crate::{Algorithm, BodyError, Code, Connection, MAX_HEADER, Refusal, SendError};
 
 /// Sends `entries` as a body whose trailer counts them. An error among them aborts the body.
 pub fn send_listing<S: Read + Write>(
@@ -19,7 +19,8 @@ pub fn send_listing<S: Read + Write>(
 }
 
 /// Receives a listing and gives each entry to `take` as it comes. That all came is known only when this
-/// returns: the number of entries then.
+/// returns: the number of entries then. Lines that are no entries, and a count that is not theirs, are
+/// [`BodyError::Sink`].
 pub fn receive_listing<S: Read + Write>(
     connection: &mut Connection<S>,
     algorithm: Algorithm,
@@ -29,7 +30,11 @@ pub fn receive_listing<S: Read + Write>(
     let (_, trailer) = receive_with_trailer(connection, &mut sink, algorithm, None, &mut |_, _| true)?;
     match trailer.entries {
         Some(count) if count == sink.count && sink.partial.is_empty() => Ok(count),
-        _ => Err(BodyError::TooShort { announced: trailer.entries.unwrap_or(0), received: sink.count }),
+        announced => {
+            let announced = announced.map_or("none".to_owned(), |count| count.to_string());
+            let why = format!("{} entries arrived, the sender counted {announced}", sink.count);
+            Err(BodyError::Sink(Refusal::new(Code::Mismatch, why).into_io()))
+        }
     }
 }
 
@@ -76,16 +81,13 @@ impl Write for Entries<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             if self.partial.len() + piece.len() > MAX_HEADER {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "an entry of the listing is too long",
-                ));
+                return Err(malformed("it is too long"));
             }
             if !piece.ends_with(b"\n") {
                 self.partial.extend_from_slice(piece);
                 continue;
             }
-            let entry = if self.partial.is_empty() {
+            let entry: Result<Entry, _> = if self.partial.is_empty() {
                 serde_json::from_slice(piece)
             } else {
                 self.partial.extend_from_slice(piece);
@@ -93,7 +95,11 @@ impl Write for Entries<'_> {
                 self.partial.clear();
                 entry
             };
-            (self.take)(entry?)?;
+            let entry = entry.map_err(malformed)?;
+            if entry.name.is_none() {
+                return Err(malformed("it has no name"));
+            }
+            (self.take)(entry)?;
             self.count += 1;
         }
         Ok(bytes.len())
@@ -102,4 +108,8 @@ impl Write for Entries<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn malformed(why: impl std::fmt::Display) -> io::Error {
+    Refusal::new(Code::Malformed, format!("an entry of the listing is malformed: {why}")).into_io()
 }

@@ -33,7 +33,7 @@ pub enum Command {
     /// The first request of every connection. Answered with [`Welcome`].
     Hello(Hello),
     /// Lists a directory. Answered with a body of one [`Entry`] a line.
-    Ls(PathArgs),
+    Ls(Ls),
     /// Describes one name; a link, not what it points at. Answered with [`Stat`].
     Stat(PathArgs),
     /// Sends a file, or a range of it. Answered with [`File`] and a body.
@@ -56,20 +56,25 @@ pub enum Command {
 }
 
 impl Command {
-    /// Reads the command of a request. A path that breaks the rules is told apart from a message that does.
+    /// Reads the command of a request. A path that breaks the rules, and a digest that is not known here, are
+    /// told apart from a message that breaks the rules.
     pub fn decode(header: &Header) -> Result<Self, Refusal> {
         header.decode().map_err(|error| {
-            /// Every field of any command that holds a path.
+            /// Every field of any command that holds a path or names a digest.
             #[derive(Deserialize)]
-            struct Paths {
+            struct Suspects {
                 path: Option<AnyBytes>,
                 from: Option<AnyBytes>,
                 to: Option<AnyBytes>,
+                digest: Option<String>,
             }
-            if let Ok(Paths { path, from, to }) = header.decode() {
+            if let Ok(Suspects { path, from, to, digest }) = header.decode() {
                 let bad = [path, from, to].into_iter().flatten().find_map(|p| RemotePath::parse(&p.0).err());
                 if let Some(bad) = bad {
                     return Refusal::new(Code::BadPath, bad.to_string());
+                }
+                if digest.is_some_and(|name| name.parse::<Algorithm>().is_err()) {
+                    return Refusal::new(Code::Unsupported, "this digest is not known here");
                 }
             }
             Refusal::new(Code::Malformed, error.to_string())
@@ -111,6 +116,15 @@ pub struct Welcome {
 pub struct PathArgs {
     /// What it is about.
     pub path: RemotePath,
+}
+
+/// The arguments of `ls`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ls {
+    /// The directory.
+    pub path: RemotePath,
+    /// The digest of the listing's trailer.
+    pub digest: Algorithm,
 }
 
 /// The arguments of `get`.
@@ -483,6 +497,14 @@ mod tests {
         refused(r#"{"id":1,"cmd":"stat"}"#, Code::Malformed, "missing field `path`");
         refused(r#"{"id":1}"#, Code::Malformed, "missing field `cmd` at line 1 column 8");
         refused(r#"{"id":1,"cmd":"stat","path":"a","path":"b"}"#, Code::Malformed, "duplicate field `path`");
+    }
+
+    #[test]
+    fn an_unknown_digest_is_unsupported_and_not_malformed() {
+        let crc = r#"{"id":1,"cmd":"get","path":"a","digest":"crc32"}"#;
+        refused(crc, Code::Unsupported, "this digest is not known here");
+        let missing = r#"{"id":1,"cmd":"get","path":"a"}"#;
+        refused(missing, Code::Malformed, "missing field `digest`");
     }
 
     #[test]

@@ -1,0 +1,333 @@
+//! A connection to a server, and one method a verb. `hello` and the first request leave together.
+
+use std::io;
+use std::time::Duration;
+
+use ftpish_protocol::message::{
+    Command, Done, Entry, Envelope, Hash, Hashed, Hello, Ls, Mkdir, Mv, PathArgs, Replace, ReplyEnvelope,
+    Request, Rm, Space, Stat, Welcome,
+};
+use ftpish_protocol::{Algorithm, Code, Connection, Header, RemotePath, VERSION, receive_listing};
+use ftpish_transport::{Deadline, Endpoint, Fingerprint, Interrupt, Socket, Stream, client_config};
+use rustls::pki_types::ServerName;
+use serde::de::DeserializeOwned;
+
+use crate::hostkeys::KeyVerifier;
+use crate::{AGENT, Error, Progress, Trust};
+
+/// The digest of listings, which every server has.
+const LISTING_DIGEST: Algorithm = Algorithm::Md5;
+
+/// How many bytes must move within [`Timeouts::pace`].
+const PACE_BYTES: u64 = 16 * 1024;
+
+/// How to reach a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Whether to encrypt, and whose key to trust.
+    pub security: Security,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
+    /// Ends every wait, and every transfer between two blocks.
+    pub interrupt: Interrupt,
+}
+
+impl Options {
+    /// Options with the default time-outs.
+    pub fn new(endpoint: Endpoint, security: Security) -> Self {
+        Self { endpoint, security, timeouts: Timeouts::default(), interrupt: Interrupt::default() }
+    }
+}
+
+/// Whether the connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// In the clear: anybody on the way can read and change what is sent.
+    Plaintext,
+    /// TLS 1.3, with a server whose key is trusted so.
+    Tls(Trust),
+}
+
+/// How long a server may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To accept the connection, and to do its part of the TLS handshake.
+    pub connect: Duration,
+    /// To answer a request, or to say that it is at work on it.
+    pub reply: Duration,
+    /// While a body moves: so much waiting for 16 KiB at the most.
+    pub pace: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            reply: Duration::from_secs(60),
+            pace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A connected client. After [`Error::Connection`], [`Error::Interrupted`] and every error in the middle of a body,
+/// [`is_usable`](Self::is_usable) tells whether it still is.
+pub struct Client {
+    pub(crate) connection: Connection<Stream>,
+    pub(crate) interrupt: Interrupt,
+    timeouts: Timeouts,
+    host_key: Option<Fingerprint>,
+    next_id: u64,
+    greeting: Greeting,
+    broken: bool,
+}
+
+/// Where the exchange of `hello` stands.
+enum Greeting {
+    /// Sent with this id, its reply not yet read.
+    Sent(u64),
+    /// Answered.
+    Done(Welcome),
+}
+
+impl Client {
+    /// Connects and does the TLS handshake. `hello` is sent along with the first request.
+    pub fn connect(options: &Options) -> Result<Self, Error> {
+        let Options { endpoint, security, timeouts, interrupt } = options;
+        let no_connection = |error| Error::Connect { endpoint: endpoint.clone(), error };
+        let deadline = Deadline::after(timeouts.connect);
+        let socket = endpoint.connect(timeouts.connect).map_err(no_connection)?;
+        let socket = Socket::new(socket, deadline, interrupt.clone()).map_err(no_connection)?;
+        let (stream, host_key) = match security {
+            Security::Plaintext => (Stream::connect(socket, None).map_err(no_connection)?, None),
+            Security::Tls(trust) => {
+                let (stream, key) = secure(socket, endpoint, *trust, interrupt)?;
+                (stream, Some(key))
+            }
+        };
+        let mut client = Self {
+            connection: Connection::new(stream),
+            interrupt: interrupt.clone(),
+            timeouts: *timeouts,
+            host_key,
+            next_id: 0,
+            greeting: Greeting::Sent(0),
+            broken: false,
+        };
+        client.send(&Command::Hello(Hello { version: VERSION, agent: AGENT.to_owned() }), false)?;
+        Ok(client)
+    }
+
+    /// The server's key, where the connection is encrypted.
+    pub fn host_key(&self) -> Option<Fingerprint> {
+        self.host_key
+    }
+
+    /// What the server says about itself; asks it, where nothing else has yet.
+    pub fn welcome(&mut self) -> Result<&Welcome, Error> {
+        self.greet()?;
+        match &self.greeting {
+            Greeting::Done(welcome) => Ok(welcome),
+            Greeting::Sent(_) => Err(Error::Protocol("no reply to hello".to_owned())),
+        }
+    }
+
+    /// Whether a next request can be sent: nothing broke, and the server has not closed meanwhile.
+    pub fn is_usable(&mut self) -> bool {
+        // Whatever an idle server sends can only be its farewell.
+        !self.broken
+            && !self.connection.in_body()
+            && matches!(self.connection.stream().is_readable(), Ok(false))
+    }
+
+    /// Gives each entry of a directory to `take`, in the server's order, as it comes; only the return tells that
+    /// none is missing.
+    pub fn ls(
+        &mut self,
+        path: &RemotePath,
+        take: &mut dyn FnMut(Entry) -> io::Result<()>,
+    ) -> Result<u64, Error> {
+        let args = Ls { path: path.clone(), digest: LISTING_DIGEST };
+        let id = self.send(&Command::Ls(args), false)?;
+        self.receive_with_body::<Done>(id)?;
+        receive_listing(&mut self.connection, LISTING_DIGEST, take)
+            .map_err(|error| self.note(Error::of_body(error, "(listing)".as_ref())))
+    }
+
+    /// Describes one name; a link itself, not what it points at.
+    pub fn stat(&mut self, path: &RemotePath) -> Result<Entry, Error> {
+        let command = Command::Stat(PathArgs { path: path.clone() });
+        Ok(self.request::<Stat>(&command)?.entry)
+    }
+
+    /// Makes a directory; with `parents`, missing ones above it too, and none is no error if it exists.
+    pub fn mkdir(&mut self, path: &RemotePath, parents: bool) -> Result<(), Error> {
+        let command = Command::Mkdir(Mkdir { path: path.clone(), parents });
+        self.request::<Done>(&command).map(drop)
+    }
+
+    /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds.
+    pub fn rm(&mut self, path: &RemotePath, recursive: bool) -> Result<(), Error> {
+        let command = Command::Rm(Rm { path: path.clone(), recursive });
+        self.request::<Done>(&command).map(drop)
+    }
+
+    /// Renames; an existing file at the new path is replaced unless `replace` is `Never`.
+    pub fn mv(&mut self, from: &RemotePath, to: &RemotePath, replace: Replace) -> Result<(), Error> {
+        let command = Command::Mv(Mv { from: from.clone(), to: to.clone(), replace });
+        self.request::<Done>(&command).map(drop)
+    }
+
+    /// Has the server digest a file on its disk.
+    pub fn hash(
+        &mut self,
+        path: &RemotePath,
+        digest: Algorithm,
+        progress: &Progress,
+    ) -> Result<Hashed, Error> {
+        let id = self.send(&Command::Hash(Hash { path: path.clone(), digest }), false)?;
+        let hashed: Hashed = self.receive(id, progress)?;
+        if hashed.digest.algorithm() != digest {
+            return Err(self.note(Error::Protocol(format!("{} is not a {digest} digest", hashed.digest))));
+        }
+        Ok(hashed)
+    }
+
+    /// The space of the file system that holds a path.
+    pub fn df(&mut self, path: &RemotePath) -> Result<Space, Error> {
+        self.request(&Command::Df(PathArgs { path: path.clone() }))
+    }
+
+    /// Sends a request without a body, and receives its reply.
+    fn request<T: DeserializeOwned>(&mut self, command: &Command) -> Result<T, Error> {
+        let id = self.send(command, false)?;
+        self.receive(id, &Progress::default())
+    }
+
+    /// Queues a request; it leaves when a reply is awaited, or in front of its body.
+    pub(crate) fn send(&mut self, command: &Command, body: bool) -> Result<u64, Error> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.pace();
+        let request = Request { envelope: Envelope { id, body }, command };
+        self.connection.send(&request).map_err(|error| self.note(error.into()))?;
+        Ok(id)
+    }
+
+    /// Receives the reply to the request `id`, which has no body.
+    pub(crate) fn receive<T: DeserializeOwned>(&mut self, id: u64, progress: &Progress) -> Result<T, Error> {
+        self.greet()?;
+        self.receive_reply(id, false, progress)
+    }
+
+    /// Receives the reply to the request `id`; its body comes next.
+    pub(crate) fn receive_with_body<T: DeserializeOwned>(&mut self, id: u64) -> Result<T, Error> {
+        self.greet()?;
+        let reply = self.receive_reply(id, true, &Progress::default())?;
+        self.connection.begin_body();
+        self.pace();
+        Ok(reply)
+    }
+
+    /// Reads the reply to `hello`, if it was not yet read: it comes before all others.
+    fn greet(&mut self) -> Result<(), Error> {
+        if let Greeting::Sent(id) = self.greeting {
+            self.greeting = Greeting::Done(self.receive_reply(id, false, &Progress::default())?);
+        }
+        Ok(())
+    }
+
+    fn receive_reply<T: DeserializeOwned>(
+        &mut self,
+        id: u64,
+        body: bool,
+        progress: &Progress,
+    ) -> Result<T, Error> {
+        let received = self.try_receive_reply(id, body, progress);
+        received.map_err(|error| self.note(error))
+    }
+
+    fn try_receive_reply<T: DeserializeOwned>(
+        &mut self,
+        id: u64,
+        body: bool,
+        progress: &Progress,
+    ) -> Result<T, Error> {
+        loop {
+            self.connection.stream().set_deadline(Deadline::after(self.timeouts.reply));
+            let header = self.connection.receive()?.ok_or(ftpish_protocol::Error::Closed)?;
+            let envelope: ReplyEnvelope = decode(&header)?;
+            if envelope.id.is_some_and(|found| found != id) {
+                return Err(Error::Protocol(format!("a reply to {:?} where {id} was due", envelope.id)));
+            }
+            if let Some(done) = envelope.working {
+                progress.set_done(done);
+            } else if let Some(refusal) = envelope.error {
+                return Err(Error::Refused(refusal));
+            } else if !envelope.ok || envelope.body != body {
+                return Err(Error::Protocol("a reply that is neither granted nor refused".to_owned()));
+            } else {
+                return decode(&header);
+            }
+        }
+    }
+
+    /// Lets the peer be as slow as a body may be.
+    pub(crate) fn pace(&mut self) {
+        let window = self.timeouts.pace;
+        self.connection.stream().set_deadline(Deadline::Pace { bytes: PACE_BYTES, window });
+    }
+
+    /// Keeps in mind whether an error leaves the connection usable.
+    pub(crate) fn note(&mut self, error: Error) -> Error {
+        let closes = |code| matches!(code, Code::Busy | Code::ShuttingDown | Code::Timeout | Code::TooLarge);
+        self.broken |= match &error {
+            Error::Connection(_) | Error::Protocol(_) | Error::Interrupted => true,
+            Error::Refused(refusal) => closes(refusal.code),
+            _ => self.connection.in_body(),
+        };
+        match error {
+            Error::Connection(_) if self.interrupt.is_set() => Error::Interrupted,
+            error => error,
+        }
+    }
+}
+
+/// Does the TLS handshake, and tells the server's key.
+fn secure(
+    socket: Socket,
+    endpoint: &Endpoint,
+    trust: Trust,
+    interrupt: &Interrupt,
+) -> Result<(Stream, Fingerprint), Error> {
+    let verifier = KeyVerifier::new(trust);
+    // Servers have one key; they are told the name only because TLS wants one.
+    let name = match endpoint {
+        Endpoint::Tcp(host, _) => ServerName::try_from(host.clone()).ok(),
+        Endpoint::Unix(_) => None,
+    };
+    let name = name.unwrap_or(ServerName::try_from("localhost").expect("a valid name"));
+    let stream = Stream::connect(socket, Some((client_config(verifier.clone()), name)));
+    let endpoint = endpoint.clone();
+    match (stream, verifier.offered()) {
+        (Ok(stream), Some(key)) => Ok((stream, key)),
+        (Err(_), _) if interrupt.is_set() => Err(Error::Interrupted),
+        (Err(error), Some(offered)) => Err(match trust {
+            Trust::Key(expected) if expected != offered => {
+                Error::WrongHostKey { endpoint, expected, offered }
+            }
+            Trust::Nothing => Error::UnknownHostKey { endpoint, fingerprint: offered },
+            Trust::Key(_) | Trust::Any => Error::Handshake { endpoint, error },
+        }),
+        (Err(error), None) => Err(Error::Handshake { endpoint, error }),
+        (Ok(_), None) => {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "the server showed no key");
+            Err(Error::Handshake { endpoint, error })
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(header: &Header) -> Result<T, Error> {
+    header.decode().map_err(|error| Error::Protocol(error.to_string()))
+}

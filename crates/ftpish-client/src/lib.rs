@@ -1,0 +1,47 @@
+//! The ftpish client, to embed: connect, then one method a verb. It reports how far it is through [`Progress`], and
+//! prints nothing.
+//!
+//! ```no_run
+//! use ftpish_client::{Client, Options, Progress, Security, Trust};
+//! use ftpish_protocol::Algorithm;
+//!
+//! # fn main() -> Result<(), ftpish_client::Error> {
+//! let key = "SHA256:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0".parse().expect("43 characters");
+//! let options = Options::new("example.org".parse().expect("a host"), Security::Tls(Trust::Key(key)));
+//! let mut client = Client::connect(&options)?;
+//! let mut out = Vec::new();
+//! client.get(&"docs/a.txt".parse().expect("a path"), Algorithm::Blake3, &mut out, &Progress::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Out of scope: arguments, bars, prompts, exit codes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+mod client;
+mod download;
+mod error;
+mod hostkeys;
+mod progress;
+mod upload;
+mod url;
+
+pub use client::{Client, Options, Security, Timeouts};
+pub use download::Download;
+pub use error::Error;
+pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
+pub use progress::Progress;
+pub use upload::Upload;
+pub use url::{ServerUrl, UrlError};
+
+/// What this client calls itself in `hello`.
+pub const AGENT: &str = concat!("ftpish/", env!("CARGO_PKG_VERSION"));
+
+/// What a finished transfer proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transferred {
+    /// How many bytes moved.
+    pub size: u64,
+    /// Their digest, which both ends computed.
+    pub digest: ftpish_protocol::Digest,
+}

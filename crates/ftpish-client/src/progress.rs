@@ -1,0 +1,40 @@
+//! How far a transfer is, for whoever draws it: counters that are cheap to write and safe to read at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One transfer's counters. The transfer writes them, any other thread may read them.
+#[derive(Debug)]
+pub struct Progress {
+    done: AtomicU64,
+    /// `u64::MAX` while it is not known.
+    total: AtomicU64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { done: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Progress {
+    /// How many bytes have moved.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes there are to move, once it is known.
+    pub fn total(&self) -> Option<u64> {
+        match self.total.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            total => Some(total),
+        }
+    }
+
+    pub(crate) fn set_done(&self, done: u64) {
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_total(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,86 @@
+//! What a receiver makes of a vector, in a word or two: both roles, as far as this crate goes.
+
+use std::io;
+
+use ftpish_protocol::message::{Command, Envelope, File, ReplyEnvelope};
+use ftpish_protocol::{Algorithm, BodyError, Connection, Error, Header, receive_body, receive_listing};
+
+use crate::pipe::Pipe;
+
+/// Does with a request what a server does, up to where files begin.
+pub(crate) fn hear_request(
+    connection: &mut Connection<Pipe>,
+    header: &Header,
+    heard: &mut Vec<String>,
+) -> Result<(), String> {
+    let envelope: Envelope = header.decode().map_err(|_| "closes malformed")?;
+    if envelope.body {
+        connection.begin_body();
+    }
+    match Command::decode(header) {
+        Ok(Command::Unknown) => heard.push("refuses unsupported".to_owned()),
+        Ok(Command::Put(put)) => {
+            heard.push("put".to_owned());
+            let received = receive_body(connection, &mut io::sink(), put.digest, put.size, &mut |_, _| true);
+            hear_body(received, heard)?;
+        }
+        Ok(command) => {
+            let json = serde_json::to_value(&command).unwrap();
+            heard.push(json["cmd"].as_str().unwrap().to_owned());
+        }
+        Err(refusal) => heard.push(format!("refuses {}", refusal.code)),
+    }
+    connection.drain_body().map_err(|error| closes(&error))
+}
+
+/// Does with a reply what a client does, up to where files begin. All bodies of replies here are MD5; those without
+/// a `size` beside them are listings.
+pub(crate) fn hear_reply(
+    connection: &mut Connection<Pipe>,
+    header: &Header,
+    heard: &mut Vec<String>,
+) -> Result<(), String> {
+    let reply: ReplyEnvelope = header.decode().map_err(|_| "closes malformed")?;
+    heard.push("reply".to_owned());
+    if !reply.body {
+        return Ok(());
+    }
+    connection.begin_body();
+    match header.decode::<File>() {
+        Ok(file) => {
+            let length = Some(file.length);
+            let received =
+                receive_body(connection, &mut io::sink(), Algorithm::Md5, length, &mut |_, _| true);
+            hear_body(received, heard)?;
+        }
+        Err(_) => hear_body(receive_listing(connection, Algorithm::Md5, &mut |_| Ok(())), heard)?,
+    }
+    connection.drain_body().map_err(|error| closes(&error))
+}
+
+/// A body that is refused takes the word for its message back: the two are refused together.
+fn hear_body<T>(received: Result<T, BodyError>, heard: &mut Vec<String>) -> Result<(), String> {
+    match received {
+        Ok(_) => heard.push("stored".to_owned()),
+        Err(BodyError::Aborted(refusal)) => heard.push(format!("aborted {}", refusal.code)),
+        Err(error) => {
+            heard.pop();
+            match (error.refusal(), error) {
+                (Some(refusal), _) => heard.push(format!("refuses {}", refusal.code)),
+                (None, BodyError::Connection(error)) => return Err(closes(&error)),
+                (None, other) => unreachable!("every other error has its refusal: {other}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn closes(error: &Error) -> String {
+    match error {
+        Error::Closed => "lost",
+        Error::HeaderTooLarge { .. } | Error::ChunkTooLarge { .. } => "closes too-large",
+        Error::Malformed(_) => "closes malformed",
+        Error::Io(_) => unreachable!("memory does not fail"),
+    }
+    .to_owned()
+}

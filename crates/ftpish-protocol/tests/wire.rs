@@ -1,0 +1,299 @@
+//! The golden vectors under `fixtures/wire`: each good one is read as the value it stands for and written as the same
+//! bytes again, each malformed one causes the error it names, and `docs/PROTOCOL.md` shows the very same text.
+#![allow(clippy::unwrap_used, reason = "this is how a test fails")]
+
+mod pipe;
+mod vectors;
+
+use std::fs;
+
+use ftpish_protocol::message::*;
+use ftpish_protocol::*;
+use vectors::{PROJECT, Replay, fixtures};
+
+/// How many bytes a read may give: one, a few, and all there are.
+const PACES: [usize; 3] = [1, 7, usize::MAX];
+
+/// 2026-01-01 00:00:00 UTC.
+const NEW_YEAR: i64 = 1_767_225_600;
+
+type Play = fn(&mut Replay);
+
+/// What each good vector holds, in the order in which its bytes do.
+const VECTORS: &[(&str, Play)] = &[
+    ("hello-request", |it| {
+        it.request(1, false, Command::Hello(Hello { version: VERSION, agent: "example 1.0".into() }));
+    }),
+    ("hello-reply", |it| {
+        let commands = ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df"];
+        let welcome = Welcome {
+            version: VERSION,
+            agent: "ftpish 0.1.0".into(),
+            digests: Algorithm::ALL.map(|a| a.to_string()).into(),
+            commands: commands.map(String::from).into(),
+            login: false,
+        };
+        it.granted(1, false, welcome);
+    }),
+    ("ls-request", |it| it.request(2, false, Command::Ls(Ls { path: path("docs"), digest: Algorithm::Md5 }))),
+    ("ls-reply", |it| {
+        it.granted(2, true, Done {});
+        let file = entry("a.txt", Kind::File, 12, time(NEW_YEAR, 500_000_000), 0o644);
+        let dir = entry("old", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o755);
+        it.listing(&[file, dir]);
+    }),
+    ("ls-empty", |it| {
+        it.granted(2, true, Done {});
+        it.listing(&[]);
+    }),
+    ("ls-odd-names", |it| {
+        it.granted(2, true, Done {});
+        let name = Some(Name::parse(b"\xff").unwrap());
+        let other = Entry { name, ..entry("", Kind::Other, 0, time(0, 0), 0o600) };
+        let target = Some(LinkTarget(b"\xff".into()));
+        let link = Entry { target, ..entry("to", Kind::Link, 1, time(0, 0), 0o777) };
+        it.listing(&[other, link]);
+    }),
+    ("stat-request", |it| it.request(3, false, Command::Stat(PathArgs { path: path("latest") }))),
+    ("stat-reply", |it| {
+        let link = entry("latest", Kind::Link, 10, time(NEW_YEAR, 0), 0o777);
+        it.granted(
+            3,
+            false,
+            Stat { entry: Entry { target: Some(LinkTarget(b"docs/a.txt".into())), ..link } },
+        );
+    }),
+    ("stat-root", |it| {
+        it.granted(3, false, Stat { entry: entry("", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o755) });
+    }),
+    ("get-request", |it| {
+        let digest = Algorithm::Md5;
+        it.request(4, false, Command::Get(Get { path: path("docs/a.txt"), digest, offset: 0, length: None }));
+    }),
+    ("get-reply", |it| {
+        it.granted(4, true, file(12, 12));
+        it.body(Algorithm::Md5, &[b"hello world\n"]);
+    }),
+    ("get-range-request", |it| {
+        let digest = Algorithm::Md5;
+        it.request(
+            5,
+            false,
+            Command::Get(Get { path: path("docs/a.txt"), digest, offset: 6, length: Some(5) }),
+        );
+    }),
+    ("get-range-reply", |it| {
+        it.granted(5, true, file(12, 5));
+        it.body(Algorithm::Md5, &[b"world"]);
+    }),
+    ("get-aborted", |it| {
+        it.granted(4, true, file(12, 12));
+        it.aborted(&[b"hello "], Refusal::new(Code::Changed, "grew while it was read"));
+    }),
+    ("put-request", |it| {
+        it.request(6, true, Command::Put(Put { size: Some(12), ..put("new.txt", Algorithm::Md5) }));
+        it.body(Algorithm::Md5, &[b"hello ", b"world\n"]);
+    }),
+    ("put-every-field", |it| {
+        let put = Put {
+            size: Some(1),
+            mtime: Some(time(-1, 999_999_999)),
+            mode: Some(Mode::from_bits(0o007)),
+            replace: Replace::Older,
+            ..put("a/b c/é", Algorithm::Sha256)
+        };
+        it.request(1 << 53, true, Command::Put(put));
+        it.body(Algorithm::Sha256, &[b"\n"]);
+    }),
+    ("put-empty", |it| {
+        it.request(0, true, Command::Put(put("empty", Algorithm::Blake3)));
+        it.body(Algorithm::Blake3, &[]);
+    }),
+    ("put-aborted", |it| {
+        it.request(6, true, Command::Put(put("new.txt", Algorithm::Md5)));
+        it.aborted(&[b"hello "], Refusal::new(Code::Cancelled, "the sender stopped"));
+    }),
+    ("put-reply", |it| {
+        it.granted(6, false, Stored { size: 12, digest: Algorithm::Md5.digest(b"hello world\n") });
+    }),
+    ("mkdir-request", |it| it.request(7, false, Command::Mkdir(Mkdir { path: path("a/b"), parents: true }))),
+    ("mkdir-reply", |it| it.granted(7, false, Done {})),
+    ("rm-request", |it| it.request(8, false, Command::Rm(Rm { path: path("a"), recursive: true }))),
+    ("mv-request", |it| {
+        let mv = Mv { from: path("new.txt"), to: path("docs/b.txt"), replace: Replace::Never };
+        it.request(9, false, Command::Mv(mv));
+    }),
+    ("hash-request", |it| {
+        it.request(10, false, Command::Hash(Hash { path: path("disk.img"), digest: Algorithm::Md5 }));
+    }),
+    ("hash-reply", |it| {
+        it.working(10, 1 << 30);
+        let digest = "md5:9a3f0a1c5f7b3a2d8e4c6b1f0d2e7a95".parse().unwrap();
+        it.granted(10, false, Hashed { size: 3 << 29, digest });
+    }),
+    ("df-request", |it| it.request(11, false, Command::Df(PathArgs { path: RemotePath::root() }))),
+    ("df-reply", |it| {
+        let space = Space { total: 1_000_000_000_000, free: 250_000_000_000, available: 200_000_000_000 };
+        it.granted(11, false, space);
+    }),
+    ("base64-name", |it| {
+        let path = RemotePath::parse(b"caf\xe9").unwrap();
+        it.request(12, false, Command::Mkdir(Mkdir { path, parents: false }));
+    }),
+    ("refusal", |it| it.refused(Some(4), Code::NotFound, "no such file or directory")),
+    ("refusal-without-id", |it| it.refused(None, Code::ShuttingDown, "the server is going down")),
+    ("pipelined", |it| {
+        it.request(1, false, Command::Hello(Hello { version: VERSION, agent: "example 1.0".into() }));
+        it.request(2, true, Command::Put(Put { size: Some(1), ..put("x", Algorithm::Md5) }));
+        it.body(Algorithm::Md5, &[b"x"]);
+        it.request(3, false, Command::Df(PathArgs { path: RemotePath::root() }));
+    }),
+];
+
+#[test]
+fn every_good_vector_is_read_and_written_again_as_the_same_bytes() {
+    for (name, fixture) in fixtures("") {
+        println!("{name}");
+        let (_, play) = VECTORS.iter().find(|(n, _)| *n == name).expect(&name);
+        for pace in PACES {
+            let mut replay = Replay::of(&fixture.bytes, pace);
+            play(&mut replay);
+            replay.ends_with_the_same_bytes(&name, &fixture.bytes);
+        }
+    }
+}
+
+#[test]
+fn every_vector_has_its_file() {
+    let files = fixtures("");
+    for (name, _) in VECTORS {
+        assert!(files.contains_key(*name), "fixtures/wire/{name}.hex");
+    }
+}
+
+#[test]
+fn a_good_vector_that_is_cut_tells_of_nothing_that_did_not_arrive() {
+    for (name, fixture) in fixtures("") {
+        let whole = fixture.heard(&fixture.bytes, usize::MAX);
+        assert_eq!(whole.last().map(String::as_str), Some("end"), "{name}");
+        for cut in 0..fixture.bytes.len() {
+            let mut heard = fixture.heard(&fixture.bytes[..cut], usize::MAX);
+            let end = heard.pop().unwrap();
+            assert!(end == "end" || end == "lost", "{name} cut at {cut}: {end}");
+            assert!(whole[..whole.len() - 1].starts_with(&heard), "{name} cut at {cut}: {heard:?}");
+        }
+    }
+}
+
+#[test]
+fn every_malformed_vector_causes_the_error_that_it_names() {
+    for (name, fixture) in fixtures("malformed") {
+        for pace in PACES {
+            let heard = fixture.heard(&fixture.bytes, pace);
+            let expected = fixture.expect.as_deref().expect(&name);
+            assert_eq!(heard[0], expected, "{name}");
+            assert!(heard.len() == 1 || heard[1..] == ["end"], "{name}: {heard:?}");
+        }
+    }
+}
+
+#[test]
+fn a_malformed_vector_that_is_cut_causes_its_error_or_none_yet() {
+    for (name, fixture) in fixtures("malformed") {
+        let expected = fixture.expect.as_deref().expect(&name);
+        for cut in 0..fixture.bytes.len() {
+            for heard in fixture.heard(&fixture.bytes[..cut], usize::MAX) {
+                assert!([expected, "end", "lost"].contains(&heard.as_str()), "{name} cut at {cut}: {heard}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_leaves_the_connection_in_step() {
+    let next = &fixtures("")["pipelined"].bytes;
+    for (name, fixture) in fixtures("malformed") {
+        let refusal = fixture.expect.as_deref().expect(&name);
+        if fixture.from_client && refusal.starts_with("refuses") {
+            let heard = fixture.heard(&[&fixture.bytes[..], next].concat(), 7);
+            let rest = ["hello", "put", "stored", "df", "end"];
+            assert_eq!(heard[0], refusal, "{name}");
+            assert_eq!(heard[1..], rest, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_document_shows_the_vectors() {
+    let (document, files) = (document(), fixtures(""));
+    let mut shown = 0;
+    for block in document.split("```hex ").skip(1) {
+        let (name, block) = block.split_once('\n').unwrap();
+        let (text, _) = block.split_once("```").expect("a block has an end");
+        assert_eq!(files.get(name).expect(name).text, text, "{name}");
+        shown += 1;
+    }
+    assert_eq!(shown, 23, "the number of examples");
+}
+
+#[test]
+fn the_document_lists_every_code() {
+    let document = document();
+    let (_, section) = document.split_once("\n## Errors\n").unwrap();
+    let documented: Vec<Code> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(code, _)| serde_json::from_str(&format!("\"{code}\"")).unwrap())
+        .collect();
+    let declared: Vec<usize> = (0..Code::Unknown as usize).collect();
+    assert_eq!(documented.into_iter().map(|code| code as usize).collect::<Vec<_>>(), declared);
+}
+
+#[test]
+fn the_document_names_the_constants() {
+    let document = document();
+    for (what, limit) in [
+        ("a message, without its length", format!("{MAX_HEADER} bytes")),
+        ("arrays and objects nested in a message", MAX_DEPTH.to_string()),
+        ("a chunk, without its length", format!("{MAX_CHUNK} bytes")),
+        ("requests in flight", MAX_IN_FLIGHT.to_string()),
+        ("a path", format!("{MAX_PATH} bytes")),
+        ("a component of a path", format!("{MAX_NAME} bytes")),
+    ] {
+        let row = format!("\n| {what} | {limit} |\n");
+        assert!(document.contains(&row), "{row}");
+    }
+    for text in [
+        format!("port {DEFAULT_PORT} "),
+        format!("`{}`", str::from_utf8(ALPN).unwrap()),
+        format!("`version` is {VERSION};"),
+    ] {
+        assert!(document.contains(&text), "{text}");
+    }
+}
+
+fn document() -> String {
+    fs::read_to_string(format!("{PROJECT}/docs/PROTOCOL.md")).unwrap()
+}
+
+fn path(text: &str) -> RemotePath {
+    text.parse().unwrap()
+}
+
+fn time(seconds: i64, nanoseconds: u32) -> Time {
+    Time { seconds, nanoseconds }
+}
+
+/// An entry without a target; without a name, too, where `name` is empty.
+fn entry(name: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Entry {
+    let name = Name::parse(name.as_bytes()).ok();
+    Entry { name, kind, size, mtime, mode: Mode::from_bits(mode), target: None }
+}
+
+fn file(size: u64, length: u64) -> File {
+    File { size, length, mtime: time(NEW_YEAR, 500_000_000), mode: Mode::from_bits(0o644) }
+}
+
+fn put(name: &str, digest: Algorithm) -> Put {
+    Put { path: path(name), digest, size: None, mtime: None, mode: None, replace: Replace::Always }
+}
