@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use ftpish_protocol::message::{Command, File, Get, Replace};
+use ftpish_protocol::message::{Command, File, Get, Mode, Replace, Time};
 use ftpish_protocol::{Algorithm, Name, Refusal, RemotePath, Verified, receive_body};
 use ftpish_storage::{Root, Stage};
 
@@ -35,7 +35,7 @@ impl Client {
         progress: &Progress,
     ) -> Result<Transferred, Error> {
         let id = self.request_file(path, digest, None)?;
-        let file = self.receive_file(id)?;
+        let file: File = self.receive_with_body(id)?;
         let verified = self.receive_into(out, digest, &file, Path::new("-"), progress)?;
         Ok(Transferred { size: verified.length(), digest: verified.digest() })
     }
@@ -45,20 +45,16 @@ impl Client {
         let Download { from, to, digest, replace, sync } = download;
         let local = |refusal: Refusal| Error::Local { path: to.clone(), refusal };
         let (root, name) = local_target(to, *sync)?;
-        if *replace == Replace::Older && to.symlink_metadata().is_ok() {
-            // An empty range tells the time without the bytes.
-            let id = self.request_file(from, *digest, Some(0))?;
-            let file: File = self.receive_file(id)?;
-            let _probe = self.receive_into(&mut std::io::sink(), *digest, &file, to, &Progress::default())?;
-            root.stage(&name, *replace, Some(file.mtime)).map_err(local)?.discard();
-        }
-        let id = self.request_file(from, *digest, None)?;
-        let file = self.receive_file(id)?;
-        let mut stage = root.stage(&name, *replace, Some(file.mtime)).map_err(local)?;
-        match self.receive_stage(&mut stage, *digest, &file, to, progress) {
-            Ok(verified) => {
+        let mtime = match replace {
+            Replace::Older => Some(self.mtime(from, *digest)?),
+            Replace::Always | Replace::Never => None,
+        };
+        // What can be refused here is refused before bytes are on their way.
+        let mut stage = root.stage(&name, *replace, mtime).map_err(local)?;
+        match self.receive_stage(&mut stage, download, progress) {
+            Ok((verified, mode)) => {
                 let done = Transferred { size: verified.length(), digest: verified.digest() };
-                stage.commit(verified, Some(file.mode)).map_err(local)?;
+                stage.commit(verified, Some(mode)).map_err(local)?;
                 Ok(done)
             }
             Err(error) => {
@@ -66,6 +62,15 @@ impl Client {
                 Err(error)
             }
         }
+    }
+
+    /// When a file was modified, through links: asked for with an empty range.
+    fn mtime(&mut self, path: &RemotePath, digest: Algorithm) -> Result<Time, Error> {
+        let id = self.request_file(path, digest, Some(0))?;
+        let file: File = self.receive_with_body(id)?;
+        let nothing = &mut std::io::sink();
+        let _none = self.receive_into(nothing, digest, &file, Path::new("-"), &Progress::default())?;
+        Ok(file.mtime)
     }
 
     fn request_file(
@@ -77,20 +82,20 @@ impl Client {
         self.send(&Command::Get(Get { path: path.clone(), digest, offset: 0, length }), false)
     }
 
-    fn receive_file(&mut self, id: u64) -> Result<File, Error> {
-        self.receive_with_body(id)
-    }
-
     fn receive_stage(
         &mut self,
         stage: &mut Stage,
-        digest: Algorithm,
-        file: &File,
-        to: &Path,
+        download: &Download,
         progress: &Progress,
-    ) -> Result<Verified, Error> {
-        stage.reserve(file.length).map_err(|refusal| Error::Local { path: to.to_owned(), refusal })?;
-        self.receive_into(stage, digest, file, to, progress)
+    ) -> Result<(Verified, Mode), Error> {
+        let Download { from, to, digest, .. } = download;
+        let id = self.request_file(from, *digest, None)?;
+        let file: File = self.receive_with_body(id)?;
+        stage.set_mtime(file.mtime);
+        if let Err(refusal) = stage.reserve(file.length) {
+            return Err(self.note(Error::Local { path: to.clone(), refusal }));
+        }
+        Ok((self.receive_into(stage, *digest, &file, to, progress)?, file.mode))
     }
 
     fn receive_into(

@@ -90,6 +90,11 @@ impl Stage {
         }
     }
 
+    /// Says which modification time the file is to get, where it was not known when the stage began.
+    pub fn set_mtime(&mut self, mtime: Time) {
+        self.target.mtime = Some(mtime);
+    }
+
     /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. The
     /// permission bits are a default where `mode` is none.
     pub fn commit(self, verified: Verified, mode: Option<Mode>) -> Outcome<()> {

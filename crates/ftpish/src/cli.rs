@@ -1,0 +1,308 @@
+//! The command line, and nothing but: what may be typed, in one shot or in the shell.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ftpish_protocol::Algorithm;
+use ftpish_transport::{Endpoint, Fingerprint};
+
+use crate::exit::EXIT_CODES;
+use crate::location::Location;
+
+/// Serve a directory, and move files to and from it: encrypted, verified disk to disk, one port.
+#[derive(Debug, Parser)]
+#[command(name = "ftpish", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do; the shell where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What may stand before or behind any command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The server: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH.
+    #[arg(long, global = true, env = "FTPISH_SERVER", value_name = "ADDR", default_value = "127.0.0.1:2121")]
+    pub server: Endpoint,
+    /// Neither encrypt nor ask for the server's key. Both ends must say so.
+    #[arg(long, global = true)]
+    pub plaintext: bool,
+    /// The server's key must be this one.
+    #[arg(long, global = true, value_name = "SHA256:…", conflicts_with = "plaintext")]
+    pub host_key: Option<Fingerprint>,
+    /// Trust and remember the key of a server that was never seen before.
+    #[arg(long, global = true, conflicts_with = "plaintext")]
+    pub accept_new: bool,
+    /// How long to wait for an answer, in seconds.
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Say nothing but errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Draw no bars.
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Where keys, known hosts and the shell's history are kept.
+    #[arg(long, global = true, env = "FTPISH_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a directory.
+    Serve(Serve),
+    #[command(flatten)]
+    Verb(Verb),
+    /// Work with a server interactively; or, if standard input is no terminal, run it line by line.
+    Shell,
+    /// See it work: a server in this process, real files, every byte verified.
+    Demo,
+}
+
+/// What is done on a server, in one shot or in the shell: one grammar.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List a directory.
+    Ls(Ls),
+    /// Describe a file, a directory or a link.
+    Stat(Stat),
+    /// Write files to standard output.
+    Cat(Cat),
+    /// Fetch files.
+    Get(Get),
+    /// Store files.
+    Put(Put),
+    /// Make directories.
+    Mkdir(Mkdir),
+    /// Remove files, links and directories.
+    Rm(Rm),
+    /// Rename, or move into a directory.
+    Mv(Mv),
+    /// Digest files on the server's disk, as md5sum and b3sum do.
+    Hash(Hash),
+    /// Tell the space of the server's file system.
+    Df(Df),
+}
+
+/// A line of the shell.
+#[derive(Debug, Parser)]
+#[command(name = "", no_binary_name = true, disable_version_flag = true, disable_help_flag = true)]
+pub struct Line {
+    #[command(subcommand)]
+    pub command: ShellCommand,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(override_usage = "COMMAND [ARGUMENT]...", subcommand_value_name = "COMMAND")]
+pub enum ShellCommand {
+    #[command(flatten)]
+    Verb(Verb),
+    /// Go to a directory on the server; to its root where none is named.
+    Cd {
+        /// The directory.
+        dir: Option<Location>,
+    },
+    /// Tell the directory on the server.
+    Pwd,
+    /// Go to a local directory; home where none is named.
+    Lcd {
+        /// The directory.
+        dir: Option<PathBuf>,
+    },
+    /// Tell the local directory.
+    Lpwd,
+    /// List a local directory.
+    Lls {
+        /// The directory.
+        dir: Option<PathBuf>,
+    },
+    /// Leave; so does Ctrl-D.
+    #[command(alias = "quit", alias = "bye")]
+    Exit,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The directory to serve.
+    #[arg(default_value = ".")]
+    pub root: PathBuf,
+    /// Where to listen: ADDR:PORT, [IPV6]:PORT, :PORT for every address, unix:PATH; may be repeated.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2121")]
+    pub listen: Vec<Endpoint>,
+    /// Let clients change nothing.
+    #[arg(long)]
+    pub read_only: bool,
+    /// Listen where other machines can connect, and let whoever does read, or write too.
+    #[arg(long, value_name = "RIGHT", num_args = 0..=1, default_missing_value = "read")]
+    pub anonymous: Option<Anonymous>,
+    /// How many clients are served at once; the next are told that the server is busy.
+    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_connections: u16,
+    /// Do not wait for the disk: after a power failure, files that were acknowledged may be gone.
+    #[arg(long)]
+    pub no_sync: bool,
+    /// Log each request, too.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// What everybody may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Anonymous {
+    Read,
+    Write,
+}
+
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// What to list; where you are if nothing is named.
+    pub paths: Vec<Location>,
+    /// With permissions, size and time.
+    #[arg(short, long)]
+    pub long: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Stat {
+    /// What to describe.
+    #[arg(required = true)]
+    pub paths: Vec<Location>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Cat {
+    /// The files.
+    #[arg(required = true)]
+    pub files: Vec<Location>,
+    #[command(flatten)]
+    pub digest: Digest,
+}
+
+#[derive(Debug, Args)]
+pub struct Get {
+    /// FILE... [LOCAL]: the last of several is where to, a file, a directory, or - for standard output.
+    #[arg(required = true, value_name = "FILE")]
+    pub words: Vec<OsString>,
+    #[command(flatten)]
+    pub digest: Digest,
+    #[command(flatten)]
+    pub overwrite: OverwriteArg,
+    /// Do not wait for the disk: after a power failure, what was fetched may be gone.
+    #[arg(long)]
+    pub no_sync: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Put {
+    /// LOCAL... [FILE]: the last of several is where to; - is standard input, and needs a name to go to.
+    #[arg(required = true, value_name = "LOCAL")]
+    pub words: Vec<OsString>,
+    #[command(flatten)]
+    pub digest: Digest,
+    #[command(flatten)]
+    pub overwrite: OverwriteArg,
+}
+
+#[derive(Debug, Args)]
+pub struct Mkdir {
+    /// The directories to make.
+    #[arg(required = true)]
+    pub dirs: Vec<Location>,
+    /// Make missing parents too, and do not mind what exists.
+    #[arg(short, long)]
+    pub parents: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// What to remove.
+    #[arg(required = true)]
+    pub paths: Vec<Location>,
+    /// Remove directories with all they hold.
+    #[arg(short, long)]
+    pub recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Mv {
+    /// What to rename.
+    pub from: Location,
+    /// Its new name, or the directory to move it into.
+    pub to: Location,
+    /// Replace nothing.
+    #[arg(short, long)]
+    pub no_clobber: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Hash {
+    /// The files.
+    #[arg(required = true)]
+    pub files: Vec<Location>,
+    #[command(flatten)]
+    pub digest: Digest,
+}
+
+#[derive(Debug, Args)]
+pub struct Df {
+    /// A path on the file system; where you are if nothing is named.
+    pub path: Option<Location>,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Digest {
+    /// What proves the bytes: blake3, sha256 or md5.
+    #[arg(long = "digest", value_name = "DIGEST", default_value = "blake3")]
+    pub algorithm: Algorithm,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OverwriteArg {
+    /// Whether to replace a file that exists.
+    #[arg(long = "overwrite", value_enum, value_name = "WHEN", default_value = "always")]
+    pub when: Overwrite,
+}
+
+/// Whether a file that exists is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Overwrite {
+    /// Ask, on a terminal.
+    Ask,
+    /// Yes.
+    Always,
+    /// No: keep it.
+    Never,
+    /// Only if it is older.
+    Newer,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("expected 1 to 86400 seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+        Line::command().debug_assert();
+    }
+}

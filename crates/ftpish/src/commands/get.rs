@@ -1,0 +1,124 @@
+//! `get`: files from the server, each whole under its local name or not at all.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ftpish_client::{Download, Error};
+use ftpish_protocol::message::Replace;
+use ftpish_protocol::text::escape;
+use ftpish_protocol::{Code, RemotePath};
+
+use super::cat::Output;
+use super::{each, replace};
+use crate::cli::{Get, Overwrite};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::location::Location;
+use crate::progress;
+use crate::session::Session;
+
+/// Where fetched files go.
+enum Destination {
+    /// To standard output.
+    Output,
+    /// To this name.
+    File(PathBuf),
+    /// Into this directory, under their own names.
+    Directory(PathBuf),
+}
+
+pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
+    let (sources, destination) = match args.words.split_last() {
+        Some((last, sources)) if !sources.is_empty() => (sources, Destination::of(last, sources.len())?),
+        _ => (&args.words[..], Destination::Directory(PathBuf::from("."))),
+    };
+    each(sources, session, |word, session| {
+        let location = Location::parse(word.clone())
+            .map_err(|error| Failure::usage(format!("`{}`: {error}", escape(word.as_bytes()))))?;
+        let path = session.resolve(&location)?;
+        match &destination {
+            Destination::Output => to_output(&path, args, session),
+            Destination::File(to) => to_file(&path, to, args, session),
+            Destination::Directory(dir) => {
+                let name = path.name().ok_or_else(|| Failure::usage("the served root is no file"))?;
+                to_file(&path, &dir.join(OsStr::from_bytes(name.as_bytes())), args, session)
+            }
+        }
+    })
+}
+
+impl Destination {
+    /// What the last word means to `sources` files. A directory that is written with a slash is made.
+    fn of(word: &OsString, sources: usize) -> Result<Self, Failure> {
+        let path = PathBuf::from(word);
+        if word == "-" {
+            Ok(Self::Output)
+        } else if path.is_dir() {
+            Ok(Self::Directory(path))
+        } else if word.as_bytes().ends_with(b"/") {
+            match std::fs::create_dir_all(&path) {
+                Ok(()) => Ok(Self::Directory(path)),
+                Err(error) => {
+                    Err(Failure::new(Exit::Other, format!("cannot make `{}`: {error}", path.display())))
+                }
+            }
+        } else if sources > 1 {
+            let word = escape(word.as_bytes());
+            Err(Failure::usage(format!("`{word}` is no directory, and {sources} files are to go there"))
+                .hint(format!("write `{word}/` to make one")))
+        } else {
+            Ok(Self::File(path))
+        }
+    }
+}
+
+fn to_output(path: &RemotePath, args: &Get, session: &mut Session) -> Result<(), Failure> {
+    let (ui, began) = (session.ui, Instant::now());
+    let client = session.client()?;
+    let mut out = Output { inner: io::stdout().lock(), error: None };
+    let got = progress::watch(&ui, &path.to_string(), |progress| {
+        client.get(path, args.digest.algorithm, &mut out, progress)
+    });
+    let done = out.outcome(got, &format!("cannot get `{path}`"))?;
+    ui.transferred(path, &done, began.elapsed());
+    Ok(())
+}
+
+fn to_file(path: &RemotePath, to: &Path, args: &Get, session: &mut Session) -> Result<(), Failure> {
+    let ui = session.ui;
+    let mut download = Download {
+        from: path.clone(),
+        to: to.to_owned(),
+        digest: args.digest.algorithm,
+        replace: replace(args.overwrite.when),
+        sync: !args.no_sync,
+    };
+    if args.overwrite.when == Overwrite::Ask
+        && to.symlink_metadata().is_ok()
+        && ui.confirm(&format!("replace `{}`?", escape(to.as_os_str().as_bytes())))
+    {
+        download.replace = Replace::Always;
+    }
+    let began = Instant::now();
+    let client = session.client()?;
+    let done = progress::watch(&ui, &path.to_string(), |progress| client.download(&download, progress));
+    match done {
+        Ok(done) => ui.transferred(path, &done, began.elapsed()),
+        Err(Error::Local { refusal, .. }) if is_kept(refusal.code, args.overwrite.when) => {
+            ui.say(format_args!("{path}  kept what is here: {refusal}"));
+        }
+        Err(error) => return Err(Failure::client(format!("cannot get `{path}`"), error)),
+    }
+    Ok(())
+}
+
+/// Whether a transfer that was refused so did what was asked: to replace nothing.
+pub fn is_kept(code: Code, overwrite: Overwrite) -> bool {
+    matches!(
+        (code, overwrite),
+        (Code::Exists, Overwrite::Never | Overwrite::Ask) | (Code::NotNewer, Overwrite::Newer)
+    )
+}

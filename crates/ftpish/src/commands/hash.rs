@@ -1,0 +1,65 @@
+//! `hash`: digests from the server's disk, in lines that `md5sum -c`, `sha256sum -c` and `b3sum -c` accept.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use ftpish_protocol::Digest;
+use ftpish_protocol::text::escape;
+
+use super::each;
+use crate::cli::Hash;
+use crate::failure::Failure;
+use crate::progress;
+use crate::session::Session;
+
+pub fn run(args: &Hash, session: &mut Session) -> Result<(), Failure> {
+    each(&args.files, session, |location, session| {
+        let path = session.resolve(location)?;
+        let ui = session.ui;
+        let client = session.client()?;
+        let hashed = progress::watch(&ui, &path.to_string(), |progress| {
+            client.hash(&path, args.digest.algorithm, progress)
+        });
+        let hashed = hashed.map_err(|error| Failure::client(format!("cannot hash `{path}`"), error))?;
+        let line = if io::stdout().is_terminal() {
+            format!("{}  {}\n", hashed.digest.hex(), escape(path.as_bytes())).into_bytes()
+        } else {
+            checksum_line(&hashed.digest, path.as_bytes())
+        };
+        io::stdout().lock().write_all(&line).map_err(|error| Failure::output(&error))
+    })
+}
+
+/// A line as md5sum(1) writes it: a backslash in front tells that the name has backslashes, line feeds and carriage
+/// returns escaped. All other bytes are the name's own.
+fn checksum_line(digest: &Digest, name: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(name.len());
+    for byte in name {
+        match byte {
+            b'\\' => escaped.extend(b"\\\\"),
+            b'\n' => escaped.extend(b"\\n"),
+            b'\r' => escaped.extend(b"\\r"),
+            byte => escaped.push(*byte),
+        }
+    }
+    let mark = if escaped.len() == name.len() { "" } else { "\\" };
+    let mut line = format!("{mark}{}  ", digest.hex()).into_bytes();
+    line.extend(escaped);
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use ftpish_protocol::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_only_where_md5sum_escapes_them() {
+        let digest = Algorithm::Md5.digest(b"");
+        let line = |name: &[u8]| String::from_utf8_lossy(&checksum_line(&digest, name)).into_owned();
+        assert_eq!(line(b"a b"), "d41d8cd98f00b204e9800998ecf8427e  a b\n");
+        assert_eq!(line(b"a\nb\\"), "\\d41d8cd98f00b204e9800998ecf8427e  a\\nb\\\\\n");
+        assert!(checksum_line(&digest, b"\xff").contains(&0xff));
+    }
+}

@@ -1,0 +1,116 @@
+//! `put`: files to the server, each whole under its name or not at all.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Instant;
+
+use ftpish_client::{Error, Transferred, Upload};
+use ftpish_protocol::message::Replace;
+use ftpish_protocol::text::escape;
+use ftpish_protocol::{Code, Name, RemotePath};
+
+use super::get::is_kept;
+use super::{each, replace};
+use crate::cli::{Overwrite, Put};
+use crate::failure::Failure;
+use crate::location::Location;
+use crate::progress;
+use crate::session::{Session, bad_path};
+
+/// The word for standard input.
+const STDIN: &str = "-";
+
+/// Where stored files go.
+enum Destination {
+    /// To this name; or, if a directory has it, into that.
+    Name(RemotePath),
+    /// Into this directory, under their own names.
+    Directory(RemotePath),
+}
+
+pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
+    let (sources, destination) = match args.words.split_last() {
+        Some((last, sources)) if !sources.is_empty() => {
+            let location = Location::parse(last.clone())
+                .map_err(|error| Failure::usage(format!("`{}`: {error}", escape(last.as_bytes()))))?;
+            let path = session.resolve(&location)?;
+            let is_dir = sources.len() > 1 || location.is_dir() || path.is_root();
+            (sources, if is_dir { Destination::Directory(path) } else { Destination::Name(path) })
+        }
+        _ => (&args.words[..], Destination::Directory(session.cwd.clone())),
+    };
+    each(sources, session, |word, session| match &destination {
+        Destination::Directory(dir) => store(word, &below(dir, word)?, args, session),
+        Destination::Name(path) => match try_store(word, path, args, session)? {
+            Err(Error::Refused(refusal)) if refusal.code == Code::IsDirectory && word != STDIN => {
+                store(word, &below(path, word)?, args, session)
+            }
+            stored => stored.map_err(|error| failure(path, error)),
+        },
+    })
+}
+
+/// The path that a local file gets in a directory of the server.
+fn below(dir: &RemotePath, word: &OsStr) -> Result<RemotePath, Failure> {
+    if word == STDIN {
+        return Err(Failure::usage("standard input has no name of its own: say which to store it under"));
+    }
+    let name = Path::new(word).file_name().unwrap_or(word).as_bytes();
+    Name::parse(name).and_then(|name| dir.join(&name)).map_err(|error| bad_path(word.as_bytes(), &error))
+}
+
+fn store(word: &OsStr, to: &RemotePath, args: &Put, session: &mut Session) -> Result<(), Failure> {
+    try_store(word, to, args, session)?.map_err(|error| failure(to, error))
+}
+
+fn failure(to: &RemotePath, error: Error) -> Failure {
+    Failure::client(format!("cannot put `{to}`"), error)
+}
+
+/// Stores one file. The outer error is no connection, the inner one the transfer's.
+fn try_store(
+    word: &OsStr,
+    to: &RemotePath,
+    args: &Put,
+    session: &mut Session,
+) -> Result<Result<(), Error>, Failure> {
+    let (ui, when) = (session.ui, args.overwrite.when);
+    let began = Instant::now();
+    let mut done = transfer(word, to, replace(when), args, session)?;
+    if when == Overwrite::Ask
+        && matches!(&done, Err(Error::Refused(refusal)) if refusal.code == Code::Exists)
+        && ui.confirm(&format!("replace `{to}`?"))
+    {
+        done = transfer(word, to, Replace::Always, args, session)?;
+    }
+    Ok(match done {
+        Ok(done) => {
+            ui.transferred(to, &done, began.elapsed());
+            Ok(())
+        }
+        Err(Error::Refused(refusal)) if is_kept(refusal.code, when) => {
+            ui.say(format_args!("{to}  kept what is on the server: {refusal}"));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    })
+}
+
+fn transfer(
+    word: &OsStr,
+    to: &RemotePath,
+    replace: Replace,
+    args: &Put,
+    session: &mut Session,
+) -> Result<Result<Transferred, Error>, Failure> {
+    let (ui, digest) = (session.ui, args.digest.algorithm);
+    let client = session.client()?;
+    Ok(progress::watch(&ui, &to.to_string(), |progress| {
+        if word == STDIN {
+            return client.put(&mut io::stdin().lock(), to, digest, replace, progress);
+        }
+        client.upload(&Upload { from: word.into(), to: to.clone(), digest, replace }, progress)
+    }))
+}

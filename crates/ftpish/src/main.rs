@@ -1,0 +1,28 @@
+//! The `ftpish` binary: parse, run, report.
+
+mod cli;
+mod commands;
+mod complete;
+mod demo;
+mod exit;
+mod failure;
+mod location;
+mod progress;
+mod serve;
+mod session;
+mod shell;
+mod ui;
+
+use clap::Parser as _;
+
+fn main() -> std::process::ExitCode {
+    let cli = cli::Cli::parse();
+    let ui = ui::Ui::new(&cli.global);
+    let outcome = match cli.command {
+        Some(cli::Command::Serve(args)) => serve::run(&args, &cli.global, &ui),
+        Some(cli::Command::Demo) => demo::run(&ui),
+        Some(cli::Command::Verb(verb)) => commands::run_once(&verb, &cli.global, &ui),
+        Some(cli::Command::Shell) | None => shell::run(&cli.global, &ui),
+    };
+    exit::report(outcome, &ui)
+}

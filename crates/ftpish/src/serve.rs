@@ -1,0 +1,131 @@
+//! `serve`: a server, until Ctrl-C or SIGTERM.
+
+use std::io::{self, IsTerminal as _};
+
+use ftpish_protocol::text::escape;
+use ftpish_server::{Config, Identity, Limits, Policy, Server, Shutdown};
+use ftpish_storage::Root;
+use ftpish_transport::Endpoint;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Anonymous, Global, Serve};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::session::state_dir;
+use crate::ui::{Ui, print};
+
+pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
+    start_log(args, global);
+    let policy = Policy { read_only: args.read_only || !may_write(args)? };
+    let root = Root::open(&args.root, !args.no_sync).map_err(|error| {
+        let root = escape(args.root.as_os_str().as_encoded_bytes()).to_string();
+        Failure::new(Exit::NotFound, format!("cannot serve `{root}`: {error}"))
+    })?;
+    let identity = match global.plaintext {
+        true => None,
+        false => Some(
+            Identity::load_or_create(&state_dir(global)?)
+                .map_err(|error| Failure::new(Exit::HostKey, error.to_string()))?,
+        ),
+    };
+    let mut listeners = Vec::new();
+    for endpoint in &args.listen {
+        listeners.push(endpoint.listen().map_err(|error| cannot_listen(endpoint, &error))?);
+    }
+    let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
+    let tls = identity.as_ref().map(Identity::tls);
+    let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
+    let server = Server::new(Config { root, policy, limits, tls }, listeners);
+    let cannot_start = |error: io::Error| Failure::new(Exit::Other, format!("cannot start: {error}"));
+    let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
+    stop_on_signals(server.shutdown()).map_err(cannot_start)?;
+    announce(args, policy, &listening, identity.as_ref(), ui)?;
+    match server.run().map_err(cannot_start)? {
+        true => Ok(()),
+        false => Err(Failure::new(Exit::Interrupted, "transfers that did not end in time were cut")),
+    }
+}
+
+/// Whether clients may change anything; and whether the server may start at all.
+fn may_write(args: &Serve) -> Result<bool, Failure> {
+    match args.anonymous {
+        Some(right) => Ok(right == Anonymous::Write),
+        None if args.listen.iter().all(Endpoint::is_local) => Ok(true),
+        None => {
+            Err(Failure::usage("other machines could connect there, and there are no accounts to ask for")
+                .hint(
+                    "--anonymous lets everybody read, --anonymous write lets everybody change what is served",
+                ))
+        }
+    }
+}
+
+fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Failure {
+    let failure = Failure::new(Exit::Connect, format!("cannot listen on {endpoint}: {error}"));
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            failure.hint("another server has this address; choose another with --listen")
+        }
+        _ => failure,
+    }
+}
+
+/// Logs to standard error: connections, and with `--verbose` each request. `FTPISH_LOG` says it finer.
+fn start_log(args: &Serve, global: &Global) {
+    let level = match (global.quiet, args.verbose) {
+        (_, true) => "debug",
+        (true, false) => "warn",
+        (false, false) => "info",
+    };
+    let filter = EnvFilter::try_from_env("FTPISH_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    // A second server in one process keeps the first one's log.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colour)
+        .with_target(false)
+        .with_writer(io::stderr)
+        .try_init();
+}
+
+/// The first signal drains, the second ends the process at once.
+fn stop_on_signals(shutdown: Shutdown) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            shutdown.start();
+        }
+        if signals.next().is_some() {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    });
+    Ok(())
+}
+
+/// Says what is served, and the line to type on the other side.
+fn announce(
+    args: &Serve,
+    policy: Policy,
+    listening: &[Endpoint],
+    identity: Option<&Identity>,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let root = args.root.canonicalize().unwrap_or_else(|_| args.root.clone());
+    let how = if policy.read_only { "read-only" } else { "to read and write" };
+    print(format_args!("serving {} {how}", escape(root.as_os_str().as_encoded_bytes())))?;
+    for endpoint in listening {
+        match identity {
+            Some(identity) => {
+                print(format_args!("  ftpish --server {endpoint} --host-key {} ls", identity.fingerprint()))?;
+            }
+            None => print(format_args!("  ftpish --server {endpoint} --plaintext ls"))?,
+        }
+    }
+    if identity.is_none() {
+        ui.say("not encrypted: whoever is in between can read and change what is sent");
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Standard output for data, standard error for talk. Whatever a peer named comes out escaped.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use ftpish_client::Transferred;
+
+use crate::cli::Global;
+use crate::failure::Failure;
+
+/// How to talk to the person, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Ui {
+    quiet: bool,
+    /// Whether bars may be drawn.
+    pub bars: bool,
+    /// Whether questions can be asked.
+    pub interactive: bool,
+}
+
+impl Ui {
+    pub fn new(global: &Global) -> Self {
+        let talks = io::stderr().is_terminal();
+        Self {
+            quiet: global.quiet,
+            bars: talks && !global.quiet && !global.no_progress,
+            interactive: talks && io::stdin().is_terminal(),
+        }
+    }
+
+    /// Says something that is no data, unless told to be quiet.
+    pub fn say(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        }
+    }
+
+    /// Says what was not done, and what to do.
+    pub fn failure(&self, failure: &Failure) {
+        if failure.is_broken_pipe() {
+            return;
+        }
+        let mut err = io::stderr().lock();
+        let _ = writeln!(err, "ftpish: {failure}");
+        if let Some(hint) = &failure.hint {
+            let _ = writeln!(err, "hint: {hint}");
+        }
+    }
+
+    /// Says that a file arrived, and what proves it.
+    pub fn transferred(&self, name: impl std::fmt::Display, done: &Transferred, took: Duration) {
+        let speed = done.size as f64 / took.as_secs_f64().max(1e-6);
+        let (size, speed, digest) = (bytes(done.size as f64), bytes(speed), done.digest);
+        let (seconds, algorithm, hex) = (took.as_secs_f64(), digest.algorithm(), digest.hex());
+        self.say(format_args!("{name}  {size}  {seconds:.2} s  {speed}/s  verified {algorithm} {hex}"));
+    }
+
+    /// Asks a question that is answered with yes or no. Anything but a yes is a no.
+    pub fn confirm(&self, question: &str) -> bool {
+        if !self.interactive {
+            return false;
+        }
+        let Ok(mut editor) = rustyline::DefaultEditor::new() else { return false };
+        let answer = editor.readline(&format!("{question} [y/N] ")).unwrap_or_default();
+        matches!(answer.trim(), "y" | "Y" | "yes")
+    }
+}
+
+/// A number of bytes for people: `17 B`, `1.5 KiB`, `64.0 MiB`.
+pub fn bytes(count: f64) -> String {
+    let mut count = count;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+        if count < 1023.95 {
+            return if unit == "B" { format!("{count:.0} B") } else { format!("{count:.1} {unit}") };
+        }
+        count /= 1024.0;
+    }
+    format!("{count:.1} PiB")
+}
+
+/// Writes one line of data. A reader that has seen enough ends the command without a word.
+pub fn print(line: impl std::fmt::Display) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{line}").map_err(|error| Failure::output(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_short_and_never_show_1024_of_a_unit() {
+        for (count, shown) in [
+            (0.0, "0 B"),
+            (1023.0, "1023 B"),
+            (1024.0, "1.0 KiB"),
+            (1536.0, "1.5 KiB"),
+            (1_048_575.0, "1.0 MiB"),
+            (67_108_864.0, "64.0 MiB"),
+        ] {
+            assert_eq!(bytes(count), shown);
+        }
+    }
+}
