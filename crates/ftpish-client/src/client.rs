@@ -71,20 +71,26 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    pub(crate) fn moving(&self) -> Deadline {
+        Deadline::Pace { bytes: PACE_BYTES, window: self.pace }
+    }
+}
+
 /// A connected client. After [`Error::Connection`], [`Error::Interrupted`] and every error in the middle of a body,
 /// [`is_usable`](Self::is_usable) tells whether it still is.
 pub struct Client {
     pub(crate) connection: Connection<Stream>,
     pub(crate) interrupt: Interrupt,
-    timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
     host_key: Option<Fingerprint>,
     next_id: u64,
-    greeting: Greeting,
+    pub(crate) greeting: Greeting,
     broken: bool,
 }
 
 /// Where the exchange of `hello` stands.
-enum Greeting {
+pub(crate) enum Greeting {
     /// Sent with this id, its reply not yet read.
     Sent(u64),
     /// Answered.
@@ -232,10 +238,8 @@ impl Client {
 
     /// Reads the reply to `hello`, if it was not yet read: it comes before all others.
     fn greet(&mut self) -> Result<(), Error> {
-        if let Greeting::Sent(id) = self.greeting {
-            self.greeting = Greeting::Done(self.receive_reply(id, false, &Progress::default())?);
-        }
-        Ok(())
+        let greeted = self.greeting.receive(&mut self.connection, &self.timeouts);
+        greeted.map_err(|error| self.note(error))
     }
 
     fn receive_reply<T: DeserializeOwned>(
@@ -244,39 +248,13 @@ impl Client {
         body: bool,
         progress: &Progress,
     ) -> Result<T, Error> {
-        let received = self.try_receive_reply(id, body, progress);
+        let received = receive_reply(&mut self.connection, &self.timeouts, id, body, progress);
         received.map_err(|error| self.note(error))
-    }
-
-    fn try_receive_reply<T: DeserializeOwned>(
-        &mut self,
-        id: u64,
-        body: bool,
-        progress: &Progress,
-    ) -> Result<T, Error> {
-        loop {
-            self.connection.stream().set_deadline(Deadline::after(self.timeouts.reply));
-            let header = self.connection.receive()?.ok_or(ftpish_protocol::Error::Closed)?;
-            let envelope: ReplyEnvelope = decode(&header)?;
-            if envelope.id.is_some_and(|found| found != id) {
-                return Err(Error::Protocol(format!("a reply to {:?} where {id} was due", envelope.id)));
-            }
-            if let Some(done) = envelope.working {
-                progress.set_done(done);
-            } else if let Some(refusal) = envelope.error {
-                return Err(Error::Refused(refusal));
-            } else if !envelope.ok || envelope.body != body {
-                return Err(Error::Protocol("a reply that is neither granted nor refused".to_owned()));
-            } else {
-                return decode(&header);
-            }
-        }
     }
 
     /// Lets the peer be as slow as a body may be.
     pub(crate) fn pace(&mut self) {
-        let window = self.timeouts.pace;
-        self.connection.stream().set_deadline(Deadline::Pace { bytes: PACE_BYTES, window });
+        self.connection.stream().set_deadline(self.timeouts.moving());
     }
 
     /// Keeps in mind whether an error leaves the connection usable.
@@ -290,6 +268,50 @@ impl Client {
         match error {
             Error::Connection(_) if self.interrupt.is_set() => Error::Interrupted,
             error => error,
+        }
+    }
+}
+
+impl Greeting {
+    /// Reads the reply to `hello`, unless it was read before.
+    pub(crate) fn receive(
+        &mut self,
+        connection: &mut Connection<Stream>,
+        timeouts: &Timeouts,
+    ) -> Result<(), Error> {
+        if let Self::Sent(id) = *self {
+            *self = Self::Done(receive_reply(connection, timeouts, id, false, &Progress::default())?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
+    }
+}
+
+fn receive_reply<T: DeserializeOwned>(
+    connection: &mut Connection<Stream>,
+    timeouts: &Timeouts,
+    id: u64,
+    body: bool,
+    progress: &Progress,
+) -> Result<T, Error> {
+    loop {
+        connection.stream().set_deadline(Deadline::after(timeouts.reply));
+        let header = connection.receive()?.ok_or(ftpish_protocol::Error::Closed)?;
+        let envelope: ReplyEnvelope = decode(&header)?;
+        if envelope.id.is_some_and(|found| found != id) {
+            return Err(Error::Protocol(format!("a reply to {:?} where {id} was due", envelope.id)));
+        }
+        if let Some(done) = envelope.working {
+            progress.set_done(done);
+        } else if let Some(refusal) = envelope.error {
+            return Err(Error::Refused(refusal));
+        } else if !envelope.ok || envelope.body != body {
+            return Err(Error::Protocol("a reply that is neither granted nor refused".to_owned()));
+        } else {
+            return decode(&header);
         }
     }
 }

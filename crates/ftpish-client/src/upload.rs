@@ -4,9 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::message::{Command, Put, Replace, Stored};
-use ftpish_protocol::{Algorithm, Code, RemotePath, SendError, Sent, send_body};
+use ftpish_protocol::{Algorithm, Code, Connection, RemotePath, SendError, Sent, send_body};
 use ftpish_storage::SourceFile;
+use ftpish_transport::Stream;
 
+use crate::client::{Greeting, Timeouts};
 use crate::{Client, Error, Progress, Transferred};
 
 /// A local file to be stored under a remote name.
@@ -61,16 +63,18 @@ impl Client {
     ) -> Result<Transferred, Error> {
         let digest = put.digest;
         let id = self.send(&Command::Put(put), true)?;
-        let interrupt = self.interrupt.clone();
-        let mut watch = |stream: &mut ftpish_transport::Stream, done: u64| {
+        let mut early = Early::default();
+        let Self { connection, greeting, timeouts, interrupt, .. } = self;
+        let sent = send_body(connection, source, digest, &mut |connection, done| {
             progress.set_done(done);
-            // A server that speaks before the end of a body refuses it: what is left need not travel.
-            let refused = done > 0 && !matches!(stream.is_readable(), Ok(false));
-            !refused && !interrupt.is_set()
-        };
-        let sent = send_body(&mut self.connection, source, digest, &mut watch);
+            let goes_on = done == 0 || !early.look(connection, greeting, timeouts);
+            goes_on && !interrupt.is_set()
+        });
         if self.interrupt.is_set() {
             return Err(self.note(Error::Interrupted));
+        }
+        if let Some(error) = early.failed {
+            return Err(self.note(error));
         }
         match sent {
             Ok(sent) => {
@@ -92,6 +96,36 @@ impl Client {
                 _ => Err(self.note(error.into())),
             },
         }
+    }
+}
+
+/// What the server says before it has the whole body.
+#[derive(Default)]
+struct Early {
+    /// It refused the greeting: there is no connection any more.
+    failed: Option<Error>,
+}
+
+impl Early {
+    /// Whether the server has refused the body, so that what is left of it need not travel. Its reply to `hello`
+    /// may come in first.
+    fn look(
+        &mut self,
+        connection: &mut Connection<Stream>,
+        greeting: &mut Greeting,
+        timeouts: &Timeouts,
+    ) -> bool {
+        while connection.has_input() || !matches!(connection.stream().is_readable(), Ok(false)) {
+            if greeting.is_done() {
+                return true;
+            }
+            if let Err(error) = greeting.receive(connection, timeouts) {
+                self.failed = Some(error);
+                return true;
+            }
+            connection.stream().set_deadline(timeouts.moving());
+        }
+        false
     }
 }
 

@@ -105,15 +105,18 @@ impl BodyError {
     }
 }
 
+/// Looks at a body between two blocks, told how many bytes have moved; `false` stops it. A sender may receive what
+/// the peer has to say meanwhile: the two directions do not know of each other.
+pub type Watch<'a, S> = dyn FnMut(&mut Connection<S>, u64) -> bool + 'a;
+
 /// Sends all that `source` yields as a body with its trailer.
 ///
-/// `watch` is called before each chunk with the number of bytes sent so far, and may look at the stream; where it
-/// says `false`, the body is aborted. A source that fails aborts it with [`Refusal::from_io`].
+/// `watch` is called before each chunk; where it says `false`, the body is aborted. A source that fails aborts it with [`Refusal::from_io`].
 pub fn send_body<S: Read + Write>(
     connection: &mut Connection<S>,
     source: &mut impl Read,
     algorithm: Algorithm,
-    watch: &mut dyn FnMut(&mut S, u64) -> bool,
+    watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
     let sent = send_chunks(connection, source, algorithm, watch)?;
     connection.send(&Trailer { length: sent.length, digest: sent.digest, entries: None })?;
@@ -125,12 +128,12 @@ pub(crate) fn send_chunks<S: Read + Write>(
     connection: &mut Connection<S>,
     source: &mut impl Read,
     algorithm: Algorithm,
-    watch: &mut dyn FnMut(&mut S, u64) -> bool,
+    watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
     let mut hasher = algorithm.hasher();
     let mut length = 0;
     loop {
-        if !watch(connection.stream(), length) {
+        if !watch(connection, length) {
             connection.send_abort(Refusal::new(Code::Cancelled, "the sender stopped"))?;
             return Err(SendError::Stopped);
         }
@@ -155,13 +158,13 @@ pub(crate) fn send_chunks<S: Read + Write>(
 /// Receives the body that [`Connection::begin_body`] began into `sink`, and verifies it.
 ///
 /// `announced` is the length that the header gave: no byte beyond it is written. `watch` is called after each
-/// block with the number of bytes received so far; where it says `false`, receiving stops.
+/// block; where it says `false`, receiving stops.
 pub fn receive_body<S: Read + Write>(
     connection: &mut Connection<S>,
     sink: &mut impl Write,
     algorithm: Algorithm,
     announced: Option<u64>,
-    watch: &mut dyn FnMut(&mut S, u64) -> bool,
+    watch: &mut Watch<'_, S>,
 ) -> Result<Verified, BodyError> {
     receive_with_trailer(connection, sink, algorithm, announced, watch).map(|(verified, _)| verified)
 }
@@ -172,7 +175,7 @@ pub(crate) fn receive_with_trailer<S: Read + Write>(
     sink: &mut impl Write,
     algorithm: Algorithm,
     announced: Option<u64>,
-    watch: &mut dyn FnMut(&mut S, u64) -> bool,
+    watch: &mut Watch<'_, S>,
 ) -> Result<(Verified, Trailer), BodyError> {
     let mut hasher = algorithm.hasher();
     let mut received = 0_u64;
@@ -194,7 +197,7 @@ pub(crate) fn receive_with_trailer<S: Read + Write>(
         if read < block.len() {
             break;
         }
-        if !watch(connection.stream(), received) {
+        if !watch(connection, received) {
             return Err(BodyError::Stopped);
         }
     }

@@ -19,7 +19,7 @@ mod path;
 mod refusal;
 pub mod text;
 
-pub use body::{BodyError, SendError, Sent, Verified, receive_body, send_body};
+pub use body::{BodyError, SendError, Sent, Verified, Watch, receive_body, send_body};
 pub use connection::Connection;
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
 pub use error::Error;

@@ -125,7 +125,7 @@ fn a_body_that_nobody_wants_any_more_is_drained() {
     }
 
     let mut connection = receiving(&sent(&[&data], Algorithm::Md5), 100_000);
-    let watch = &mut |_: &mut Pipe, received| received < 2 * BLOCK as u64;
+    let watch = &mut |_: &mut Connection<Pipe>, received| received < 2 * BLOCK as u64;
     let error = receive_body(&mut connection, &mut io::sink(), Algorithm::Md5, None, watch).unwrap_err();
     assert!(matches!(error, BodyError::Stopped));
     connection.drain_body().unwrap();

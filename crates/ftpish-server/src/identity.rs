@@ -30,6 +30,13 @@ impl Identity {
         if !path.try_exists().map_err(at("find"))? {
             create(state, &path).map_err(at("make"))?;
         }
+        Self::load(state)
+    }
+
+    /// Reads the key in `state`.
+    pub fn load(state: &Path) -> Result<Self, IdentityError> {
+        let path = state.join(FILE);
+        let at = |what| move |error| IdentityError::File { what, path: state.join(FILE), error };
         let mode = std::fs::metadata(&path).map_err(at("read"))?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(IdentityError::Open { path });

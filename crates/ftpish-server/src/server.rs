@@ -96,7 +96,11 @@ impl Server {
                 }
             }
         }
-        drop(listeners);
+        for listener in listeners {
+            if let Err(error) = Endpoint::of(&listener).and_then(|endpoint| endpoint.remove()) {
+                tracing::warn!(%error, "cannot remove a socket");
+            }
+        }
         tracing::info!("going down");
         Ok(acceptor.drain())
     }
@@ -141,12 +145,15 @@ impl Acceptor {
 
     fn drain(self) -> bool {
         self.connections.drain();
-        if self.connections.wait_closed(self.service.limits.drain) {
-            return true;
+        // Nothing is lost with those who were to be told `busy`.
+        self.turned_away.cut();
+        let finished = self.connections.wait_closed(self.service.limits.drain);
+        if !finished {
+            self.connections.cut();
+            self.connections.wait_closed(AFTER_CUT);
         }
-        self.connections.cut();
-        self.connections.wait_closed(AFTER_CUT);
-        false
+        self.turned_away.wait_closed(AFTER_CUT);
+        finished
     }
 }
 

@@ -51,8 +51,10 @@ impl Session {
             if !place.set_idle(true) {
                 return self.refuse(None, Refusal::new(Code::ShuttingDown, "the server is going down"));
             }
-            if !self.connection.wait()? {
-                return Ok(());
+            match self.connection.wait() {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return self.give_up(error).map(drop),
             }
             place.set_idle(false);
             if self.greeted {
@@ -108,7 +110,10 @@ impl Session {
             }
             Err(Failure::Broken(error)) => return self.give_up(error),
         }
-        self.connection.drain_body()?;
+        // What is still queued belongs to this request: while the client has not taken it, it is not idle.
+        if let Err(error) = self.connection.drain_body().and_then(|()| self.connection.flush()) {
+            return self.give_up(error);
+        }
         tracing::debug!(id = envelope.id, took = ?began.elapsed(), "answered");
         Ok(Next::Request)
     }

@@ -65,6 +65,14 @@ impl Endpoint {
         }
     }
 
+    /// Takes away what [`listen`](Self::listen) left in the file system: the name of a Unix socket.
+    pub fn remove(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(path) => std::fs::remove_file(path),
+            Self::Tcp(..) => Ok(()),
+        }
+    }
+
     /// Whether only this machine can reach it.
     pub fn is_local(&self) -> bool {
         match self {
@@ -214,6 +222,8 @@ mod tests {
         assert_eq!(endpoint.listen().unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(live);
         endpoint.listen().unwrap();
+        endpoint.remove().unwrap();
+        assert!(endpoint.connect(Duration::from_secs(5)).is_err());
     }
 
     #[test]

@@ -1,0 +1,28 @@
+# Recipes for people who work on ftpish. `just` alone lists them.
+
+_default:
+    @just --list
+
+# What must pass before a change lands; CI runs the same.
+ci:
+    .ci/run
+
+# The quick loop: formatting, lints, tests.
+check:
+    cargo fmt --all -- --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace
+
+# See it work.
+demo:
+    cargo run --release -- demo
+
+# Measure get and put of one file beside scp and the rsync daemon; SIZE is in MiB.
+bench SIZE="1024" RUNS="5":
+    cargo build --release
+    scripts/bench {{SIZE}} {{RUNS}}
+
+# A real tree there and back again, with and without TLS, with each digest.
+roundtrip DIR="/usr/share":
+    cargo build --release
+    scripts/roundtrip {{DIR}}
