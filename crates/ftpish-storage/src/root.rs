@@ -14,8 +14,9 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use ftpish_protocol::message::{Entry, Kind, LinkTarget, Mode, Replace, Space, Time};
 use ftpish_protocol::{Code, Name, Refusal, RemotePath};
-use rustix::fs::{OFlags, RenameFlags};
 
+use crate::dir::{os_name, rename, sync_dir};
+use crate::source::refuse_to_open;
 use crate::stage::{Stage, Target, is_partial};
 use crate::{Outcome, SourceFile, mtime, refuse};
 
@@ -63,7 +64,8 @@ impl Root {
     pub fn open_file(&self, path: &RemotePath) -> Outcome<SourceFile> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(SourceFile::OPEN_FLAGS);
-        SourceFile::new(self.dir.open_with(os_path(path), &options).map_err(refuse)?.into_std())
+        let file = self.dir.open_with(os_path(path), &options).map_err(refuse_to_open)?;
+        SourceFile::new(file.into_std())
     }
 
     /// Begins to store a file under `path`, which is to get `mtime`: an empty partial file in the same directory.
@@ -133,7 +135,7 @@ impl Root {
     fn parent_of(&self, path: &RemotePath) -> Outcome<(Arc<Dir>, Name)> {
         match (path.parent(), path.name()) {
             (Some(parent), Some(name)) => Ok((self.open_dir(&parent)?, name)),
-            _ => Err(Refusal::new(Code::IsDirectory, "it is the served root")),
+            _ => Err(Refusal::new(Code::Forbidden, "the served root itself stays where it is")),
         }
     }
 
@@ -144,10 +146,6 @@ impl Root {
 
 fn os_path(path: &RemotePath) -> &Path {
     Path::new(OsStr::from_bytes(path.as_bytes()))
-}
-
-pub(crate) fn os_name(name: &Name) -> &OsStr {
-    OsStr::from_bytes(name.as_bytes())
 }
 
 fn entry(
@@ -167,25 +165,6 @@ fn entry(
     };
     let (size, mode) = (metadata.len(), Mode::from_bits(metadata.mode()));
     Ok(Entry { name, kind, size, mtime: mtime(metadata), mode, target })
-}
-
-/// rename(2) between open directories; whether a target may be there is the kernel's to decide.
-pub(crate) fn rename(
-    from_dir: &Dir,
-    from: &OsStr,
-    to_dir: &Dir,
-    to: &OsStr,
-    replace: Replace,
-) -> io::Result<()> {
-    let flags = if replace == Replace::Never { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
-    Ok(rustix::fs::renameat_with(from_dir, from, to_dir, to, flags)?)
-}
-
-pub(crate) fn sync_dir(dir: &Dir) -> io::Result<()> {
-    // The handle may be one that can only be looked through (O_PATH); a sync needs one that can be read.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let readable = rustix::fs::openat(dir, ".", flags, rustix::fs::Mode::empty())?;
-    Ok(rustix::fs::fsync(readable)?)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use cap_std::fs::{FileTypeExt as _, Metadata, MetadataExt as _};
 use ftpish_protocol::message::{Mode, Time};
 use ftpish_protocol::{Code, Refusal};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::{Outcome, mtime, refuse};
 
@@ -26,7 +27,8 @@ impl SourceFile {
     /// Opens a file anywhere on this machine: one that a person named.
     pub fn open(path: &Path) -> Outcome<Self> {
         let mut options = std::fs::OpenOptions::new();
-        Self::new(options.read(true).custom_flags(Self::OPEN_FLAGS).open(path).map_err(refuse)?)
+        options.read(true).custom_flags(Self::OPEN_FLAGS);
+        Self::new(options.open(path).map_err(refuse_to_open)?)
     }
 
     pub(crate) fn new(file: File) -> Outcome<Self> {
@@ -110,6 +112,14 @@ impl Read for SourceReader {
     }
 }
 
+/// A socket cannot even be opened, nor can a device that nothing stands behind (open(2), `ENXIO`).
+pub(crate) fn refuse_to_open(error: io::Error) -> Refusal {
+    if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+        return Refusal::new(Code::NotRegular, "it is a socket or a device, not a regular file");
+    }
+    refuse(error)
+}
+
 fn changed() -> io::Error {
     Refusal::new(Code::Changed, "the file changed while it was read").into_io()
 }
@@ -158,8 +168,11 @@ mod tests {
         let fifo = dir.path().join("fifo");
         let mode = rustix::fs::Mode::from_bits_truncate(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for (path, code) in [
             (fifo.as_path(), Code::NotRegular),
+            (socket.as_path(), Code::NotRegular),
             (Path::new("/dev/zero"), Code::NotRegular),
             (dir.path(), Code::IsDirectory),
             (&dir.path().join("missing"), Code::NotFound),

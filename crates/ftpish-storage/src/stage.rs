@@ -12,7 +12,7 @@ use ftpish_protocol::{Code, Name, Refusal, Verified};
 use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-use crate::root::{os_name, rename, sync_dir};
+use crate::dir::{os_name, rename, sync_dir};
 use crate::{Outcome, mtime, refuse};
 
 /// What the name of a partial file begins with; 16 lower-case hex digits follow. Of fixed length, so that a long

@@ -1,11 +1,6 @@
 //! The exit codes: one table, which the manual prints and scripts may rely on.
 
-use std::process::ExitCode;
-
 use ftpish_protocol::Code;
-
-use crate::failure::Failure;
-use crate::ui::Ui;
 
 /// What a process ends with. The numbers never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,17 +70,6 @@ impl Exit {
             Code::BadPath | Code::BadRange | Code::Cancelled | Code::Io | Code::Internal | Code::Unknown => {
                 Self::Other
             }
-        }
-    }
-}
-
-/// Tells how it ended, to the person and to the process that waits.
-pub fn report(outcome: Result<(), Failure>, ui: &Ui) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            ui.failure(&failure);
-            ExitCode::from(failure.exit as u8)
         }
     }
 }

@@ -13,9 +13,11 @@ mod session;
 mod shell;
 mod ui;
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let ui = ui::Ui::new(&cli.global);
     let outcome = match cli.command {
@@ -24,5 +26,11 @@ fn main() -> std::process::ExitCode {
         Some(cli::Command::Verb(verb)) => commands::run_once(&verb, &cli.global, &ui),
         Some(cli::Command::Shell) | None => shell::run(&cli.global, &ui),
     };
-    exit::report(outcome, &ui)
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui.failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
 }
