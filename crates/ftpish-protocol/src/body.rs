@@ -18,6 +18,10 @@ pub struct Verified {
 }
 
 impl Verified {
+    pub(crate) fn new(length: u64, digest: Digest) -> Self {
+        Self { length, digest }
+    }
+
     /// How many bytes arrived.
     pub fn length(&self) -> u64 {
         self.length

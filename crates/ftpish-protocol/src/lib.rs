@@ -8,6 +8,7 @@
 //! gives a stream whose reads and writes fail when its time is up.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod blocks;
 mod body;
 mod connection;
 mod digest;

@@ -253,7 +253,8 @@ impl<'de> Visitor<'de> for BytesVisitor {
         };
         match map.next_key::<String>()? {
             None => Ok(bytes),
-            Some(key) => Err(de::Error::custom(format!("unexpected field `{key}` beside `b64`"))),
+            // Its name is the peer's, and an error's text is shown as it is.
+            Some(_) => Err(de::Error::custom("unexpected field beside `b64`")),
         }
     }
 }
