@@ -7,7 +7,9 @@ use ftpish_protocol::message::{
     Command, Done, Entry, Envelope, Hash, Hashed, Hello, Ls, Mkdir, Mv, PathArgs, Replace, ReplyEnvelope,
     Request, Rm, Space, Stat, Welcome,
 };
-use ftpish_protocol::{Algorithm, Code, Connection, Header, RemotePath, VERSION, receive_listing};
+use ftpish_protocol::{
+    Algorithm, BodyError, Code, Connection, Header, Refusal, RemotePath, VERSION, receive_listing,
+};
 use ftpish_transport::{Deadline, Endpoint, Fingerprint, Interrupt, Socket, Stream, client_config};
 use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
@@ -144,6 +146,7 @@ impl Client {
         // Whatever an idle server sends can only be its farewell.
         !self.broken
             && !self.connection.in_body()
+            && !self.connection.has_input()
             && matches!(self.connection.stream().is_readable(), Ok(false))
     }
 
@@ -158,7 +161,7 @@ impl Client {
         let id = self.send(&Command::Ls(args), false)?;
         self.receive_with_body::<Done>(id)?;
         receive_listing(&mut self.connection, LISTING_DIGEST, take)
-            .map_err(|error| self.note(Error::of_body(error, "(listing)".as_ref())))
+            .map_err(|error| self.note(of_listing(error)))
     }
 
     /// Describes one name; a link itself, not what it points at.
@@ -215,6 +218,10 @@ impl Client {
     pub(crate) fn send(&mut self, command: &Command, body: bool) -> Result<u64, Error> {
         let id = self.next_id;
         self.next_id += 1;
+        if self.broken || self.connection.in_body() {
+            let ended = io::Error::new(io::ErrorKind::NotConnected, "an earlier error ended it");
+            return Err(self.note(Error::Connection(ended.into())));
+        }
         self.pace();
         let request = Request { envelope: Envelope { id, body }, command };
         self.connection.send(&request).map_err(|error| self.note(error.into()))?;
@@ -229,8 +236,17 @@ impl Client {
 
     /// Receives the reply to the request `id`; its body comes next.
     pub(crate) fn receive_with_body<T: DeserializeOwned>(&mut self, id: u64) -> Result<T, Error> {
+        self.receive_body_of(id, &Progress::default())
+    }
+
+    /// As [`receive_with_body`](Self::receive_with_body), for a reply that the server may have to work for.
+    pub(crate) fn receive_body_of<T: DeserializeOwned>(
+        &mut self,
+        id: u64,
+        progress: &Progress,
+    ) -> Result<T, Error> {
         self.greet()?;
-        let reply = self.receive_reply(id, true, &Progress::default())?;
+        let reply = self.receive_reply(id, true, progress)?;
         self.connection.begin_body();
         self.pace();
         Ok(reply)
@@ -259,7 +275,11 @@ impl Client {
 
     /// Keeps in mind whether an error leaves the connection usable.
     pub(crate) fn note(&mut self, error: Error) -> Error {
-        let closes = |code| matches!(code, Code::Busy | Code::ShuttingDown | Code::Timeout | Code::TooLarge);
+        // Behind `malformed` a server may close, and we do not know how it came to that.
+        let closes = |code| {
+            use Code::{Busy, Malformed, ShuttingDown, Timeout, TooLarge};
+            matches!(code, Busy | ShuttingDown | Timeout | TooLarge | Malformed)
+        };
         self.broken |= match &error {
             Error::Connection(_) | Error::Protocol(_) | Error::Interrupted => true,
             Error::Refused(refusal) => closes(refusal.code),
@@ -280,7 +300,14 @@ impl Greeting {
         timeouts: &Timeouts,
     ) -> Result<(), Error> {
         if let Self::Sent(id) = *self {
-            *self = Self::Done(receive_reply(connection, timeouts, id, false, &Progress::default())?);
+            let welcome: Welcome = receive_reply(connection, timeouts, id, false, &Progress::default())?;
+            if welcome.version != VERSION {
+                return Err(Error::Protocol(format!("it speaks version {} of it", welcome.version)));
+            }
+            if welcome.login {
+                return Err(Error::Protocol("it wants a login, which this client does not know".to_owned()));
+            }
+            *self = Self::Done(welcome);
         }
         Ok(())
     }
@@ -301,7 +328,9 @@ fn receive_reply<T: DeserializeOwned>(
         connection.stream().set_deadline(Deadline::after(timeouts.reply));
         let header = connection.receive()?.ok_or(ftpish_protocol::Error::Closed)?;
         let envelope: ReplyEnvelope = decode(&header)?;
-        if envelope.id.is_some_and(|found| found != id) {
+        // An error alone may be about the connection, and about no request.
+        let about_this = envelope.id == Some(id) || envelope.id.is_none() && envelope.error.is_some();
+        if !about_this {
             return Err(Error::Protocol(format!("a reply to {:?} where {id} was due", envelope.id)));
         }
         if let Some(done) = envelope.working {
@@ -347,6 +376,18 @@ fn secure(
             let error = io::Error::new(io::ErrorKind::InvalidData, "the server showed no key");
             Err(Error::Handshake { endpoint, error })
         }
+    }
+}
+
+/// What was listed is no listing, or not all of one; or whoever listed wants no more of it.
+fn of_listing(error: BodyError) -> Error {
+    match error {
+        BodyError::Sink(error) => match Refusal::from_io(&error) {
+            refusal if refusal.code == Code::Malformed => Error::Protocol(refusal.to_string()),
+            refusal if refusal.code == Code::Mismatch => Error::Unverified(refusal.to_string()),
+            _ => Error::local("(listing)", error),
+        },
+        error => Error::of_body(error, "(listing)".as_ref()),
     }
 }
 

@@ -3,12 +3,17 @@
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
-use ftpish_protocol::message::{Command, File, Get, Mode, Replace, Time};
-use ftpish_protocol::{Algorithm, Name, Refusal, RemotePath, Verified, receive_body};
+use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
+use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
+use ftpish_protocol::{Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges};
 use ftpish_storage::{Root, Stage};
 
-use crate::{Client, Error, Progress, Transferred};
+use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
+
+/// How many requests for ranges are on their way at once.
+const IN_FLIGHT: usize = 32;
 
 /// A remote file to be stored under a local name.
 #[derive(Clone, Debug)]
@@ -23,6 +28,18 @@ pub struct Download {
     pub replace: Replace,
     /// Whether the file is on the disk before this is done.
     pub sync: bool,
+    /// Compare what is there with what is to come, block by block, and move only what differs.
+    pub repair: bool,
+}
+
+/// What is on this side of a file already.
+enum Base {
+    /// Nothing of use.
+    Nothing,
+    /// The partial file of an earlier try.
+    Partial,
+    /// The file that has the name.
+    Target,
 }
 
 impl Client {
@@ -34,68 +51,243 @@ impl Client {
         out: &mut impl Write,
         progress: &Progress,
     ) -> Result<Transferred, Error> {
-        let id = self.request_file(path, digest, None)?;
+        let id = self.request_file(path, digest, 0, None)?;
         let file: File = self.receive_with_body(id)?;
         let verified = self.receive_into(out, digest, &file, Path::new("-"), progress)?;
-        Ok(Transferred { size: verified.length(), digest: verified.digest() })
+        Ok(transferred(&verified, verified.length(), file.mtime))
     }
 
-    /// Fetches a file, and stores it with its time and permission bits: whole, or not at all.
+    /// Fetches a file, and stores it with its time and permission bits: whole, or not at all. What an earlier try
+    /// left is proven, and kept where it is right; a file that is here already does not move.
     pub fn download(&mut self, download: &Download, progress: &Progress) -> Result<Transferred, Error> {
-        let Download { from, to, digest, replace, sync } = download;
-        let local = |refusal: Refusal| Error::Local { path: to.clone(), refusal };
+        let Download { from, to, digest, replace, sync, .. } = download;
         let (root, name) = local_target(to, *sync)?;
         let mtime = match replace {
-            Replace::Older => Some(self.mtime(from, *digest)?),
+            Replace::Older => Some(self.probe(from, *digest)?.mtime),
             Replace::Always | Replace::Never => None,
         };
         // What can be refused here is refused before bytes are on their way.
-        let mut stage = root.stage(&name, *replace, mtime).map_err(local)?;
-        match self.receive_stage(&mut stage, download, progress) {
-            Ok((verified, mode)) => {
-                let done = Transferred { size: verified.length(), digest: verified.digest() };
-                stage.commit(verified, Some(mode)).map_err(local)?;
+        root.check(&name, *replace, mtime).map_err(|refusal| local(to, refusal))?;
+        let base =
+            if *digest == Algorithm::Blake3 { self.base(download, &root, &name)? } else { Base::Nothing };
+        match base {
+            Base::Nothing => self.download_whole(download, &root, &name, progress),
+            base => match self.download_missing(download, &root, &name, base, progress) {
+                // The file has become too small for blocks, or the server knows of none.
+                Err(Error::Refused(refusal))
+                    if matches!(refusal.code, Code::BadRange | Code::Unsupported) =>
+                {
+                    self.download_whole(download, &root, &name, progress)
+                }
+                downloaded => downloaded,
+            },
+        }
+    }
+
+    /// What a file is, through links: asked for with an empty range.
+    fn probe(&mut self, path: &RemotePath, digest: Algorithm) -> Result<File, Error> {
+        let id = self.request_file(path, digest, 0, Some(0))?;
+        let file: File = self.receive_with_body(id)?;
+        let nothing = &mut std::io::sink();
+        let _none = self.receive_into(nothing, digest, &file, Path::new("-"), &Progress::default())?;
+        Ok(file)
+    }
+
+    /// Looks what is here already.
+    fn base(&mut self, download: &Download, root: &Root, name: &RemotePath) -> Result<Base, Error> {
+        let target = root.stat(name).ok().filter(|found| found.kind == Kind::File);
+        let target = target.filter(|found| download.repair || found.size >= RESUME_FROM);
+        if let Some(target) = target {
+            if download.repair {
+                return Ok(Base::Target);
+            }
+            let remote = self.probe(&download.from, download.digest)?;
+            if (remote.size, remote.mtime) == (target.size, target.mtime) {
+                return Ok(Base::Target);
+            }
+        }
+        let partial = root.partial_length(name).is_some_and(|length| length >= MIN_BLOCK);
+        Ok(if partial { Base::Partial } else { Base::Nothing })
+    }
+
+    fn download_whole(
+        &mut self,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let Download { from, to, digest, replace, .. } = download;
+        let id = self.request_file(from, *digest, 0, None)?;
+        let file: File = self.receive_with_body(id)?;
+        let mtime = Some(file.mtime);
+        let resumable = *digest == Algorithm::Blake3 && file.length >= RESUME_FROM;
+        let stage =
+            if resumable { root.resume(name, *replace, mtime) } else { root.stage(name, *replace, mtime) };
+        let mut stage = stage.map_err(|refusal| self.note(local(to, refusal)))?;
+        match self.receive_stage(&mut stage, &file, download, progress) {
+            Ok(verified) => {
+                let done = transferred(&verified, verified.length(), file.mtime);
+                stage.commit(verified, Some(file.mode)).map_err(|refusal| local(to, refusal))?;
                 Ok(done)
             }
             Err(error) => {
-                stage.discard();
+                stage.abandon();
                 Err(error)
             }
         }
     }
 
-    /// When a file was modified, through links: asked for with an empty range.
-    fn mtime(&mut self, path: &RemotePath, digest: Algorithm) -> Result<Time, Error> {
-        let id = self.request_file(path, digest, Some(0))?;
-        let file: File = self.receive_with_body(id)?;
-        let nothing = &mut std::io::sink();
-        let _none = self.receive_into(nothing, digest, &file, Path::new("-"), &Progress::default())?;
-        Ok(file.mtime)
+    fn receive_stage(
+        &mut self,
+        stage: &mut Stage,
+        file: &File,
+        download: &Download,
+        progress: &Progress,
+    ) -> Result<Verified, Error> {
+        let to = &download.to;
+        let room =
+            stage.set_length(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(file.length) });
+        room.map_err(|refusal| self.note(local(to, refusal)))?;
+        self.receive_into(stage, download.digest, file, to, progress)
+    }
+
+    /// Fetches the blocks of a file that are not here, or not right.
+    fn download_missing(
+        &mut self,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+        base: Base,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let Download { from, to, replace, .. } = download;
+        let refused = |refusal| local(to, refusal);
+        let here = match base {
+            Base::Target => root.stat(name).map_err(refused)?.size,
+            Base::Partial | Base::Nothing => root.partial_length(name).unwrap_or(0),
+        };
+        let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
+        let (cut, blocks, sender) = self.receive_digests(id, progress)?;
+        progress.set_total(cut.size);
+        let mut stage = root.resume(name, *replace, Some(cut.mtime)).map_err(refused)?;
+        let mut assembly = match base {
+            Base::Target => {
+                let mut target = root.open_file(name).map_err(refused)?.reader();
+                Assembly::of(&mut target, blocks, &AtomicU64::new(0))
+                    .map_err(|error| Error::local(to, error))?
+            }
+            Base::Partial | Base::Nothing => stage.assemble(blocks, &AtomicU64::new(0)).map_err(refused)?,
+        };
+        assembly.prove_all(&sender);
+        let kept = assembly.present();
+        progress.set_done(kept);
+        if let (Base::Target, Some(verified)) = (&base, assembly.verified())
+            && here == cut.size
+        {
+            stage.remove();
+            return Ok(transferred(&verified, 0, cut.mtime));
+        }
+        let fetched = self.fetch_missing(&mut stage, &mut assembly, &cut, &base, download, progress);
+        match fetched {
+            Ok((verified, mode)) => {
+                let done = transferred(&verified, cut.size - kept, cut.mtime);
+                stage.commit(verified, mode).map_err(refused)?;
+                Ok(done)
+            }
+            Err(error) => {
+                stage.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn fetch_missing(
+        &mut self,
+        stage: &mut Stage,
+        assembly: &mut Assembly,
+        cut: &Cut,
+        base: &Base,
+        download: &Download,
+        progress: &Progress,
+    ) -> Result<(Verified, Option<Mode>), Error> {
+        let Download { from, to, digest, .. } = download;
+        if let Base::Target = base {
+            stage.seed().map_err(|refusal| local(to, refusal))?;
+        }
+        stage.set_length(cut.size).map_err(|refusal| local(to, refusal))?;
+        let mut mode = None;
+        let mut done = assembly.present();
+        for window in assembly.missing().chunks(IN_FLIGHT) {
+            let ids: Result<Vec<u64>, Error> = window
+                .iter()
+                .map(|range| self.request_file(from, *digest, range.start, Some(range.end - range.start)))
+                .collect();
+            for (id, range) in ids?.into_iter().zip(window) {
+                let file: File = self.receive_with_body(id)?;
+                if (file.size, file.mtime) != (cut.size, cut.mtime) {
+                    let line = "the file on the server changed while it was fetched";
+                    return Err(self.note(Error::Refused(Refusal::new(Code::Changed, line))));
+                }
+                mode = Some(file.mode);
+                let interrupt = self.interrupt.clone();
+                let received = receive_ranges(
+                    &mut self.connection,
+                    stage,
+                    assembly,
+                    vec![range.clone()],
+                    *digest,
+                    &mut |_, moved| {
+                        progress.set_done(done + moved);
+                        !interrupt.is_set()
+                    },
+                );
+                received.map_err(|error| self.note(Error::of_body(error, to)))?;
+                done += range.end - range.start;
+                progress.set_done(done);
+            }
+        }
+        if mode.is_none() {
+            // Nothing moved, so nobody said what the permission bits are.
+            mode = Some(self.probe(from, *digest)?.mode);
+        }
+        let unproven = || Error::Protocol("blocks of the file were never told".to_owned());
+        Ok((assembly.verified().ok_or_else(unproven)?, mode))
+    }
+
+    /// Receives the digests of a file's blocks, and checks that they are what they are said to be.
+    pub(crate) fn receive_digests(
+        &mut self,
+        id: u64,
+        progress: &Progress,
+    ) -> Result<(Cut, Blocks, Vec<u8>), Error> {
+        let cut: Cut = self.receive_body_of(id, progress)?;
+        let Some(blocks) = Blocks::new(cut.size, cut.block) else {
+            return Err(self.note(Error::Protocol(format!("blocks of {} bytes", cut.block))));
+        };
+        if cut.length > (blocks.count() * BLOCK_DIGEST) as u64 {
+            return Err(self.note(Error::Protocol("more digests than blocks".to_owned())));
+        }
+        let mut digests = Vec::new();
+        let received = receive_body(
+            &mut self.connection,
+            &mut digests,
+            Algorithm::Blake3,
+            Some(cut.length),
+            &mut |_, _| true,
+        );
+        let _digests = received.map_err(|error| self.note(Error::of_body(error, Path::new("-"))))?;
+        Ok((cut, blocks, digests))
     }
 
     fn request_file(
         &mut self,
         path: &RemotePath,
         digest: Algorithm,
+        offset: u64,
         length: Option<u64>,
     ) -> Result<u64, Error> {
-        self.send(&Command::Get(Get { path: path.clone(), digest, offset: 0, length }), false)
-    }
-
-    fn receive_stage(
-        &mut self,
-        stage: &mut Stage,
-        download: &Download,
-        progress: &Progress,
-    ) -> Result<(Verified, Mode), Error> {
-        let Download { from, to, digest, .. } = download;
-        let id = self.request_file(from, *digest, None)?;
-        let file: File = self.receive_with_body(id)?;
-        stage.set_mtime(file.mtime);
-        if let Err(refusal) = stage.reserve(file.length) {
-            return Err(self.note(Error::Local { path: to.clone(), refusal }));
-        }
-        Ok((self.receive_into(stage, *digest, &file, to, progress)?, file.mode))
+        self.send(&Command::Get(Get { path: path.clone(), digest, offset, length }), false)
     }
 
     fn receive_into(
@@ -103,7 +295,7 @@ impl Client {
         out: &mut impl Write,
         digest: Algorithm,
         file: &File,
-        local: &Path,
+        to: &Path,
         progress: &Progress,
     ) -> Result<Verified, Error> {
         progress.set_total(file.length);
@@ -112,10 +304,18 @@ impl Client {
             progress.set_done(done);
             !interrupt.is_set()
         });
-        let verified = verified.map_err(|error| self.note(Error::of_body(error, local)))?;
+        let verified = verified.map_err(|error| self.note(Error::of_body(error, to)))?;
         progress.set_done(verified.length());
         Ok(verified)
     }
+}
+
+fn transferred(verified: &Verified, moved: u64, mtime: Time) -> Transferred {
+    Transferred { size: verified.length(), moved, digest: verified.digest(), mtime: Some(mtime) }
+}
+
+fn local(path: &Path, refusal: Refusal) -> Error {
+    Error::Local { path: path.to_owned(), refusal }
 }
 
 /// The directory that a local name is in, and the name there.
@@ -129,7 +329,12 @@ fn local_target(path: &Path, sync: bool) -> Result<(Root, RemotePath), Error> {
     let name = path.file_name().unwrap_or_default();
     let name = Name::parse(name.as_bytes())
         .and_then(|name| RemotePath::root().join(&name))
-        .map_err(|error| refused(Refusal::new(ftpish_protocol::Code::BadPath, error.to_string())))?;
+        .map_err(|error| refused(Refusal::new(Code::BadPath, error.to_string())))?;
+    // Only the link would be replaced; but one like /dev/stdout is the whole system's.
+    if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let line = "it is a fifo, a socket or a device, or leads to one";
+        return Err(refused(Refusal::new(Code::NotRegular, line)));
+    }
     let root = Root::open(parent, sync).map_err(|error| Error::local(parent, error))?;
     Ok((root, name))
 }

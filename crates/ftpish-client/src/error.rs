@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use ftpish_protocol::{BodyError, Digest, Refusal};
+use ftpish_protocol::{BodyError, Code, Digest, Refusal};
 use ftpish_transport::{Endpoint, Fingerprint};
 
 /// Anything that can go wrong with a client. What was tried, and on which file, the caller knows best.
@@ -78,6 +78,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same request may be granted on another connection, or a little later.
+    pub fn may_pass(&self) -> bool {
+        use ftpish_protocol::Error::{Closed, Io};
+        match self {
+            Self::Connect { .. } | Self::Connection(Io(_) | Closed) => true,
+            Self::Refused(refusal) => matches!(refusal.code, Code::Busy | Code::ShuttingDown | Code::Timeout),
+            _ => false,
+        }
+    }
+
     pub(crate) fn local(path: impl Into<PathBuf>, error: impl Into<io::Error>) -> Self {
         Self::Local { path: path.into(), refusal: Refusal::from_io(&error.into()) }
     }

@@ -19,6 +19,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
+mod compare;
 mod download;
 mod error;
 mod hostkeys;
@@ -27,6 +28,7 @@ mod upload;
 mod url;
 
 pub use client::{Client, Options, Security, Timeouts};
+pub use compare::{Comparison, digest_of};
 pub use download::Download;
 pub use error::Error;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
@@ -37,11 +39,19 @@ pub use url::{ServerUrl, UrlError};
 /// What this client calls itself in `hello`.
 pub const AGENT: &str = concat!("ftpish/", env!("CARGO_PKG_VERSION"));
 
+/// From how many bytes on a transfer that was cut is worth resuming: less is sent anew in the time that asking
+/// takes.
+pub const RESUME_FROM: u64 = 4 * 1024 * 1024;
+
 /// What a finished transfer proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transferred {
-    /// How many bytes moved.
+    /// How many bytes the file has.
     pub size: u64,
+    /// How many of them moved; the others were there already, and proven.
+    pub moved: u64,
     /// Their digest, which both ends computed.
     pub digest: ftpish_protocol::Digest,
+    /// The modification time that the file has on both sides, if it has one.
+    pub mtime: Option<ftpish_protocol::message::Time>,
 }

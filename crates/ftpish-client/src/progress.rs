@@ -30,8 +30,9 @@ impl Progress {
         }
     }
 
+    /// Notes how far it is. It never goes back: what a retry does again was done before.
     pub(crate) fn set_done(&self, done: u64) {
-        self.done.store(done, Ordering::Relaxed);
+        self.done.fetch_max(done, Ordering::Relaxed);
     }
 
     pub(crate) fn set_total(&self, total: u64) {

@@ -2,14 +2,18 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
-use ftpish_protocol::message::{Command, Put, Replace, Stored};
-use ftpish_protocol::{Algorithm, Code, Connection, RemotePath, SendError, Sent, send_body};
+use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks};
+use ftpish_protocol::message::{Command, MAX_RANGES, Put, Replace, Resume, Stored};
+use ftpish_protocol::{
+    Algorithm, Code, Connection, Digest, RemotePath, SendError, Sent, Watch, send_body, send_ranges,
+};
 use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
 use crate::client::{Greeting, Timeouts};
-use crate::{Client, Error, Progress, Transferred};
+use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
 
 /// A local file to be stored under a remote name.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Upload {
     pub digest: Algorithm,
     /// What may be replaced.
     pub replace: Replace,
+    /// Compare what is there with what is to come, block by block, and move only what differs.
+    pub repair: bool,
 }
 
 impl Client {
@@ -34,13 +40,23 @@ impl Client {
         replace: Replace,
         progress: &Progress,
     ) -> Result<Transferred, Error> {
-        let put = Put { path: to.clone(), digest, size: None, mtime: None, mode: None, replace };
-        self.send_file(put, source, Path::new("-"), progress)
+        let put = Put {
+            path: to.clone(),
+            digest,
+            size: None,
+            mtime: None,
+            mode: None,
+            replace,
+            sparse: false,
+            ranges: None,
+        };
+        self.put_whole(put, source, Path::new("-"), progress)
     }
 
-    /// Stores a file with its time and permission bits.
+    /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
+    /// right; a file that is there already does not move.
     pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
-        let Upload { from, to, digest, replace } = upload;
+        let Upload { from, to, digest, replace, repair } = upload;
         let file = SourceFile::open(from).map_err(|refusal| Error::Local { path: from.clone(), refusal })?;
         progress.set_total(file.size());
         let put = Put {
@@ -50,23 +66,97 @@ impl Client {
             mtime: Some(file.mtime()),
             mode: Some(file.mode()),
             replace: *replace,
+            sparse: file.is_sparse(),
+            ranges: None,
         };
-        self.send_file(put, &mut file.reader(), from, progress)
+        let by_block = *digest == Algorithm::Blake3 && (*repair || file.size() >= RESUME_FROM);
+        match Blocks::of(file.size()).filter(|_| by_block) {
+            Some(blocks) => match self.put_missing(put.clone(), &file, blocks, upload, progress) {
+                // The server knows of no blocks.
+                Err(Error::Refused(refusal)) if refusal.code == Code::Unsupported => {
+                    self.put_whole(put, &mut file.reader(), from, progress)
+                }
+                put => put,
+            },
+            None => self.put_whole(put, &mut file.reader(), from, progress),
+        }
     }
 
-    fn send_file(
+    fn put_whole(
         &mut self,
         put: Put,
         source: &mut impl Read,
         local: &Path,
         progress: &Progress,
     ) -> Result<Transferred, Error> {
-        let digest = put.digest;
+        let (digest, mtime) = (put.digest, put.mtime);
+        let (sent, stored) = self.send_put(put, local, 0, progress, |connection, watch| {
+            send_body(connection, source, digest, watch)
+        })?;
+        confirm(sent.digest, sent.length, &stored)?;
+        Ok(Transferred { size: stored.size, moved: sent.length, digest: stored.digest, mtime })
+    }
+
+    /// Sends the blocks of a file that are not on the server, or not right.
+    fn put_missing(
+        &mut self,
+        put: Put,
+        file: &SourceFile,
+        blocks: Blocks,
+        upload: &Upload,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let Upload { from, to, digest, replace, repair } = upload;
+        let (size, mtime) = (blocks.size(), file.mtime());
+        let resume = Resume { path: to.clone(), size, mtime, repair: *repair, replace: *replace };
+        let id = self.send(&Command::Resume(resume), false)?;
+        let (cut, theirs, kept) = self.receive_digests(id, progress)?;
+        if theirs != blocks || cut.size != size {
+            return Err(self.note(Error::Protocol("blocks of another file".to_owned())));
+        }
+        let local = |refusal| Error::Local { path: from.clone(), refusal };
+        let mut assembly = Assembly::new(blocks);
+        if let Some(last) = (kept.len() / BLOCK_DIGEST).checked_sub(1) {
+            let whole = 0..blocks.range(last).end;
+            let mut here = file.ranges(vec![whole]).map_err(local)?;
+            let read = Assembly::of(&mut here, blocks, &AtomicU64::new(0));
+            assembly = read.map_err(|error| Error::local(from, error))?;
+            assembly.prove_all(&kept);
+        }
+        let mut ranges = assembly.missing();
+        if ranges.len() > MAX_RANGES {
+            // What lies between them goes along, rather than more ranges than a message has room for.
+            let (start, end) = (ranges[0].start, ranges[ranges.len() - 1].end);
+            assembly.forget(&(start..end));
+            ranges = assembly.missing();
+        }
+        let base = assembly.present();
+        progress.set_done(base);
+        let mut source = file.ranges(ranges.clone()).map_err(local)?;
+        let pairs = ranges.iter().map(|range| (range.start, range.end)).collect();
+        let put = Put { ranges: Some(pairs), ..put };
+        let (sent, stored) = self.send_put(put, from, base, progress, |connection, watch| {
+            send_ranges(connection, &mut source, &mut assembly, ranges, *digest, watch)
+        })?;
+        let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
+        confirm(whole, size, &stored)?;
+        Ok(Transferred { size, moved: sent.length, digest: whole, mtime: Some(mtime) })
+    }
+
+    /// Sends a `put` and its body, and receives the reply. `base` is how many bytes of the file were there before.
+    fn send_put(
+        &mut self,
+        put: Put,
+        local: &Path,
+        base: u64,
+        progress: &Progress,
+        send: impl FnOnce(&mut Connection<Stream>, &mut Watch<'_, Stream>) -> Result<Sent, SendError>,
+    ) -> Result<(Sent, Stored), Error> {
         let id = self.send(&Command::Put(put), true)?;
         let mut early = Early::default();
         let Self { connection, greeting, timeouts, interrupt, .. } = self;
-        let sent = send_body(connection, source, digest, &mut |connection, done| {
-            progress.set_done(done);
+        let sent = send(connection, &mut |connection, done| {
+            progress.set_done(base + done);
             let goes_on = done == 0 || !early.look(connection, greeting, timeouts);
             goes_on && !interrupt.is_set()
         });
@@ -78,18 +168,24 @@ impl Client {
         }
         match sent {
             Ok(sent) => {
-                progress.set_done(sent.length);
+                progress.set_done(base + sent.length);
                 let stored: Stored = self.receive(id, &Progress::default()).map_err(mismatch)?;
-                confirm(sent, &stored)
+                Ok((sent, stored))
             }
             Err(SendError::Source(error)) => match self.receive::<Stored>(id, &Progress::default()) {
                 Err(lost @ Error::Connection(_)) => Err(lost),
                 _ => Err(Error::local(local, error)),
             },
-            Err(SendError::Stopped) => match self.receive::<Stored>(id, &Progress::default()) {
-                Ok(_) => Err(Error::Protocol("a reply to a body that had not ended".to_owned())),
-                Err(error) => Err(error),
-            },
+            Err(SendError::Stopped) => {
+                // A server that closes behind its refusal takes no abort, and its words are there all the same.
+                let _ = self.connection.flush();
+                match self.receive::<Stored>(id, &Progress::default()) {
+                    Ok(_) => {
+                        Err(self.note(Error::Protocol("a reply to a body that had not ended".to_owned())))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
             // A server that closes may have said why.
             Err(SendError::Connection(error)) => match self.receive::<Stored>(id, &Progress::default()) {
                 Err(refused @ Error::Refused(_)) => Err(refused),
@@ -138,15 +234,12 @@ fn mismatch(error: Error) -> Error {
 }
 
 /// What the server stored is what was sent: it says so itself.
-fn confirm(sent: Sent, stored: &Stored) -> Result<Transferred, Error> {
-    if stored.digest != sent.digest {
-        return Err(Error::Mismatch { sent: sent.digest, received: stored.digest });
+fn confirm(digest: Digest, size: u64, stored: &Stored) -> Result<(), Error> {
+    if stored.digest != digest {
+        return Err(Error::Mismatch { sent: digest, received: stored.digest });
     }
-    if stored.size != sent.length {
-        return Err(Error::Unverified(format!(
-            "{} bytes were sent, {} were stored",
-            sent.length, stored.size
-        )));
+    if stored.size != size {
+        return Err(Error::Unverified(format!("{size} bytes were sent, {} were stored", stored.size)));
     }
-    Ok(Transferred { size: stored.size, digest: stored.digest })
+    Ok(())
 }

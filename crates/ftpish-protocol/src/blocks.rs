@@ -7,11 +7,13 @@
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 
 use blake3::hazmat::{
     ChainingValue, HasherExt as _, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
 
+use crate::digest::read_through;
 use crate::{Digest, Verified};
 
 /// The bytes of one block's digest on the wire.
@@ -156,6 +158,32 @@ impl Assembly {
         Self { blocks, here: vec![None; blocks.count()] }
     }
 
+    /// Digests what `source` yields of a file that is cut so, as far as it has whole blocks; `done` counts the bytes.
+    pub fn of(source: &mut impl Read, blocks: Blocks, done: &AtomicU64) -> io::Result<Self> {
+        let mut assembly = Self::new(blocks);
+        let mut hasher = BlockHasher::new(blocks, 0);
+        read_through(source, done, |bytes| {
+            hasher.update(bytes, &mut |index, digest| assembly.note(index, digest));
+        })?;
+        Ok(assembly)
+    }
+
+    /// The digests of the blocks that are here, up to the first that is not: as they travel.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.here.iter().map_while(|here| here.as_ref()).flat_map(|here| here.digest.0).collect()
+    }
+
+    /// Keeps the blocks that the sender has too, and forgets all others. `sender` holds its blocks' digests, from
+    /// the first on.
+    pub fn prove_all(&mut self, sender: &[u8]) {
+        for (index, digest) in sender.as_chunks().0.iter().enumerate().take(self.here.len()) {
+            self.prove(index, BlockDigest(*digest));
+        }
+        for here in &mut self.here {
+            *here = here.filter(|here| here.proven);
+        }
+    }
+
     /// How the file is cut.
     pub fn blocks(&self) -> Blocks {
         self.blocks
@@ -172,16 +200,10 @@ impl Assembly {
         *here = here.filter(|here| here.digest == sender).map(|here| Here { proven: true, ..here });
     }
 
-    /// Forgets whatever the sender has not confirmed.
-    pub fn forget_unproven(&mut self) {
-        for here in &mut self.here {
-            *here = here.filter(|here| here.proven);
-        }
-    }
-
-    /// Forgets a block: it is to come.
-    pub fn forget(&mut self, index: usize) {
-        self.here[index] = None;
+    /// Forgets the blocks of an aligned range: they are to come.
+    pub fn forget(&mut self, range: &Range<u64>) {
+        let (first, end) = (self.blocks.index(range.start), self.blocks.within(range.end));
+        self.here[first..end].fill(None);
     }
 
     /// The ranges of bytes that are not here, in order, each as long as it can be.

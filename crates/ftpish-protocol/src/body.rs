@@ -2,7 +2,9 @@
 //! the code of both, for both ends. The only maker of [`Verified`].
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
+use crate::blocks::{Assembly, Gather, Scatter, WriteAt};
 use crate::connection::{BLOCK, BodyPart};
 use crate::message::Trailer;
 use crate::{Algorithm, Code, Connection, Digest, Error, Refusal};
@@ -123,8 +125,47 @@ pub fn send_body<S: Read + Write>(
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
     let sent = send_chunks(connection, source, algorithm, watch)?;
-    connection.send(&Trailer { length: sent.length, digest: sent.digest, entries: None })?;
+    connection.send(&Trailer { length: sent.length, digest: sent.digest, entries: None, file: None })?;
     Ok(sent)
+}
+
+/// Sends the `ranges` of a file, which `source` yields one after the other. What `assembly` knows of the rest of the
+/// file goes with them into the digest of the whole, which the trailer tells.
+pub fn send_ranges<S: Read + Write>(
+    connection: &mut Connection<S>,
+    source: &mut impl Read,
+    assembly: &mut Assembly,
+    ranges: Vec<Range<u64>>,
+    algorithm: Algorithm,
+    watch: &mut Watch<'_, S>,
+) -> Result<Sent, SendError> {
+    let mut gather = Gather::new(source, assembly.blocks(), ranges);
+    let sent = send_chunks(connection, &mut gather, algorithm, watch)?;
+    gather.note_in(assembly);
+    connection.send(&Trailer {
+        length: sent.length,
+        digest: sent.digest,
+        entries: None,
+        file: assembly.digest(),
+    })?;
+    Ok(sent)
+}
+
+/// Receives `ranges` of a file into `sink`, and notes their blocks in `assembly` once they are verified. Tells the
+/// digest of the whole file, if the sender did.
+pub fn receive_ranges<S: Read + Write>(
+    connection: &mut Connection<S>,
+    sink: &mut impl WriteAt,
+    assembly: &mut Assembly,
+    ranges: Vec<Range<u64>>,
+    algorithm: Algorithm,
+    watch: &mut Watch<'_, S>,
+) -> Result<Option<Digest>, BodyError> {
+    let total = ranges.iter().map(|range| range.end - range.start).sum();
+    let mut scatter = Scatter::new(sink, assembly.blocks(), ranges);
+    let (_, trailer) = receive_with_trailer(connection, &mut scatter, algorithm, Some(total), watch)?;
+    scatter.into_digests().into_iter().for_each(|(index, digest)| assembly.receive(index, digest));
+    Ok(trailer.file)
 }
 
 /// [`send_body`] without the trailer.

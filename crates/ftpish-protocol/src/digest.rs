@@ -1,11 +1,16 @@
 //! Digests: what proves that bytes arrived. Beside `blocks.rs` the only file that names a hash crate.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use md5::Md5;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+
+/// How many bytes are read and digested at a time.
+const BUFFER: usize = 256 * 1024;
 
 /// A digest algorithm that both ends may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +60,13 @@ impl Algorithm {
         hasher.update(bytes);
         hasher.finish()
     }
+
+    /// The digest of all that `source` yields; `done` counts the bytes.
+    pub fn digest_of(self, source: &mut impl Read, done: &AtomicU64) -> io::Result<Digest> {
+        let mut hasher = self.hasher();
+        read_through(source, done, |bytes| hasher.update(bytes))?;
+        Ok(hasher.finish())
+    }
 }
 
 impl fmt::Display for Algorithm {
@@ -68,6 +80,26 @@ impl FromStr for Algorithm {
 
     fn from_str(text: &str) -> Result<Self, ParseDigestError> {
         Self::ALL.into_iter().find(|a| a.name() == text).ok_or(ParseDigestError)
+    }
+}
+
+/// Gives all that `source` yields to `take`, in pieces that BLAKE3 likes; `done` counts the bytes.
+pub(crate) fn read_through(
+    source: &mut impl Read,
+    done: &AtomicU64,
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => {
+                take(&buffer[..read]);
+                done.fetch_add(read as u64, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -20,7 +20,9 @@ mod path;
 mod refusal;
 pub mod text;
 
-pub use body::{BodyError, SendError, Sent, Verified, Watch, receive_body, send_body};
+pub use body::{
+    BodyError, SendError, Sent, Verified, Watch, receive_body, receive_ranges, send_body, send_ranges,
+};
 pub use connection::Connection;
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
 pub use error::Error;

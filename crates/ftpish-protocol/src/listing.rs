@@ -14,7 +14,12 @@ pub fn send_listing<S: Read + Write>(
 ) -> Result<u64, SendError> {
     let mut lines = Lines { entries, line: Vec::new(), taken: 0, count: 0 };
     let sent = send_chunks(connection, &mut lines, algorithm, &mut |_, _| true)?;
-    connection.send(&Trailer { length: sent.length, digest: sent.digest, entries: Some(lines.count) })?;
+    connection.send(&Trailer {
+        length: sent.length,
+        digest: sent.digest,
+        entries: Some(lines.count),
+        file: None,
+    })?;
     Ok(lines.count)
 }
 

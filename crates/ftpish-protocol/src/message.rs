@@ -50,6 +50,11 @@ pub enum Command {
     Hash(Hash),
     /// Tells the space of the file system that holds a path. Answered with [`Space`].
     Df(PathArgs),
+    /// Digests the blocks of a file. Answered with [`Cut`] and a body of one block's digest after the other.
+    Blocks(BlocksArgs),
+    /// Asks what is already here of a file that is about to be put. Answered with [`Cut`] and a body of one block's
+    /// digest after the other; the `put` that follows leaves out what need not move.
+    Resume(Resume),
     /// A command that this version does not know: answered with `unsupported`.
     #[serde(other, skip_serializing)]
     Unknown,
@@ -153,6 +158,9 @@ pub struct File {
     pub mtime: Time,
     /// Its permission bits.
     pub mode: Mode,
+    /// Whether it has holes, so that its zeros are better not written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sparse: bool,
 }
 
 /// The arguments of `put`.
@@ -174,6 +182,56 @@ pub struct Put {
     /// What may be replaced.
     #[serde(default, skip_serializing_if = "Replace::is_always")]
     pub replace: Replace,
+    /// Whether the file has holes, so that its zeros are better not written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sparse: bool,
+    /// Behind a `resume`: which `[start, end]` of the file the body has, in order; the rest is here already. Each
+    /// begins and ends with a block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<Vec<(u64, u64)>>,
+}
+
+/// The most ranges of one `put`: what a message has room for.
+pub const MAX_RANGES: usize = 1000;
+
+/// The arguments of `blocks`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlocksArgs {
+    /// The file.
+    pub path: RemotePath,
+    /// Only blocks that lie wholly within so many bytes; all of them where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+}
+
+/// The arguments of `resume`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The name that the file is to be put under.
+    pub path: RemotePath,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its modification time.
+    pub mtime: Time,
+    /// Take the file that has the name for what is here already, even if it is not the same by size and time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub repair: bool,
+    /// What may be replaced.
+    #[serde(default, skip_serializing_if = "Replace::is_always")]
+    pub replace: Replace,
+}
+
+/// A file cut into blocks: the reply to `blocks` and to `resume`, before the body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The whole file's size in bytes.
+    pub size: u64,
+    /// When the file was last modified.
+    pub mtime: Time,
+    /// The size of a block in bytes: a power of two, at least [`MIN_BLOCK`](crate::blocks::MIN_BLOCK).
+    pub block: u64,
+    /// How many bytes the body has: [`BLOCK_DIGEST`](crate::blocks::BLOCK_DIGEST) a block.
+    pub length: u64,
 }
 
 /// Whether a `put` or `mv` may replace an existing file.
@@ -445,6 +503,9 @@ pub struct Trailer {
     /// How many entries a listing had; absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<u64>,
+    /// The BLAKE3 digest of the whole file, where the body has only ranges of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Digest>,
 }
 
 fn is_false(value: &bool) -> bool {

@@ -167,7 +167,7 @@ fn a_trailer_that_tells_of_other_bytes_is_refused() {
         let mut bytes = finished(connection);
         bytes.truncate(LENGTH + 3 + LENGTH);
         let mut trailer = Connection::new(Pipe::silent());
-        trailer.send(&Trailer { length, digest, entries: None }).unwrap();
+        trailer.send(&Trailer { length, digest, entries: None, file: None }).unwrap();
         bytes.extend(finished(trailer));
 
         let mut connection = receiving(&bytes, usize::MAX);
@@ -264,7 +264,7 @@ fn a_listing_that_is_not_one_is_refused() {
         let mut bytes = finished(connection);
         bytes.truncate(4 + lines.len() + 4);
         let mut trailer = Connection::new(Pipe::silent());
-        trailer.send(&Trailer { length: lines.len() as u64, digest, entries: counted }).unwrap();
+        trailer.send(&Trailer { length: lines.len() as u64, digest, entries: counted, file: None }).unwrap();
         bytes.extend(finished(trailer));
 
         let mut connection = receiving(&bytes, usize::MAX);

@@ -295,5 +295,13 @@ fn file(size: u64, length: u64) -> File {
 }
 
 fn put(name: &str, digest: Algorithm) -> Put {
-    Put { path: path(name), digest, size: None, mtime: None, mode: None, replace: Replace::Always }
+    Put {
+        path: path(name),
+        digest,
+        size: None,
+        mtime: None,
+        mode: None,
+        replace: Replace::Always,
+        ranges: None,
+    }
 }

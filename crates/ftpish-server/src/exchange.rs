@@ -1,12 +1,14 @@
 //! One request and its answer, as a command sees them: the connection, without the freedom to get out of step.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 
+use ftpish_protocol::blocks::{Assembly, WriteAt};
 use ftpish_protocol::message::{Entry, Envelope, Granted, Put, Working};
 use ftpish_protocol::{
-    Algorithm, BodyError, Code, Connection, Error, Refusal, SendError, Sent, Verified, receive_body,
-    send_body, send_listing,
+    Algorithm, BodyError, Code, Connection, Digest, Error, Refusal, SendError, Sent, Verified, receive_body,
+    receive_ranges, send_body, send_listing,
 };
 use ftpish_transport::Stream;
 use serde::Serialize;
@@ -81,20 +83,28 @@ impl<'a> Exchange<'a> {
 
     /// Receives and verifies the request's body.
     pub fn receive(&mut self, put: &Put, sink: &mut impl std::io::Write) -> Result<Verified, Failure> {
-        if !self.connection.in_body() {
-            return Err(Refusal::new(Code::Malformed, "a put needs `\"body\":true`, and a body").into());
+        self.require_body()?;
+        receive_body(self.connection, sink, put.digest, put.size, &mut |_, _| true).map_err(failure)
+    }
+
+    /// Receives and verifies `ranges` of a file, which are the request's body. Tells the digest of the whole file, if
+    /// the client did.
+    pub fn receive_ranges(
+        &mut self,
+        put: &Put,
+        sink: &mut impl WriteAt,
+        assembly: &mut Assembly,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<Option<Digest>, Failure> {
+        self.require_body()?;
+        receive_ranges(self.connection, sink, assembly, ranges, put.digest, &mut |_, _| true).map_err(failure)
+    }
+
+    fn require_body(&self) -> Result<(), Refusal> {
+        if self.connection.in_body() {
+            return Ok(());
         }
-        receive_body(self.connection, sink, put.digest, put.size, &mut |_, _| true).map_err(|error| {
-            match error {
-                BodyError::Connection(error) => Failure::Broken(error),
-                BodyError::Aborted(refusal) => {
-                    Refusal::new(Code::Cancelled, format!("the client gave up: {}", refusal.message)).into()
-                }
-                error => Failure::Refused(
-                    error.refusal().unwrap_or(Refusal::new(Code::Internal, error.to_string())),
-                ),
-            }
-        })
+        Err(Refusal::new(Code::Malformed, "a put needs `\"body\":true`, and a body"))
     }
 
     /// Does slow work on a second thread, and lets the client know that it goes on. The work may tell how many
@@ -125,5 +135,16 @@ impl<'a> Exchange<'a> {
     fn send_granted(&mut self, fields: &impl Serialize, body: bool) -> Result<(), Failure> {
         let envelope = Envelope { id: self.id, body };
         Ok(self.connection.send(&Granted { envelope, ok: true, fields })?)
+    }
+}
+
+/// What a body that did not arrive means to its request.
+fn failure(error: BodyError) -> Failure {
+    match error {
+        BodyError::Connection(error) => Failure::Broken(error),
+        BodyError::Aborted(refusal) => {
+            Refusal::new(Code::Cancelled, format!("the client gave up: {}", refusal.message)).into()
+        }
+        error => Failure::Refused(error.refusal().unwrap_or(Refusal::new(Code::Internal, error.to_string()))),
     }
 }

@@ -32,7 +32,10 @@ fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
         Command::Stat(args) | Command::Df(args) => vec![(Access::List, &args.path)],
         Command::Get(args) => vec![(Access::Read, &args.path)],
         Command::Hash(args) => vec![(Access::Read, &args.path)],
+        Command::Blocks(args) => vec![(Access::Read, &args.path)],
         Command::Put(args) => vec![(Access::Write, &args.path)],
+        // It tells of a file that is there already, too.
+        Command::Resume(args) => vec![(Access::Read, &args.path), (Access::Write, &args.path)],
         Command::Mkdir(args) => vec![(Access::Write, &args.path)],
         Command::Rm(args) => vec![(Access::Delete, &args.path)],
         Command::Mv(args) => vec![(Access::Delete, &args.from), (Access::Write, &args.to)],

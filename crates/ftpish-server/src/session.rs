@@ -11,6 +11,7 @@ use ftpish_storage::Root;
 use ftpish_transport::{Deadline, Stream};
 
 use crate::commands;
+use crate::commands::resume::Upload;
 use crate::connections::Place;
 use crate::exchange::{Exchange, Failure};
 use crate::{Limits, Policy};
@@ -27,6 +28,8 @@ pub(crate) struct Session {
     connection: Connection<Stream>,
     service: Arc<Service>,
     greeted: bool,
+    /// What a `resume` found, for the `put` that follows it.
+    upload: Option<Upload>,
 }
 
 /// Whether there may be a next request.
@@ -38,7 +41,7 @@ enum Next {
 
 impl Session {
     pub(crate) fn new(stream: Stream, service: Arc<Service>) -> Self {
-        Self { connection: Connection::new(stream), service, greeted: false }
+        Self { connection: Connection::new(stream), service, greeted: false, upload: None }
     }
 
     /// Serves requests until the client leaves, breaks the protocol or is too slow, or the server drains. `greeting`
@@ -127,6 +130,8 @@ impl Session {
         self.service.policy.permit(&command)?;
         let exchange = &mut Exchange::new(&mut self.connection, id);
         let root = &self.service.root;
+        // Whatever is not its put gives an upload up, and keeps what is here of it.
+        let upload = self.upload.take();
         match command {
             Command::Hello(args) => {
                 commands::hello::run(&args, exchange)?;
@@ -137,7 +142,12 @@ impl Session {
             Command::Ls(args) => commands::ls::run(&args, root, exchange),
             Command::Stat(args) => commands::stat::run(&args, root, exchange),
             Command::Get(args) => commands::get::run(&args, root, exchange),
-            Command::Put(args) => commands::put::run(&args, root, exchange),
+            Command::Put(args) => commands::put::run(&args, root, upload, exchange),
+            Command::Blocks(args) => commands::blocks::run(&args, root, exchange),
+            Command::Resume(args) => {
+                self.upload = commands::resume::run(&args, root, exchange)?;
+                Ok(())
+            }
             Command::Mkdir(args) => commands::mkdir::run(&args, root, exchange),
             Command::Rm(args) => commands::rm::run(&args, root, exchange),
             Command::Mv(args) => commands::mv::run(&args, root, exchange),

@@ -12,7 +12,7 @@ mod source;
 mod stage;
 
 pub use root::Root;
-pub use source::{SourceFile, SourceReader};
+pub use source::{RangesReader, SourceFile, SourceReader};
 pub use stage::{Stage, is_partial};
 
 use std::io;

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
@@ -17,8 +18,12 @@ use ftpish_protocol::{Code, Name, Refusal, RemotePath};
 
 use crate::dir::{os_name, rename, sync_dir};
 use crate::source::refuse_to_open;
-use crate::stage::{Stage, Target, is_partial};
+use crate::stage::{Stage, Target, is_partial, partial_of, sweep};
 use crate::{Outcome, SourceFile, mtime, refuse};
+
+/// How long a partial file may lie that nobody writes to, until it is taken away: a week, so that what broke off on a
+/// Friday can be taken up on Monday.
+const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A directory that cannot be left, and whether what changes in it is made durable.
 #[derive(Clone, Debug)]
@@ -75,6 +80,30 @@ impl Root {
         Stage::begin(Target { parent, name, replace, mtime }, self.sync)
     }
 
+    /// Whether a file that is to get `mtime` could be stored under `path`, as far as it can be told now.
+    pub fn check(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<()> {
+        let (parent, name) = self.parent_of(path)?;
+        Target { parent, name, replace, mtime }.check()
+    }
+
+    /// As [`stage`](Self::stage), but with the partial file that an earlier try for the same path left, if there is
+    /// one. What is in it is not to be trusted before it is proven.
+    pub fn resume(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
+        let (parent, name) = self.parent_of(path)?;
+        // Whoever leaves partial files behind takes away those that nobody came back for.
+        if let Err(error) = sweep(&parent, STALE) {
+            tracing::debug!(%error, "cannot look for stale partial files");
+        }
+        Stage::resume(Target { parent, name, replace, mtime }, self.sync)
+    }
+
+    /// How many bytes an earlier try for the same path left; `None` where there was none.
+    pub fn partial_length(&self, path: &RemotePath) -> Option<u64> {
+        let (parent, name) = self.parent_of(path).ok()?;
+        let found = parent.symlink_metadata(partial_of(&name)).ok()?;
+        found.is_file().then(|| found.len())
+    }
+
     /// Makes a directory; with `parents`, the missing ones above it too, and none is no error if it exists.
     pub fn make_dir(&self, path: &RemotePath, parents: bool) -> Outcome<()> {
         if parents {
@@ -98,7 +127,14 @@ impl Root {
         let is_dir = parent.symlink_metadata(name).map_err(refuse)?.is_dir();
         match (is_dir, recursive) {
             (false, _) => parent.remove_file(name),
-            (true, false) => parent.remove_dir(name),
+            (true, false) => match parent.remove_dir(name) {
+                // What no listing shows is no reason to keep a directory.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => parent
+                    .open_dir(name)
+                    .and_then(|dir| sweep(&dir, Duration::ZERO))
+                    .and_then(|()| parent.remove_dir(name)),
+                removed => removed,
+            },
             (true, true) => parent.remove_dir_all(name),
         }
         .map_err(refuse)?;
@@ -245,6 +281,31 @@ mod tests {
         root.remove(&path("tree"), true).unwrap();
         assert!(dir.path().join("secret").exists());
         assert_eq!(root.remove(&path("tree"), true).unwrap_err().code, Code::NotFound);
+    }
+
+    #[test]
+    fn a_directory_that_looks_empty_can_be_removed() {
+        let (_dir, top, root) = scratch();
+        fs::create_dir(top.join("dir")).unwrap();
+        fs::write(top.join("dir/.ftpish-0123456789abcdef"), "").unwrap();
+        root.remove(&path("dir"), false).unwrap();
+        fs::create_dir(top.join("dir")).unwrap();
+        let stage = root.resume(&path("dir/file"), Replace::Always, None).unwrap();
+        assert_eq!(root.remove(&path("dir"), false).unwrap_err().code, Code::NotEmpty, "a writer is at it");
+        stage.abandon();
+    }
+
+    #[test]
+    fn partial_files_that_nobody_came_back_for_are_taken_away() {
+        let (_dir, top, root) = scratch();
+        let (old, new) = (top.join(".ftpish-00000000000000aa"), top.join(".ftpish-00000000000000bb"));
+        for partial in [&old, &new] {
+            fs::write(partial, "left behind").unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - STALE - Duration::from_secs(60);
+        fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        root.resume(&path("file"), Replace::Always, None).unwrap().abandon();
+        assert!(!old.exists() && new.exists());
     }
 
     #[test]

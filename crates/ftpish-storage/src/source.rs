@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use cap_std::fs::{FileTypeExt as _, Metadata, MetadataExt as _};
@@ -59,6 +60,11 @@ impl SourceFile {
         Mode::from_bits(self.metadata.mode())
     }
 
+    /// Whether it has holes: fewer bytes on the disk than its size.
+    pub fn is_sparse(&self) -> bool {
+        self.metadata.blocks().saturating_mul(512) < self.metadata.len()
+    }
+
     /// A reader of `length` bytes from `offset` on, which must lie within the size.
     pub fn range(self, offset: u64, length: u64) -> Outcome<SourceReader> {
         if offset.checked_add(length).is_none_or(|end| end > self.size()) {
@@ -70,6 +76,19 @@ impl SourceFile {
             file.seek(SeekFrom::Start(offset)).map_err(refuse)?;
         }
         Ok(SourceReader { file, left: length, metadata: self.metadata })
+    }
+
+    /// A reader of `ranges`, one after the other, which must lie within the size.
+    pub fn ranges(&self, ranges: Vec<Range<u64>>) -> Outcome<RangesReader<'_>> {
+        if ranges.iter().any(|range| range.start > range.end || range.end > self.size()) {
+            return Err(Refusal::new(Code::BadRange, format!("the file has {} bytes", self.size())));
+        }
+        Ok(RangesReader { source: self, ranges: ranges.into_iter(), current: 0..0 })
+    }
+
+    /// Whether the file is still what it was when it was opened.
+    pub fn check_unchanged(&self) -> Outcome<()> {
+        check_unchanged(&self.file, &self.metadata).map_err(refuse)
     }
 
     /// A reader of the whole file.
@@ -88,19 +107,17 @@ pub struct SourceReader {
     metadata: Metadata,
 }
 
-impl SourceReader {
-    fn check_unchanged(&self) -> io::Result<()> {
-        let now = Metadata::from_file(&self.file)?;
-        let same = now.len() == self.metadata.len() && mtime(&now) == mtime(&self.metadata);
-        if same { Ok(()) } else { Err(changed()) }
-    }
+fn check_unchanged(file: &File, before: &Metadata) -> io::Result<()> {
+    let now = Metadata::from_file(file)?;
+    let same = now.len() == before.len() && mtime(&now) == mtime(before);
+    if same { Ok(()) } else { Err(changed()) }
 }
 
 impl Read for SourceReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         if wanted == 0 {
-            self.check_unchanged()?;
+            check_unchanged(&self.file, &self.metadata)?;
             return Ok(0);
         }
         let read = self.file.read(&mut buffer[..wanted])?;
@@ -118,6 +135,34 @@ pub(crate) fn refuse_to_open(error: io::Error) -> Refusal {
         return Refusal::new(Code::NotRegular, "it is a socket or a device, not a regular file");
     }
     refuse(error)
+}
+
+/// Reads ranges of a file, one after the other. Where the file changes meanwhile, the end is an error as
+/// [`SourceReader`]'s is.
+#[derive(Debug)]
+pub struct RangesReader<'a> {
+    source: &'a SourceFile,
+    ranges: std::vec::IntoIter<Range<u64>>,
+    current: Range<u64>,
+}
+
+impl Read for RangesReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.ranges.next() {
+                Some(range) => self.current = range,
+                None => return check_unchanged(&self.source.file, &self.source.metadata).map(|()| 0),
+            }
+        }
+        let left = self.current.end - self.current.start;
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.source.file.read_at(&mut buffer[..wanted], self.current.start)?;
+        if read == 0 && wanted > 0 {
+            return Err(changed());
+        }
+        self.current.start += read as u64;
+        Ok(read)
+    }
 }
 
 fn changed() -> io::Error {

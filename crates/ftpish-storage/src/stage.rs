@@ -2,22 +2,32 @@
 //! and renamed. Until then the target keeps what it had.
 
 use std::fs::File;
-use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Write};
+use std::io::{self, Seek as _, Write};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
 use ftpish_protocol::message::{Mode, Replace, Time};
-use ftpish_protocol::{Code, Name, Refusal, Verified};
-use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
+use ftpish_protocol::{Algorithm, Code, Name, Refusal, Verified};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::dir::{os_name, rename, sync_dir};
 use crate::{Outcome, mtime, refuse};
 
 /// What the name of a partial file begins with; 16 lower-case hex digits follow. Of fixed length, so that a long
-/// target name has room.
+/// target name has room. The digits are random, or, where a later try is to find the file again, those that the
+/// target's name has for a digest: nothing else need be remembered to resume.
 const PREFIX: &str = ".ftpish-";
+
+/// What statfs(2) calls a tmpfs.
+const TMPFS: i64 = 0x0102_1994;
+
+/// From how many zero bytes on a hole is made in place of writing them: less is rarely a hole of the source.
+const HOLE: usize = 64 * 1024;
 
 /// The permission bits of a stored file whose sender named none.
 const DEFAULT_MODE: u32 = 0o644;
@@ -39,7 +49,7 @@ pub(crate) struct Target {
 
 impl Target {
     /// Whether what is there now may be replaced. The rename decides once more, for what comes meanwhile.
-    fn check(&self) -> Outcome<()> {
+    pub(crate) fn check(&self) -> Outcome<()> {
         let found = match self.parent.symlink_metadata(os_name(&self.name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             found => found.map_err(refuse)?,
@@ -60,30 +70,97 @@ impl Target {
     }
 }
 
-/// A partial file. It ends in [`commit`](Self::commit) or in [`discard`](Self::discard).
+/// A partial file, locked as long as it is open. It ends in [`commit`](Self::commit) or in
+/// [`abandon`](Self::abandon); dropped, as by kill -9, it stays.
 #[derive(Debug)]
-#[must_use = "a stage that is neither committed nor discarded leaves its partial file behind"]
+#[must_use = "a stage that is neither committed nor abandoned leaves its partial file behind"]
 pub struct Stage {
     file: File,
     partial: String,
     target: Target,
     sync: bool,
+    /// Where the next bytes of a stream go.
+    at: u64,
+    /// Up to where the file has bytes or holes.
+    end: u64,
+    /// Whether a later try finds it by its name.
+    resumable: bool,
 }
 
 impl Stage {
+    /// An empty partial file, of which nobody else knows the name.
     pub(crate) fn begin(target: Target, sync: bool) -> Outcome<Self> {
         target.check()?;
-        let random = RandomState::new().hash_one(std::time::Instant::now());
-        let partial = format!("{PREFIX}{random:016x}");
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        let file = target.parent.open_with(&partial, &options).map_err(refuse)?.into_std();
-        Ok(Self { file, partial, target, sync })
+        let partial = format!("{PREFIX}{:016x}", fastrand::u64(..));
+        let mut options = open_options();
+        let file = target.parent.open_with(&partial, options.create_new(true)).map_err(refuse)?.into_std();
+        // Nobody else can hold the lock of a file that did not exist; it tells a sweep that the file is in use.
+        let _ = lock(&file);
+        Ok(Self { file, partial, target, sync, at: 0, end: 0, resumable: false })
     }
 
-    /// Asks the file system to set `size` bytes aside, so that a full disk is known before the bytes move. Where
-    /// it cannot tell, it is not asked.
+    /// The partial file of an earlier try, with what that left in it; an empty one where there was none, or where
+    /// another writer is at it.
+    pub(crate) fn resume(target: Target, sync: bool) -> Outcome<Self> {
+        target.check()?;
+        let partial = partial_of(&target.name);
+        let mut options = open_options();
+        let file = match target.parent.open_with(&partial, options.create(true)) {
+            Ok(file) => file.into_std(),
+            // Something that is no file of ours is in the way.
+            Err(_) => return Self::begin(target, sync),
+        };
+        if lock(&file) && is_ours(&file, &target.parent, &partial).unwrap_or(false) {
+            let end = file.metadata().map_err(refuse)?.len();
+            return Ok(Self { file, partial, target, sync, at: 0, end, resumable: true });
+        }
+        Self::begin(target, sync)
+    }
+
+    /// How many bytes the partial file has, right or wrong.
+    pub fn length(&self) -> u64 {
+        self.end
+    }
+
+    /// Makes the partial file a copy of the file that has the target's name; sharing its blocks where the file system
+    /// can.
+    pub fn seed(&mut self) -> Outcome<()> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let mut source =
+            self.target.parent.open_with(os_name(&self.target.name), &options).map_err(refuse)?.into_std();
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(refuse)?;
+        self.end = io::copy(&mut source, &mut self.file).map_err(refuse)?;
+        Ok(())
+    }
+
+    /// Digests the blocks that the partial file has, for a file that is cut so; `done` counts the bytes.
+    pub fn assemble(&mut self, blocks: Blocks, done: &AtomicU64) -> Outcome<Assembly> {
+        self.file.rewind().map_err(refuse)?;
+        Assembly::of(&mut self.file, blocks, done).map_err(refuse)
+    }
+
+    /// Cuts the partial file off, or fills it up with a hole, to `size` bytes.
+    pub fn set_length(&mut self, size: u64) -> Outcome<()> {
+        self.file.set_len(size).map_err(refuse)?;
+        self.end = size;
+        Ok(())
+    }
+
+    /// Asks the file system to set `size` bytes aside, so that a full disk is known before the bytes move. Where it
+    /// cannot, it is at least asked whether it has them.
     pub fn reserve(&self, size: u64) -> Outcome<()> {
+        let stat = rustix::fs::fstatfs(&self.file).map_err(refuse)?;
+        let here = self.file.metadata().map_or(0, |metadata| metadata.blocks().saturating_mul(512));
+        let available = stat.f_bavail.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(1));
+        // Some file systems say 0 for "as much as you like".
+        if stat.f_blocks > 0 && size.saturating_sub(here) > available {
+            return Err(refuse(io::Error::from(io::ErrorKind::StorageFull)));
+        }
+        if stat.f_type == TMPFS {
+            // It would fill each page with zeros now, to have them overwritten a moment later.
+            return Ok(());
+        }
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR | Errno::INVAL) => Ok(()),
             Err(error) => Err(refuse(error)),
@@ -100,13 +177,29 @@ impl Stage {
     pub fn commit(self, verified: Verified, mode: Option<Mode>) -> Outcome<()> {
         let committed = self.try_commit(&verified, mode);
         if committed.is_err() {
-            self.discard();
+            self.abandon();
         }
         committed
     }
 
+    /// Zeros that need no room on the disk: beyond the end they are not written; before it, what is there is cut
+    /// out, where the file system can.
+    fn make_hole(&self, zeros: &[u8], offset: u64) -> io::Result<()> {
+        if offset >= self.end {
+            return Ok(());
+        }
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, punch, offset, zeros.len() as u64) {
+            Ok(()) => Ok(()),
+            Err(_) => self.file.write_all_at(zeros, offset),
+        }
+    }
+
     fn try_commit(&self, verified: &Verified, mode: Option<Mode>) -> Outcome<()> {
-        if self.file.metadata().map_err(refuse)?.len() != verified.length() {
+        // A file that ends in a hole is only now as long as it is.
+        if self.end == verified.length() {
+            self.file.set_len(self.end).map_err(refuse)?;
+        } else {
             return Err(Refusal::new(Code::Internal, "the partial file is not what was verified"));
         }
         let mode = mode.map_or(DEFAULT_MODE, Mode::bits);
@@ -123,22 +216,98 @@ impl Stage {
         if self.sync { sync_dir(parent).map_err(refuse) } else { Ok(()) }
     }
 
+    /// Gives up, for now: what a later try can find again, and is a block at least, stays; the rest goes.
+    pub fn abandon(&self) {
+        // A hole at the end counts, too.
+        let kept = self.resumable && self.end >= MIN_BLOCK && self.file.set_len(self.end).is_ok();
+        if !kept {
+            self.remove();
+        }
+    }
+
     /// Takes the partial file away. That it cannot be is no news to the peer: it is hidden all the same.
-    pub fn discard(&self) {
+    pub fn remove(&self) {
         if let Err(error) = self.target.parent.remove_file(&self.partial) {
             tracing::warn!(partial = self.partial, %error, "cannot remove a partial file");
         }
     }
 }
 
+impl WriteAt for Stage {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if bytes.len() >= HOLE && bytes.iter().all(|byte| *byte == 0) {
+            self.make_hole(bytes, offset)?;
+        } else {
+            self.file.write_all_at(bytes, offset)?;
+        }
+        self.end = self.end.max(offset + bytes.len() as u64);
+        Ok(())
+    }
+}
+
 impl Write for Stage {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        WriteAt::write_at(self, bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The name of the partial file that a later try for the same target finds again.
+pub(crate) fn partial_of(target: &Name) -> String {
+    let digest = Algorithm::Blake3.digest(target.as_bytes()).hex();
+    format!("{PREFIX}{}", &digest[..16])
+}
+
+/// Partial files are nobody's business until they are committed, and no link leads to one.
+fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.read(true).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+    options
+}
+
+/// Takes the lock of a partial file; `false` where somebody else has it. It is given back when the file is closed,
+/// be it by kill -9.
+fn lock(file: &File) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// Whether the locked file still has its name, is a regular file, has no other name, and belongs to us: before the
+/// lock was taken it may have been committed, and its name have become another file's.
+fn is_ours(file: &File, parent: &Dir, partial: &str) -> io::Result<bool> {
+    let opened = cap_std::fs::Metadata::from_file(file)?;
+    let named = parent.symlink_metadata(partial)?;
+    let same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
+    let owner = rustix::process::geteuid().as_raw();
+    Ok(same && opened.is_file() && opened.nlink() == 1 && opened.uid() == owner)
+}
+
+/// Takes away the partial files in `dir` that nobody has written to for `age`, and that nobody is at.
+pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
+    for entry in dir.entries()? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !is_partial(name.as_encoded_bytes()) {
+            continue;
+        }
+        let stale = entry.metadata()?.modified()?.into_std().elapsed().is_ok_and(|elapsed| elapsed > age);
+        let Ok(name) = name.into_string() else { continue };
+        if !stale {
+            continue;
+        }
+        let Ok(file) = dir.open_with(&name, &open_options()).map(cap_std::fs::File::into_std) else {
+            continue;
+        };
+        if lock(&file) && is_ours(&file, dir, &name)? {
+            dir.remove_file(&name)?;
+        }
+    }
+    Ok(())
 }
 
 fn timestamps(mtime: Time) -> Timestamps {
@@ -203,7 +372,7 @@ mod tests {
         let mut stage = root.stage(&"a".parse().unwrap(), Replace::Always, None).unwrap();
         stage.write_all(b"half").unwrap();
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"old");
-        stage.discard();
+        stage.abandon();
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
@@ -230,6 +399,54 @@ mod tests {
         assert_eq!(code(store(&root, "d", Replace::Always, 100, b"5")), Some(Code::IsDirectory));
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"4");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn an_earlier_try_is_found_again_and_a_second_writer_does_not_mix_in() {
+        let (dir, root) = scratch();
+        let resume = || root.resume(&"a".parse().unwrap(), Replace::Always, None).unwrap();
+        let mut first = resume();
+        first.write_all(&vec![7; 2 << 20]).unwrap();
+        let mut second = resume();
+        assert_eq!(second.length(), 0, "another file: the first is locked");
+        second.write_all(b"other").unwrap();
+        second.abandon();
+        first.abandon();
+        drop(first);
+        assert_eq!(resume().length(), 2 << 20);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        resume().remove();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_lies_under_the_partial_name_and_is_not_ours_is_left_alone() {
+        let (dir, root) = scratch();
+        fs::write(dir.path().join("precious"), "precious").unwrap();
+        let partial = dir.path().join(partial_of(&Name::parse(b"a").unwrap()));
+        std::os::unix::fs::symlink("precious", &partial).unwrap();
+        store(&root, "b", Replace::Always, 1, b"1").unwrap();
+        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None).unwrap();
+        stage.write_all(b"data").unwrap();
+        stage.abandon();
+        fs::remove_file(&partial).unwrap();
+        fs::hard_link(dir.path().join("precious"), &partial).unwrap();
+        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None).unwrap();
+        stage.write_all(b"data").unwrap();
+        stage.abandon();
+        assert_eq!(fs::read(dir.path().join("precious")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn holes_stay_holes() {
+        let (dir, root) = scratch();
+        let mut bytes = vec![0; 8 << 20];
+        bytes[3 << 20] = 1;
+        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None).unwrap();
+        let proof = verified(&bytes, &mut stage);
+        stage.commit(proof, None).unwrap();
+        assert!(fs::read(dir.path().join("a")).unwrap() == bytes);
+        assert!(fs::metadata(dir.path().join("a")).unwrap().blocks() * 512 <= 1 << 20);
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub struct Global {
     /// How long to wait for an answer, in seconds.
     #[arg(long, global = true, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub timeout: Duration,
+    /// How often a transfer is tried again in a row without getting further, when the connection breaks or the server
+    /// is busy. Named, it holds for a server that was never reached, too.
+    #[arg(long, global = true, value_name = "N")]
+    pub retries: Option<u32>,
+    /// How long to wait before the first retry, in seconds; then twice as long each time, up to 30 seconds.
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub retry_wait: Duration,
     /// Say nothing but errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -85,6 +92,8 @@ pub enum Verb {
     Mv(Mv),
     /// Digest files on the server's disk, as md5sum and b3sum do.
     Hash(Hash),
+    /// Compare a local file with a remote one, or files with a manifest; only digests move.
+    Verify(Verify),
     /// Tell the space of the server's file system.
     Df(Df),
 }
@@ -201,6 +210,12 @@ pub struct Get {
     /// Do not wait for the disk: after a power failure, what was fetched may be gone.
     #[arg(long)]
     pub no_sync: bool,
+    /// Mend the file that is there: compare it block by block, and move only what differs.
+    #[arg(long)]
+    pub repair: bool,
+    /// Note each file in a manifest, for `verify --manifest`: one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -212,6 +227,12 @@ pub struct Put {
     pub digest: Digest,
     #[command(flatten)]
     pub overwrite: OverwriteArg,
+    /// Mend the file that is there: compare it block by block, and move only what differs.
+    #[arg(long)]
+    pub repair: bool,
+    /// Note each file in a manifest, for `verify --manifest`: one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -252,6 +273,23 @@ pub struct Hash {
     pub files: Vec<Location>,
     #[command(flatten)]
     pub digest: Digest,
+    /// Digest all files below directories, too.
+    #[arg(short, long)]
+    pub recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The local file, then the remote one. With --manifest: the local directory that its paths are in; where one is
+    /// if none is named.
+    #[arg(value_name = "PATH", num_args = 0..=2)]
+    pub paths: Vec<OsString>,
+    /// Check the files that a `get` or a `put` with --manifest noted.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    /// With --manifest: the directory is the server's.
+    #[arg(long, requires = "manifest")]
+    pub remote: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use ftpish_protocol::message::Kind;
+use ftpish_protocol::text::escape;
 use rustyline::completion::{Completer, Pair};
 use rustyline::{Context, Helper};
 use walkdir::WalkDir;
@@ -42,6 +43,8 @@ impl<'a> Completion<'a> {
             Side::Remote => self.remote_names(dir, prefix),
             Side::Local => local_names(dir, prefix),
         };
+        // What is completed is shown as it is: a name that would act on the terminal is typed by whoever means it.
+        names.retain(|name| is_shown_as_it_is(name));
         names.sort();
         names
     }
@@ -74,6 +77,13 @@ fn local_names(dir: &str, prefix: &str) -> Vec<String> {
     names.take(MOST).collect()
 }
 
+/// Whether a terminal shows a name, and nothing else happens.
+fn is_shown_as_it_is(name: &str) -> bool {
+    // The backslash is escaped only to be told from the escapes.
+    let name = name.replace('\\', "");
+    escape(name.as_bytes()).to_string() == name
+}
+
 /// Which side the next word of `command` is on, behind `before` others.
 fn side(command: &str, before: usize) -> Option<Side> {
     match command {
@@ -81,6 +91,7 @@ fn side(command: &str, before: usize) -> Option<Side> {
         // The first is the source, the rest may be either; the other side is what is typed more.
         "put" => Some(if before == 0 { Side::Local } else { Side::Remote }),
         "get" => Some(if before == 0 { Side::Remote } else { Side::Local }),
+        "verify" => Some(if before == 0 { Side::Local } else { Side::Remote }),
         "ls" | "stat" | "cat" | "mkdir" | "rm" | "mv" | "hash" | "df" | "cd" => Some(Side::Remote),
         _ => None,
     }
@@ -129,8 +140,7 @@ impl Completer for Completion<'_> {
             let quoted = shlex::try_quote(&format!("{dir}{name}")).map_or_else(|_| name.clone(), Into::into);
             // A directory is rarely the end of a path.
             let space = if name.ends_with('/') { "" } else { " " };
-            let display = ftpish_protocol::text::escape(name.as_bytes()).to_string();
-            Pair { display, replacement: format!("{quoted}{space}") }
+            Pair { replacement: format!("{quoted}{space}"), display: name }
         });
         Ok((start, pairs.collect()))
     }

@@ -10,6 +10,9 @@ use ftpish_transport::Endpoint;
 
 use crate::exit::Exit;
 
+/// The other side, in a message.
+const ON_SERVER: &str = "on the server";
+
 /// One line of what was tried and why it was not done, perhaps a hint, and an exit code.
 #[derive(Debug)]
 pub struct Failure {
@@ -61,7 +64,7 @@ impl Failure {
                 | Error::Interrupted
         );
         let failure = match error {
-            Error::Refused(refusal) => Self::refused(tried, &refusal, "on the server"),
+            Error::Refused(refusal) => Self::refused(tried, &refusal, ON_SERVER),
             Error::Local { path, refusal } => {
                 let local = escape(path.as_os_str().as_encoded_bytes());
                 if refusal.message.is_empty() {
@@ -110,7 +113,7 @@ impl Failure {
         };
         let failure = Self::new(Exit::of(refusal.code), message);
         match refusal.code {
-            Code::NotFound => failure.hint("`ls` shows what is there"),
+            Code::NotFound if side == ON_SERVER => failure.hint("`ls` shows what is there"),
             Code::NoSpace => failure.hint(format!("nothing was changed; make room {side}, and try again")),
             Code::NotEmpty => failure.hint("rm -r removes a directory with all it holds"),
             Code::IsDirectory => failure.hint("name a file"),

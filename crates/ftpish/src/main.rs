@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod failure;
 mod location;
+mod manifest;
 mod progress;
 mod serve;
 mod session;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             ui.failure(&failure);
             ExitCode::from(failure.exit as u8)

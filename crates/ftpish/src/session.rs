@@ -3,9 +3,10 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use etcetera::BaseStrategy as _;
-use ftpish_client::{Client, Error, KnownHosts, Options, Security, Timeouts, Trust};
+use ftpish_client::{Client, Error, KnownHosts, Options, Progress, Security, Timeouts, Trust};
 use ftpish_protocol::{PathError, RemotePath};
 use ftpish_server::Identity;
 use ftpish_transport::{Endpoint, Fingerprint, Interrupt};
@@ -16,12 +17,23 @@ use crate::failure::Failure;
 use crate::location::Location;
 use crate::ui::Ui;
 
+/// How many tries in a row may get no further, unless said otherwise.
+const RETRIES: u32 = 3;
+
+/// The longest wait between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a wait may go on before the interrupt is looked at.
+const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
+
 /// A person's place on a server.
 pub struct Session {
     pub ui: Ui,
     /// The directory that paths without a leading slash are relative to.
     pub cwd: RemotePath,
     pub interrupt: Interrupt,
+    /// Whether standard input is commands, so that no transfer can have it.
+    pub input_is_commands: bool,
     endpoint: Endpoint,
     /// Whether the endpoint may still be another one: none was used yet.
     movable: bool,
@@ -29,6 +41,10 @@ pub struct Session {
     pinned: Option<Fingerprint>,
     accept_new: bool,
     timeouts: Timeouts,
+    retries: Option<u32>,
+    retry_wait: Duration,
+    /// Whether the server was there at least once.
+    reached: bool,
     state: PathBuf,
     client: Option<Client>,
 }
@@ -39,6 +55,7 @@ impl Session {
             ui: *ui,
             cwd: RemotePath::root(),
             interrupt: Interrupt::default(),
+            input_is_commands: false,
             endpoint: global.server.clone(),
             movable: true,
             plaintext: global.plaintext,
@@ -49,6 +66,9 @@ impl Session {
                 reply: global.timeout,
                 pace: global.timeout.min(Timeouts::default().pace),
             },
+            retries: global.retries,
+            retry_wait: global.retry_wait,
+            reached: false,
             state: state_dir(global)?,
             client: None,
         })
@@ -68,8 +88,7 @@ impl Session {
     pub fn resolve(&mut self, location: &Location) -> Result<RemotePath, Failure> {
         match location {
             Location::Path(typed) => self.resolve_bytes(typed.as_bytes()),
-            Location::Url(url) if url.endpoint == self.endpoint => Ok(url.path.clone()),
-            Location::Url(url) if self.movable => {
+            Location::Url(url) if self.movable || url.endpoint == self.endpoint => {
                 self.endpoint = url.endpoint.clone();
                 self.movable = false;
                 Ok(url.path.clone())
@@ -86,6 +105,62 @@ impl Session {
         self.cwd.resolve(typed).map_err(|error| bad_path(typed, &error))
     }
 
+    /// Does `step`, and does it again as long as what went wrong may pass and there are tries left: those in a row
+    /// that got no further are counted. The inner error is the last one.
+    pub fn retrying<T>(
+        &mut self,
+        progress: &Progress,
+        mut step: impl FnMut(&mut Client) -> Result<T, Error>,
+    ) -> Result<Result<T, Error>, Failure> {
+        let (mut tries, mut furthest) = (0, progress.done());
+        loop {
+            let trouble = match self.client() {
+                Ok(client) => match step(client) {
+                    Err(error) if error.may_pass() => Ok(error),
+                    done => return Ok(done),
+                },
+                Err(failure) => Err(failure),
+            };
+            if progress.done() > furthest {
+                (tries, furthest) = (0, progress.done());
+            }
+            let reached = self.reached;
+            let left = self.retries.unwrap_or(if reached { RETRIES } else { 0 }).saturating_sub(tries);
+            let passing = match &trouble {
+                Ok(_) => true,
+                Err(failure) => matches!(failure.exit, Exit::Connect | Exit::Connection | Exit::Busy),
+            };
+            if left == 0 || !passing {
+                return trouble.map(Err);
+            }
+            let wait = self.backoff(tries);
+            tries += 1;
+            let why = match &trouble {
+                Ok(error) => error.to_string(),
+                Err(failure) => failure.to_string(),
+            };
+            self.ui.say(format_args!("{why}; trying again in {:.1} s", wait.as_secs_f64()));
+            self.pause(wait)?;
+        }
+    }
+
+    /// Twice as long each time, and never the same, so that many clients do not come back at once.
+    fn backoff(&self, tries: u32) -> Duration {
+        let wait = self.retry_wait.saturating_mul(1 << tries.min(10)).min(LONGEST_WAIT);
+        wait.mul_f64(0.5 + fastrand::f64())
+    }
+
+    fn pause(&self, wait: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + wait;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            if self.interrupt.is_set() {
+                return Err(Failure::new(Exit::Interrupted, "interrupted"));
+            }
+            std::thread::park_timeout(left.min(INTERRUPT_CHECK));
+        }
+        Ok(())
+    }
+
     /// The connection; made now where there is none, or where the server has closed it meanwhile.
     pub fn client(&mut self) -> Result<&mut Client, Failure> {
         let usable = match self.client.take() {
@@ -97,6 +172,7 @@ impl Session {
             None => self.connect()?,
         };
         self.movable = false;
+        self.reached = true;
         Ok(self.client.insert(client))
     }
 
@@ -136,8 +212,11 @@ impl Session {
         if self.endpoint.is_local() && own() {
             return true;
         }
-        self.ui.say(format_args!("The host key of {} was never seen before:\n  {key}", self.endpoint));
-        self.ui.confirm("Is it the one that the server printed when it started?")
+        self.ui.confirm(&format!(
+            "The host key of {} was never seen before:\n  {key}\n\
+             Is it the one that the server printed when it started?",
+            self.endpoint
+        ))
     }
 
     fn options(&self, security: Security) -> Options {

@@ -11,7 +11,7 @@ use std::process::Command as Process;
 use clap::Parser as _;
 use ftpish_protocol::message::Kind;
 use ftpish_protocol::text::escape;
-use ftpish_protocol::{Code, RemotePath};
+use ftpish_protocol::{Code, Refusal, RemotePath};
 use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
@@ -49,12 +49,14 @@ pub fn run(global: &Global, ui: &Ui) -> Result<(), Failure> {
 
 /// Lines from a file or a pipe. Any bytes; `#` begins a comment.
 fn batch(session: &mut Session) -> Result<(), Failure> {
+    session.input_is_commands = true;
     for (number, line) in io::stdin().lock().split(b'\n').enumerate() {
         let line =
             line.map_err(|error| Failure::new(Exit::Other, format!("cannot read the batch: {error}")))?;
         match execute(&line, session) {
             Ok(Next::Line) => {}
             Ok(Next::Leave) => break,
+            Err(failure) if failure.is_broken_pipe() => return Err(failure),
             Err(failure) => {
                 session.ui.say(format_args!("line {}: {}", number + 1, escape(&line)));
                 return Err(failure);
@@ -186,7 +188,10 @@ fn lpwd() -> Result<(), Failure> {
 
 fn lls(dir: &Path) -> Result<(), Failure> {
     for entry in WalkDir::new(dir).min_depth(1).max_depth(1).sort_by_file_name() {
-        let entry = entry.map_err(|error| local(&format!("list `{}`", shown(dir)), &error.into()))?;
+        let entry = entry.map_err(|error| {
+            let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+            local(&format!("list `{}`", shown(dir)), &error)
+        })?;
         let slash = if entry.file_type().is_dir() { "/" } else { "" };
         print(format_args!("{}{slash}", escape(entry.file_name().as_encoded_bytes())))?;
     }
@@ -204,7 +209,8 @@ fn run_local(command: &[u8]) -> Result<(), Failure> {
 }
 
 fn local(tried: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::of(Code::of(error)), format!("cannot {tried}: {error}"))
+    let refusal = Refusal::from_io(error);
+    Failure::new(Exit::of(refusal.code), format!("cannot {tried}: {refusal} here"))
 }
 
 fn shown(path: &Path) -> impl std::fmt::Display {

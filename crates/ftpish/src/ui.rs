@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use ftpish_client::Transferred;
+use ftpish_protocol::message::Entry;
+use ftpish_protocol::text::escape;
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -49,18 +51,30 @@ impl Ui {
 
     /// Says that a file arrived, and what proves it.
     pub fn transferred(&self, name: impl std::fmt::Display, done: &Transferred, took: Duration) {
-        let speed = done.size as f64 / took.as_secs_f64().max(1e-6);
+        let speed = done.moved as f64 / took.as_secs_f64().max(1e-6);
         let (size, speed, digest) = (bytes(done.size as f64), bytes(speed), done.digest);
         let (seconds, algorithm, hex) = (took.as_secs_f64(), digest.algorithm(), digest.hex());
-        self.say(format_args!("{name}  {size}  {seconds:.2} s  {speed}/s  verified {algorithm} {hex}"));
+        let kept = match done.size - done.moved.min(done.size) {
+            0 => String::new(),
+            kept => format!("  {} were there", bytes(kept as f64)),
+        };
+        self.say(format_args!("{name}  {size}  {seconds:.2} s  {speed}/s{kept}  verified {algorithm} {hex}"));
     }
 
-    /// Asks a question that is answered with yes or no. Anything but a yes is a no.
+    /// Asks a question that is answered with yes or no, and whose last line is where the answer is typed. Anything
+    /// but a yes is a no.
     pub fn confirm(&self, question: &str) -> bool {
         if !self.interactive {
             return false;
         }
         let Ok(mut editor) = rustyline::DefaultEditor::new() else { return false };
+        let question = match question.rsplit_once('\n') {
+            Some((about, question)) => {
+                let _ = writeln!(io::stderr().lock(), "{about}");
+                question
+            }
+            None => question,
+        };
         let answer = editor.readline(&format!("{question} [y/N] ")).unwrap_or_default();
         matches!(answer.trim(), "y" | "Y" | "yes")
     }
@@ -81,6 +95,25 @@ pub fn bytes(count: f64) -> String {
 /// Writes one line of data. A reader that has seen enough ends the command without a word.
 pub fn print(line: impl std::fmt::Display) -> Result<(), Failure> {
     writeln!(io::stdout().lock(), "{line}").map_err(|error| Failure::output(&error))
+}
+
+/// One line of JSON, in which whatever a terminal might act on is escaped: what JSON itself lets pass, too.
+pub fn json(entry: &Entry) -> String {
+    let text = serde_json::to_string(entry).expect("entries have string keys");
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let shown = escape(c.encode_utf8(&mut [0; 4]).as_bytes()).to_string();
+        if matches!(c, ' '..='~') || shown.chars().eq([c]) {
+            safe.push(c);
+        } else {
+            // Such a character can only stand in a string, where JSON takes UTF-16 escapes.
+            safe.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    safe
 }
 
 #[cfg(test)]

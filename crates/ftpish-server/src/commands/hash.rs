@@ -1,6 +1,6 @@
 //! `hash`: a file's digest, from the server's disk.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ftpish_protocol::message::{Hash, Hashed};
@@ -8,9 +8,6 @@ use ftpish_protocol::{Algorithm, Refusal};
 use ftpish_storage::{Root, SourceReader};
 
 use crate::exchange::{Exchange, Failure};
-
-/// How many bytes are read and hashed at a time.
-const BLOCK: usize = 256 * 1024;
 
 /// From how many bytes on hashing is slow enough to tell the client that it goes on.
 const LARGE: u64 = 64 * 1024 * 1024;
@@ -28,16 +25,6 @@ pub fn run(args: &Hash, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), 
 }
 
 fn hash(mut reader: SourceReader, algorithm: Algorithm, done: &AtomicU64) -> io::Result<Hashed> {
-    let mut hasher = algorithm.hasher();
-    let mut block = vec![0; BLOCK];
-    loop {
-        match reader.read(&mut block)? {
-            0 => break,
-            read => {
-                hasher.update(&block[..read]);
-                done.fetch_add(read as u64, Ordering::Relaxed);
-            }
-        }
-    }
-    Ok(Hashed { size: done.load(Ordering::Relaxed), digest: hasher.finish() })
+    let digest = algorithm.digest_of(&mut reader, done)?;
+    Ok(Hashed { size: done.load(Ordering::Relaxed), digest })
 }

@@ -7,7 +7,8 @@ use crate::AGENT;
 use crate::exchange::{Exchange, Failure};
 
 /// The commands that the session dispatches.
-const COMMANDS: [&str; 10] = ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df"];
+const COMMANDS: [&str; 12] =
+    ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df", "blocks", "resume"];
 
 pub fn run(args: &Hello, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     if args.version != VERSION {

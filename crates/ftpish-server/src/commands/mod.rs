@@ -1,5 +1,6 @@
 //! The commands, one file a verb. Each gets what it needs and answers; framing and policy are the session's.
 
+pub mod blocks;
 pub mod df;
 pub mod get;
 pub mod hash;
@@ -8,5 +9,6 @@ pub mod ls;
 pub mod mkdir;
 pub mod mv;
 pub mod put;
+pub mod resume;
 pub mod rm;
 pub mod stat;

@@ -1,24 +1,44 @@
 //! `put`: a body becomes a file, if it verifies.
 
 use ftpish_protocol::message::{Put, Stored};
+use ftpish_protocol::{Code, Refusal};
 use ftpish_storage::{Root, Stage};
 
+use super::resume::Upload;
 use crate::exchange::{Exchange, Failure};
 
 /// From how many bytes on space is set aside first, and the sync at the end is slow enough to tell the client
 /// that work goes on.
 const LARGE: u64 = 16 * 1024 * 1024;
 
-pub fn run(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+pub fn run(
+    args: &Put,
+    root: &Root,
+    upload: Option<Upload>,
+    exchange: &mut Exchange<'_>,
+) -> Result<(), Failure> {
+    let stored = match (&args.ranges, upload) {
+        (None, _) => whole(args, root, exchange)?,
+        (Some(ranges), Some(upload)) if upload.is_for(args) => upload.finish(args, ranges, exchange)?,
+        (Some(_), _) => {
+            let line = "ranges of a file follow a `resume` of the same path and size";
+            return Err(Refusal::new(Code::BadRange, line).into());
+        }
+    };
+    exchange.grant(&stored)
+}
+
+/// A file that comes as a whole.
+fn whole(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<Stored, Failure> {
     let mut stage = root.stage(&args.path, args.replace, args.mtime)?;
-    let received = match reserve(&stage, args.size) {
+    let received = match reserve(&stage, args) {
         Ok(()) => exchange.receive(args, &mut stage),
         Err(failure) => Err(failure),
     };
     let verified = match received {
         Ok(verified) => verified,
         Err(failure) => {
-            stage.discard();
+            stage.abandon();
             return Err(failure);
         }
     };
@@ -28,12 +48,12 @@ pub fn run(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), F
     } else {
         exchange.while_working(|_| stage.commit(verified, args.mode))??;
     }
-    exchange.grant(&stored)
+    Ok(stored)
 }
 
-fn reserve(stage: &Stage, size: Option<u64>) -> Result<(), Failure> {
-    match size {
-        Some(size) if size >= LARGE => Ok(stage.reserve(size)?),
+fn reserve(stage: &Stage, args: &Put) -> Result<(), Failure> {
+    match args.size {
+        Some(size) if size >= LARGE && !args.sparse => Ok(stage.reserve(size)?),
         _ => Ok(()),
     }
 }

@@ -17,8 +17,9 @@ use crate::cli::{Get, Overwrite};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::location::Location;
+use crate::manifest::Manifest;
 use crate::progress;
-use crate::session::Session;
+use crate::session::{Session, bad_path};
 
 /// Where fetched files go.
 enum Destination {
@@ -33,18 +34,19 @@ enum Destination {
 pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
     let (sources, destination) = match args.words.split_last() {
         Some((last, sources)) if !sources.is_empty() => (sources, Destination::of(last, sources.len())?),
-        _ => (&args.words[..], Destination::Directory(PathBuf::from("."))),
+        _ => (&args.words[..], Destination::Directory(PathBuf::new())),
     };
+    let mut manifest = Manifest::create(args.manifest.as_deref())?;
     each(sources, session, |word, session| {
         let location = Location::parse(word.clone())
             .map_err(|error| Failure::usage(format!("`{}`: {error}", escape(word.as_bytes()))))?;
         let path = session.resolve(&location)?;
         match &destination {
             Destination::Output => to_output(&path, args, session),
-            Destination::File(to) => to_file(&path, to, args, session),
+            Destination::File(to) => to_file(&path, to, args, &mut manifest, session),
             Destination::Directory(dir) => {
                 let name = path.name().ok_or_else(|| Failure::usage("the served root is no file"))?;
-                to_file(&path, &dir.join(OsStr::from_bytes(name.as_bytes())), args, session)
+                to_file(&path, &dir.join(OsStr::from_bytes(name.as_bytes())), args, &mut manifest, session)
             }
         }
     })
@@ -87,7 +89,13 @@ fn to_output(path: &RemotePath, args: &Get, session: &mut Session) -> Result<(),
     Ok(())
 }
 
-fn to_file(path: &RemotePath, to: &Path, args: &Get, session: &mut Session) -> Result<(), Failure> {
+fn to_file(
+    path: &RemotePath,
+    to: &Path,
+    args: &Get,
+    manifest: &mut Manifest,
+    session: &mut Session,
+) -> Result<(), Failure> {
     let ui = session.ui;
     let mut download = Download {
         from: path.clone(),
@@ -95,6 +103,7 @@ fn to_file(path: &RemotePath, to: &Path, args: &Get, session: &mut Session) -> R
         digest: args.digest.algorithm,
         replace: replace(args.overwrite.when),
         sync: !args.no_sync,
+        repair: args.repair,
     };
     if args.overwrite.when == Overwrite::Ask
         && to.symlink_metadata().is_ok()
@@ -103,10 +112,15 @@ fn to_file(path: &RemotePath, to: &Path, args: &Get, session: &mut Session) -> R
         download.replace = Replace::Always;
     }
     let began = Instant::now();
-    let client = session.client()?;
-    let done = progress::watch(&ui, &path.to_string(), |progress| client.download(&download, progress));
-    match done {
-        Ok(done) => ui.transferred(path, &done, began.elapsed()),
+    let done = progress::watch(&ui, &path.to_string(), |progress| {
+        session.retrying(progress, |client| client.download(&download, progress))
+    });
+    match done? {
+        Ok(done) => {
+            ui.transferred(path, &done, began.elapsed());
+            let name = to.file_name().unwrap_or_default().as_bytes();
+            manifest.note(RemotePath::parse(name).map_err(|error| bad_path(name, &error))?, &done)?;
+        }
         Err(Error::Local { refusal, .. }) if is_kept(refusal.code, args.overwrite.when) => {
             ui.say(format_args!("{path}  kept what is here: {refusal}"));
         }

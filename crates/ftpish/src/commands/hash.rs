@@ -2,31 +2,62 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use ftpish_protocol::Digest;
+use ftpish_protocol::message::Kind;
 use ftpish_protocol::text::escape;
+use ftpish_protocol::{Digest, RemotePath};
 
 use super::each;
 use crate::cli::Hash;
 use crate::failure::Failure;
 use crate::progress;
-use crate::session::Session;
+use crate::session::{Session, bad_path};
 
 pub fn run(args: &Hash, session: &mut Session) -> Result<(), Failure> {
     each(&args.files, session, |location, session| {
         let path = session.resolve(location)?;
-        let ui = session.ui;
-        let client = session.client()?;
-        let hashed = progress::watch(&ui, &path.to_string(), |progress| {
-            client.hash(&path, args.digest.algorithm, progress)
-        });
-        let hashed = hashed.map_err(|error| Failure::client(format!("cannot hash `{path}`"), error))?;
-        let line = if io::stdout().is_terminal() {
-            format!("{}  {}\n", hashed.digest.hex(), escape(path.as_bytes())).into_bytes()
-        } else {
-            checksum_line(&hashed.digest, path.as_bytes())
-        };
-        io::stdout().lock().write_all(&line).map_err(|error| Failure::output(&error))
+        if args.recursive { below(&path, args, session) } else { one(&path, args, session) }
     })
+}
+
+/// All regular files at and below `path`, in the order of their names; links are not followed.
+fn below(path: &RemotePath, args: &Hash, session: &mut Session) -> Result<(), Failure> {
+    let tried = |error| Failure::client(format!("cannot list `{path}`"), error);
+    match session.client()?.stat(path).map_err(tried)?.kind {
+        Kind::File => return one(path, args, session),
+        Kind::Dir => {}
+        Kind::Link | Kind::Other => return Ok(()),
+    }
+    let mut entries = Vec::new();
+    let listed = session.client()?.ls(path, &mut |entry| {
+        entries.push((entry.name, entry.kind));
+        Ok(())
+    });
+    listed.map_err(tried)?;
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    let named: Vec<_> = entries.into_iter().filter_map(|(name, kind)| Some((name?, kind))).collect();
+    each(&named, session, |(name, kind), session| {
+        let path = path.join(name).map_err(|error| bad_path(name.as_bytes(), &error))?;
+        match kind {
+            Kind::File => one(&path, args, session),
+            Kind::Dir => below(&path, args, session),
+            Kind::Link | Kind::Other => Ok(()),
+        }
+    })
+}
+
+fn one(path: &RemotePath, args: &Hash, session: &mut Session) -> Result<(), Failure> {
+    let ui = session.ui;
+    let client = session.client()?;
+    let hashed = progress::watch(&ui, &path.to_string(), |progress| {
+        client.hash(path, args.digest.algorithm, progress)
+    });
+    let hashed = hashed.map_err(|error| Failure::client(format!("cannot hash `{path}`"), error))?;
+    let line = if io::stdout().is_terminal() {
+        format!("{}  {}\n", hashed.digest.hex(), escape(path.as_bytes())).into_bytes()
+    } else {
+        checksum_line(&hashed.digest, path.as_bytes())
+    };
+    io::stdout().lock().write_all(&line).map_err(|error| Failure::output(&error))
 }
 
 /// A line as md5sum(1) writes it: a backslash in front tells that the name has backslashes, line feeds and carriage

@@ -14,6 +14,7 @@ use crate::cli::Ls;
 use crate::failure::Failure;
 use crate::location::Location;
 use crate::session::Session;
+use crate::ui::json;
 
 /// How many entries are held to be sorted; of a larger directory all are shown as they come, and none is held.
 const SORTED: usize = 10_000;
@@ -105,8 +106,7 @@ impl<'a> Listing<'a> {
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
         if self.args.json {
-            serde_json::to_writer(&mut self.out, entry)?;
-            return self.out.write_all(b"\n");
+            return writeln!(self.out, "{}", json(entry));
         }
         if self.args.long {
             let (mode, size, time) = (permissions(entry), entry.size, time(entry.mtime, &self.zone));

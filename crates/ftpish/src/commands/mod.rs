@@ -10,6 +10,7 @@ mod mv;
 mod put;
 mod rm;
 mod stat;
+mod verify;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub fn run(verb: &Verb, session: &mut Session) -> Result<(), Failure> {
         Verb::Rm(args) => rm::run(args, session),
         Verb::Mv(args) => mv::run(args, session),
         Verb::Hash(args) => hash::run(args, session),
+        Verb::Verify(args) => verify::run(args, session),
         Verb::Df(args) => df::run(args, session),
     }
 }

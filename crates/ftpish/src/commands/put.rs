@@ -10,14 +10,21 @@ use ftpish_client::{Error, Transferred, Upload};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, Name, RemotePath};
+use ftpish_transport::Interrupt;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::get::is_kept;
 use super::{each, replace};
 use crate::cli::{Overwrite, Put};
 use crate::failure::Failure;
 use crate::location::Location;
+use crate::manifest::Manifest;
 use crate::progress;
 use crate::session::{Session, bad_path};
+
+/// How long a wait for standard input may go on before the interrupt is looked at.
+const INTERRUPT_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// The word for standard input.
 const STDIN: &str = "-";
@@ -41,11 +48,12 @@ pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
         }
         _ => (&args.words[..], Destination::Directory(session.cwd.clone())),
     };
+    let mut manifest = Manifest::create(args.manifest.as_deref())?;
     each(sources, session, |word, session| match &destination {
-        Destination::Directory(dir) => store(word, &below(dir, word)?, args, session),
-        Destination::Name(path) => match try_store(word, path, args, session)? {
+        Destination::Directory(dir) => store(word, &below(dir, word)?, args, &mut manifest, session),
+        Destination::Name(path) => match try_store(word, path, args, &mut manifest, session)? {
             Err(Error::Refused(refusal)) if refusal.code == Code::IsDirectory && word != STDIN => {
-                store(word, &below(path, word)?, args, session)
+                store(word, &below(path, word)?, args, &mut manifest, session)
             }
             stored => stored.map_err(|error| failure(path, error)),
         },
@@ -61,8 +69,14 @@ fn below(dir: &RemotePath, word: &OsStr) -> Result<RemotePath, Failure> {
     Name::parse(name).and_then(|name| dir.join(&name)).map_err(|error| bad_path(word.as_bytes(), &error))
 }
 
-fn store(word: &OsStr, to: &RemotePath, args: &Put, session: &mut Session) -> Result<(), Failure> {
-    try_store(word, to, args, session)?.map_err(|error| failure(to, error))
+fn store(
+    word: &OsStr,
+    to: &RemotePath,
+    args: &Put,
+    manifest: &mut Manifest,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    try_store(word, to, args, manifest, session)?.map_err(|error| failure(to, error))
 }
 
 fn failure(to: &RemotePath, error: Error) -> Failure {
@@ -74,6 +88,7 @@ fn try_store(
     word: &OsStr,
     to: &RemotePath,
     args: &Put,
+    manifest: &mut Manifest,
     session: &mut Session,
 ) -> Result<Result<(), Error>, Failure> {
     let (ui, when) = (session.ui, args.overwrite.when);
@@ -88,6 +103,9 @@ fn try_store(
     Ok(match done {
         Ok(done) => {
             ui.transferred(to, &done, began.elapsed());
+            let name = to.name().ok_or_else(|| Failure::usage("the served root is no file"))?;
+            let path = RemotePath::root().join(&name).map_err(|error| bad_path(name.as_bytes(), &error))?;
+            manifest.note(path, &done)?;
             Ok(())
         }
         Err(Error::Refused(refusal)) if is_kept(refusal.code, when) => {
@@ -98,6 +116,27 @@ fn try_store(
     })
 }
 
+/// Standard input, where a wait for the next bytes can be interrupted.
+struct Input {
+    interrupt: Interrupt,
+}
+
+impl io::Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stdin = io::stdin();
+        loop {
+            if self.interrupt.is_set() {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "interrupted"));
+            }
+            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&INTERRUPT_CHECK)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(rustix::io::read(&stdin, buffer)?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
 fn transfer(
     word: &OsStr,
     to: &RemotePath,
@@ -106,11 +145,16 @@ fn transfer(
     session: &mut Session,
 ) -> Result<Result<Transferred, Error>, Failure> {
     let (ui, digest) = (session.ui, args.digest.algorithm);
-    let client = session.client()?;
-    Ok(progress::watch(&ui, &to.to_string(), |progress| {
+    if word == STDIN && session.input_is_commands {
+        return Err(Failure::usage("standard input is the batch itself: `-` cannot be stored"));
+    }
+    let mut input = Input { interrupt: session.interrupt.clone() };
+    let upload = Upload { from: word.into(), to: to.clone(), digest, replace, repair: args.repair };
+    progress::watch(&ui, &to.to_string(), |progress| {
         if word == STDIN {
-            return client.put(&mut io::stdin().lock(), to, digest, replace, progress);
+            // What was read is gone, so there is no second try.
+            return Ok(session.client()?.put(&mut input, to, digest, replace, progress));
         }
-        client.upload(&Upload { from: word.into(), to: to.clone(), digest, replace }, progress)
-    }))
+        session.retrying(progress, |client| client.upload(&upload, progress))
+    })
 }

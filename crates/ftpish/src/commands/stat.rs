@@ -8,7 +8,7 @@ use super::{each, ls};
 use crate::cli::Stat;
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::ui::print;
+use crate::ui::{json, print};
 
 pub fn run(args: &Stat, session: &mut Session) -> Result<(), Failure> {
     each(&args.paths, session, |location, session| {
@@ -18,7 +18,7 @@ pub fn run(args: &Stat, session: &mut Session) -> Result<(), Failure> {
             .stat(&path)
             .map_err(|error| Failure::client(format!("cannot describe `{path}`"), error))?;
         if args.json {
-            return print(serde_json::to_string(&entry).expect("entries have string keys"));
+            return print(json(&entry));
         }
         let kind = match entry.kind {
             Kind::File => "file",

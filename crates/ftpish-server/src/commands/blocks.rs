@@ -1,0 +1,27 @@
+//! `blocks`: a file's digests by the block, so that a client keeps what it has of it and fetches the rest.
+
+use ftpish_protocol::blocks::{Assembly, Blocks};
+use ftpish_protocol::message::{BlocksArgs, Cut};
+use ftpish_protocol::{Algorithm, Code, Refusal};
+use ftpish_storage::Root;
+
+use crate::exchange::{Exchange, Failure};
+
+/// The digest of bodies that are digests themselves.
+pub(super) const DIGEST: Algorithm = Algorithm::Blake3;
+
+pub fn run(args: &BlocksArgs, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+    let file = root.open_file(&args.path)?;
+    let (size, mtime) = (file.size(), file.mtime());
+    let Some(blocks) = Blocks::of(size) else {
+        return Err(Refusal::new(Code::BadRange, "a file of one block or less has no blocks to tell").into());
+    };
+    let wanted = blocks.within(args.length.unwrap_or(size));
+    let end = if wanted == 0 { 0 } else { blocks.range(wanted - 1).end };
+    let mut reader = file.range(0, end)?;
+    let assembly = exchange.while_working(|done| Assembly::of(&mut reader, blocks, done))?;
+    let digests = assembly.map_err(|error| Refusal::from_io(&error))?.to_bytes();
+    let cut = Cut { size, mtime, block: blocks.block(), length: digests.len() as u64 };
+    exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;
+    Ok(())
+}

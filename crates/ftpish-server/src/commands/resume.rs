@@ -1,0 +1,113 @@
+//! `resume`: what is here already of a file that is about to be put, by the block.
+
+use std::ops::Range;
+
+use ftpish_protocol::blocks::{Assembly, Blocks};
+use ftpish_protocol::message::{Cut, Kind, MAX_RANGES, Put, Resume, Stored};
+use ftpish_protocol::{Code, Refusal, RemotePath};
+use ftpish_storage::{Root, Stage};
+
+use super::blocks::DIGEST;
+use crate::exchange::{Exchange, Failure};
+
+/// A file on its way in: what a `resume` found, for the `put` that follows on the same connection. Its partial file
+/// is locked meanwhile. Dropped, it stays on the disk for a later try.
+pub struct Upload {
+    path: RemotePath,
+    stage: Stage,
+    /// What is here, of which the client has confirmed nothing yet.
+    assembly: Assembly,
+    base: Base,
+}
+
+/// What the blocks that are here were read from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Base {
+    /// The partial file of an earlier try.
+    Partial,
+    /// The file that has the name already.
+    Target,
+}
+
+pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Option<Upload>, Failure> {
+    let Some(blocks) = Blocks::of(args.size) else {
+        return Err(Refusal::new(Code::BadRange, "a file of one block or less is put as a whole").into());
+    };
+    let mut stage = root.resume(&args.path, args.replace, Some(args.mtime))?;
+    let base = match root.stat(&args.path) {
+        Ok(found) if found.kind == Kind::File => {
+            let same = (found.size, found.mtime) == (args.size, args.mtime);
+            if same || args.repair { Base::Target } else { Base::Partial }
+        }
+        _ => Base::Partial,
+    };
+    let assembly = exchange.while_working(|done| match base {
+        Base::Partial => stage.assemble(blocks, done),
+        Base::Target => {
+            let mut target = root.open_file(&args.path)?.reader();
+            Assembly::of(&mut target, blocks, done).map_err(|error| Refusal::from_io(&error))
+        }
+    })??;
+    let digests = assembly.to_bytes();
+    let cut = Cut { size: args.size, mtime: args.mtime, block: blocks.block(), length: digests.len() as u64 };
+    exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;
+    Ok(Some(Upload { path: args.path.clone(), stage, assembly, base }))
+}
+
+impl Upload {
+    /// Whether `put` is what the `resume` announced.
+    pub fn is_for(&self, put: &Put) -> bool {
+        self.path == put.path && Some(self.assembly.blocks().size()) == put.size
+    }
+
+    /// Receives what the client says is missing, and commits the whole. Where that fails, what is here stays.
+    pub fn finish(
+        self,
+        put: &Put,
+        ranges: &[(u64, u64)],
+        exchange: &mut Exchange<'_>,
+    ) -> Result<Stored, Failure> {
+        let Self { mut stage, mut assembly, base, .. } = self;
+        let ranges = aligned(ranges, assembly.blocks())?;
+        let untouched = base == Base::Target && ranges.is_empty();
+        if !untouched {
+            if base == Base::Target {
+                exchange.while_working(|_| stage.seed())??;
+            }
+            stage.set_length(assembly.blocks().size())?;
+        }
+        ranges.iter().for_each(|range| assembly.forget(range));
+        if !untouched && !put.sparse {
+            stage.reserve(assembly.blocks().size())?;
+        }
+        let file = exchange.receive_ranges(put, &mut stage, &mut assembly, ranges)?;
+        let Some(verified) = file.and_then(|file| assembly.verified_as(file)) else {
+            return Err(mismatch(file, &assembly).into());
+        };
+        let stored = Stored { size: verified.length(), digest: verified.digest() };
+        if untouched {
+            // The name has these very bytes already.
+            stage.remove();
+        } else {
+            exchange.while_working(|_| stage.commit(verified, put.mode))??;
+        }
+        Ok(stored)
+    }
+}
+
+/// The ranges as a client sent them, if they are in order and of whole blocks.
+fn aligned(ranges: &[(u64, u64)], blocks: Blocks) -> Result<Vec<Range<u64>>, Refusal> {
+    let ranges: Vec<_> = ranges.iter().map(|(start, end)| *start..*end).collect();
+    let in_order = ranges.is_sorted_by(|a, b| a.end <= b.start);
+    if ranges.len() > MAX_RANGES || !in_order || !ranges.iter().all(|range| blocks.is_aligned(range)) {
+        return Err(Refusal::new(Code::BadRange, "ranges are of whole blocks, in order, and at most 1000"));
+    }
+    Ok(ranges)
+}
+
+fn mismatch(sent: Option<ftpish_protocol::Digest>, assembly: &Assembly) -> Refusal {
+    let shown =
+        |digest: Option<ftpish_protocol::Digest>| digest.map_or("nothing".to_owned(), |d| d.to_string());
+    let (sent, received) = (shown(sent), shown(assembly.digest()));
+    Refusal::new(Code::Mismatch, format!("the sender's {sent} is not the {received} of what is here"))
+}
