@@ -8,7 +8,7 @@ use ftpish_protocol::message::{
     Request, Rm, Space, Stat, Welcome,
 };
 use ftpish_protocol::{
-    Algorithm, BodyError, Code, Connection, Header, Refusal, RemotePath, VERSION, receive_listing,
+    Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, RemotePath, VERSION, receive_listing,
 };
 use ftpish_transport::{Deadline, Endpoint, Fingerprint, Interrupt, Socket, Stream, client_config};
 use rustls::pki_types::ServerName;
@@ -268,6 +268,11 @@ impl Client {
         received.map_err(|error| self.note(error))
     }
 
+    /// A meter for local work that the interrupt is to end, too.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::stopped_by(self.interrupt.flag())
+    }
+
     /// Lets the peer be as slow as a body may be.
     pub(crate) fn pace(&mut self) {
         self.connection.stream().set_deadline(self.timeouts.moving());
@@ -286,7 +291,7 @@ impl Client {
             _ => self.connection.in_body(),
         };
         match error {
-            Error::Connection(_) if self.interrupt.is_set() => Error::Interrupted,
+            Error::Connection(_) | Error::Local { .. } if self.interrupt.is_set() => Error::Interrupted,
             error => error,
         }
     }

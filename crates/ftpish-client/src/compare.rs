@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 
 use ftpish_protocol::blocks::Assembly;
 use ftpish_protocol::message::{BlocksArgs, Command};
-use ftpish_protocol::{Algorithm, Code, Digest, RemotePath};
+use ftpish_protocol::{Algorithm, Code, Digest, Meter, RemotePath};
 use ftpish_storage::SourceFile;
 
 use crate::{Client, Error, Progress};
@@ -41,8 +40,8 @@ impl Client {
             }
             received => received?,
         };
-        let assembly = Assembly::of(&mut file.reader(), blocks, &AtomicU64::new(0));
-        let mut assembly = assembly.map_err(|error| Error::local(local, error))?;
+        let assembly = Assembly::of(&mut file.reader(), blocks, &self.meter());
+        let mut assembly = assembly.map_err(|error| self.note(Error::local(local, error)))?;
         assembly.prove_all(&sender);
         let mut differing = assembly.missing();
         if size > cut.size {
@@ -60,7 +59,8 @@ impl Client {
     ) -> Result<Comparison, Error> {
         let theirs = self.hash(remote, Algorithm::Blake3, progress)?;
         let size = file.size();
-        let ours = digest_of(local, file, Algorithm::Blake3)?;
+        let ours = digest_of(local, file, Algorithm::Blake3, &self.meter());
+        let ours = ours.map_err(|error| self.note(error))?;
         let same = ours == theirs.digest && size == theirs.size;
         let whole = 0..size.max(theirs.size);
         let differing = if same { Vec::new() } else { Vec::from([whole]) };
@@ -68,8 +68,13 @@ impl Client {
     }
 }
 
-/// The digest of a local file that was opened at `path`.
-pub fn digest_of(path: &Path, file: SourceFile, algorithm: Algorithm) -> Result<Digest, Error> {
-    let digest = algorithm.digest_of(&mut file.reader(), &AtomicU64::new(0));
+/// The digest of a local file that was opened at `path`; `meter` may stop it.
+pub fn digest_of(
+    path: &Path,
+    file: SourceFile,
+    algorithm: Algorithm,
+    meter: &Meter,
+) -> Result<Digest, Error> {
+    let digest = algorithm.digest_of(&mut file.reader(), meter);
     digest.map_err(|error| Error::local(path, error))
 }

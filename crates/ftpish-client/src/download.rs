@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
@@ -174,10 +173,13 @@ impl Client {
         let mut assembly = match base {
             Base::Target => {
                 let mut target = root.open_file(name).map_err(refused)?.reader();
-                Assembly::of(&mut target, blocks, &AtomicU64::new(0))
-                    .map_err(|error| Error::local(to, error))?
+                let read = Assembly::of(&mut target, blocks, &self.meter());
+                read.map_err(|error| self.note(Error::local(to, error)))?
             }
-            Base::Partial | Base::Nothing => stage.assemble(blocks, &AtomicU64::new(0)).map_err(refused)?,
+            Base::Partial | Base::Nothing => {
+                let read = stage.assemble(blocks, &self.meter());
+                read.map_err(|refusal| self.note(refused(refusal)))?
+            }
         };
         assembly.prove_all(&sender);
         let kept = assembly.present();

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks};
 use ftpish_protocol::message::{Command, MAX_RANGES, Put, Replace, Resume, Stored};
@@ -119,8 +118,8 @@ impl Client {
         if let Some(last) = (kept.len() / BLOCK_DIGEST).checked_sub(1) {
             let whole = 0..blocks.range(last).end;
             let mut here = file.ranges(vec![whole]).map_err(local)?;
-            let read = Assembly::of(&mut here, blocks, &AtomicU64::new(0));
-            assembly = read.map_err(|error| Error::local(from, error))?;
+            let read = Assembly::of(&mut here, blocks, &self.meter());
+            assembly = read.map_err(|error| self.note(Error::local(from, error)))?;
             assembly.prove_all(&kept);
         }
         let mut ranges = assembly.missing();

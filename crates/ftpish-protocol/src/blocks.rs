@@ -7,14 +7,13 @@
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::sync::atomic::AtomicU64;
 
 use blake3::hazmat::{
     ChainingValue, HasherExt as _, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
 
 use crate::digest::read_through;
-use crate::{Digest, Verified};
+use crate::{Digest, Meter, Verified};
 
 /// The bytes of one block's digest on the wire.
 pub const BLOCK_DIGEST: usize = 32;
@@ -73,7 +72,8 @@ impl Blocks {
     /// The bytes of block `index`.
     pub fn range(&self, index: usize) -> Range<u64> {
         let start = index as u64 * self.block;
-        start..(start + self.block).min(self.size)
+        // A peer may say that a file ends where numbers do.
+        start..start.saturating_add(self.block).min(self.size)
     }
 
     /// Whether `range` begins at a block and ends at one, and is not empty.
@@ -158,11 +158,12 @@ impl Assembly {
         Self { blocks, here: vec![None; blocks.count()] }
     }
 
-    /// Digests what `source` yields of a file that is cut so, as far as it has whole blocks; `done` counts the bytes.
-    pub fn of(source: &mut impl Read, blocks: Blocks, done: &AtomicU64) -> io::Result<Self> {
+    /// Digests what `source` yields of a file that is cut so, as far as it has whole blocks; `meter` counts the
+    /// bytes, and may stop it.
+    pub fn of(source: &mut impl Read, blocks: Blocks, meter: &Meter) -> io::Result<Self> {
         let mut assembly = Self::new(blocks);
         let mut hasher = BlockHasher::new(blocks, 0);
-        read_through(source, done, |bytes| {
+        read_through(source, meter, |bytes| {
             hasher.update(bytes, &mut |index, digest| assembly.note(index, digest));
         })?;
         Ok(assembly)
@@ -364,6 +365,7 @@ impl<R: Read> Read for Gather<R> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "the ranges of a file may be one")]
 mod tests {
     use super::*;
     use crate::Algorithm;
@@ -400,7 +402,9 @@ mod tests {
         assert_eq!(Blocks::of(MIN_BLOCK + 1).unwrap().count(), 2);
         assert_eq!(Blocks::of(MIN_BLOCK * MAX_BLOCKS).unwrap().block(), MIN_BLOCK);
         assert_eq!(Blocks::of(MIN_BLOCK * MAX_BLOCKS + 1).unwrap().block(), 2 * MIN_BLOCK);
-        assert!(Blocks::of(u64::MAX).unwrap().count() as u64 <= MAX_BLOCKS);
+        let largest = Blocks::of(u64::MAX).unwrap();
+        assert_eq!(largest.count() as u64, MAX_BLOCKS);
+        assert_eq!(Assembly::new(largest).missing(), [0..u64::MAX]);
     }
 
     #[test]

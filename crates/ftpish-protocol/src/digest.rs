@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use md5::Md5;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+
+use crate::Meter;
 
 /// How many bytes are read and digested at a time.
 const BUFFER: usize = 256 * 1024;
@@ -61,10 +62,10 @@ impl Algorithm {
         hasher.finish()
     }
 
-    /// The digest of all that `source` yields; `done` counts the bytes.
-    pub fn digest_of(self, source: &mut impl Read, done: &AtomicU64) -> io::Result<Digest> {
+    /// The digest of all that `source` yields; `meter` counts the bytes, and may stop it.
+    pub fn digest_of(self, source: &mut impl Read, meter: &Meter) -> io::Result<Digest> {
         let mut hasher = self.hasher();
-        read_through(source, done, |bytes| hasher.update(bytes))?;
+        read_through(source, meter, |bytes| hasher.update(bytes))?;
         Ok(hasher.finish())
     }
 }
@@ -83,10 +84,10 @@ impl FromStr for Algorithm {
     }
 }
 
-/// Gives all that `source` yields to `take`, in pieces that BLAKE3 likes; `done` counts the bytes.
+/// Gives all that `source` yields to `take`, in pieces that BLAKE3 likes; `meter` counts the bytes, and may stop it.
 pub(crate) fn read_through(
     source: &mut impl Read,
-    done: &AtomicU64,
+    meter: &Meter,
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
@@ -95,7 +96,7 @@ pub(crate) fn read_through(
             Ok(0) => return Ok(()),
             Ok(read) => {
                 take(&buffer[..read]);
-                done.fetch_add(read as u64, Ordering::Relaxed);
+                meter.add(read as u64)?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

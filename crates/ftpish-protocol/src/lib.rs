@@ -16,6 +16,7 @@ mod error;
 mod frame;
 mod listing;
 pub mod message;
+mod meter;
 mod path;
 mod refusal;
 pub mod text;
@@ -28,6 +29,7 @@ pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
 pub use error::Error;
 pub use frame::Header;
 pub use listing::{receive_listing, send_listing};
+pub use meter::Meter;
 pub use path::{Name, PathError, RemotePath};
 pub use refusal::{Code, Refusal};
 

@@ -5,13 +5,12 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
 use ftpish_protocol::message::{Mode, Replace, Time};
-use ftpish_protocol::{Algorithm, Code, Name, Refusal, Verified};
+use ftpish_protocol::{Algorithm, Code, Meter, Name, Refusal, Verified};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
@@ -134,10 +133,11 @@ impl Stage {
         Ok(())
     }
 
-    /// Digests the blocks that the partial file has, for a file that is cut so; `done` counts the bytes.
-    pub fn assemble(&mut self, blocks: Blocks, done: &AtomicU64) -> Outcome<Assembly> {
+    /// Digests the blocks that the partial file has, for a file that is cut so; `meter` counts the bytes, and
+    /// may stop it.
+    pub fn assemble(&mut self, blocks: Blocks, meter: &Meter) -> Outcome<Assembly> {
         self.file.rewind().map_err(refuse)?;
-        Assembly::of(&mut self.file, blocks, done).map_err(refuse)
+        Assembly::of(&mut self.file, blocks, meter).map_err(refuse)
     }
 
     /// Cuts the partial file off, or fills it up with a hole, to `size` bytes.

@@ -327,8 +327,8 @@ pub enum Overwrite {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
-        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err("expected 1 to 86400 seconds".to_owned()),
+        Ok(seconds @ 0.01..=86_400.0) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("expected 0.01 to 86400 seconds".to_owned()),
     }
 }
 
@@ -342,5 +342,14 @@ mod tests {
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
         Line::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_are_more_than_none() {
+        assert_eq!(seconds("60"), Ok(Duration::from_secs(60)));
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for nonsense in ["0", "-1", "0.001", "86401", "inf", "NaN", "soon", ""] {
+            assert!(seconds(nonsense).is_err(), "{nonsense}");
+        }
     }
 }

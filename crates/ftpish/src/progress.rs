@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ftpish_client::Progress;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::ui::Ui;
 
@@ -30,30 +30,33 @@ pub fn watch<T>(ui: &Ui, name: &str, work: impl FnOnce(&Progress) -> T) -> T {
 }
 
 fn draw(name: &str, progress: &Progress, finished: mpsc::Receiver<()>) {
-    let mut bar = None;
+    // Made now, so that its clock runs from the beginning of the transfer, and shown to those who have to wait.
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    bar.set_style(style(None));
+    bar.set_prefix(name.to_owned());
     while finished.recv_timeout(DRAW_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
-        let bar = bar.get_or_insert_with(|| new_bar(name, progress.total()));
-        if bar.length() != progress.total() {
-            *bar = new_bar(name, progress.total());
+        // Before there is a connection there may be a question about its key, which a bar must not cover.
+        if progress.total().is_none() && progress.done() == 0 {
+            continue;
+        }
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        if let Some(total) = progress.total().filter(|total| bar.length() != Some(*total)) {
+            bar.set_style(style(Some(total)));
+            bar.set_length(total);
         }
         bar.set_position(progress.done());
     }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    bar.finish_and_clear();
 }
 
-fn new_bar(name: &str, total: Option<u64>) -> ProgressBar {
+fn style(total: Option<u64>) -> ProgressStyle {
     let template = match total {
         Some(_) => {
             "{prefix:.bold} {bar:30} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left"
         }
         None => "{prefix:.bold} {spinner} {binary_bytes}  {binary_bytes_per_sec}",
     };
-    let style = ProgressStyle::with_template(template).expect("the template is constant and right");
-    let bar = match total {
-        Some(total) => ProgressBar::new(total),
-        None => ProgressBar::no_length(),
-    };
-    bar.with_style(style).with_prefix(name.to_owned())
+    ProgressStyle::with_template(template).expect("the template is constant and right")
 }

@@ -19,7 +19,7 @@ pub fn run(args: &BlocksArgs, root: &Root, exchange: &mut Exchange<'_>) -> Resul
     let wanted = blocks.within(args.length.unwrap_or(size));
     let end = if wanted == 0 { 0 } else { blocks.range(wanted - 1).end };
     let mut reader = file.range(0, end)?;
-    let assembly = exchange.while_working(|done| Assembly::of(&mut reader, blocks, done))?;
+    let assembly = exchange.while_working(|meter| Assembly::of(&mut reader, blocks, meter))?;
     let digests = assembly.map_err(|error| Refusal::from_io(&error))?.to_bytes();
     let cut = Cut { size, mtime, block: blocks.block(), length: digests.len() as u64 };
     exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;

@@ -1,10 +1,9 @@
 //! `hash`: a file's digest, from the server's disk.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ftpish_protocol::message::{Hash, Hashed};
-use ftpish_protocol::{Algorithm, Refusal};
+use ftpish_protocol::{Algorithm, Meter, Refusal};
 use ftpish_storage::{Root, SourceReader};
 
 use crate::exchange::{Exchange, Failure};
@@ -17,14 +16,14 @@ pub fn run(args: &Hash, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), 
     let size = file.size();
     let reader = file.reader();
     let hashed = if size < LARGE {
-        hash(reader, args.digest, &AtomicU64::new(0))
+        hash(reader, args.digest, &Meter::default())
     } else {
-        exchange.while_working(|done| hash(reader, args.digest, done))?
+        exchange.while_working(|meter| hash(reader, args.digest, meter))?
     };
     exchange.grant(&hashed.map_err(|error| Refusal::from_io(&error))?)
 }
 
-fn hash(mut reader: SourceReader, algorithm: Algorithm, done: &AtomicU64) -> io::Result<Hashed> {
-    let digest = algorithm.digest_of(&mut reader, done)?;
-    Ok(Hashed { size: done.load(Ordering::Relaxed), digest })
+fn hash(mut reader: SourceReader, algorithm: Algorithm, meter: &Meter) -> io::Result<Hashed> {
+    let digest = algorithm.digest_of(&mut reader, meter)?;
+    Ok(Hashed { size: meter.done(), digest })
 }

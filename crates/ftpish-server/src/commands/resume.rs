@@ -41,11 +41,11 @@ pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Op
         }
         _ => Base::Partial,
     };
-    let assembly = exchange.while_working(|done| match base {
-        Base::Partial => stage.assemble(blocks, done),
+    let assembly = exchange.while_working(|meter| match base {
+        Base::Partial => stage.assemble(blocks, meter),
         Base::Target => {
             let mut target = root.open_file(&args.path)?.reader();
-            Assembly::of(&mut target, blocks, done).map_err(|error| Refusal::from_io(&error))
+            Assembly::of(&mut target, blocks, meter).map_err(|error| Refusal::from_io(&error))
         }
     })??;
     let digests = assembly.to_bytes();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ftpish_client::{Comparison, Error, digest_of};
 use ftpish_protocol::text::escape;
-use ftpish_protocol::{Algorithm, Digest, Refusal, RemotePath};
+use ftpish_protocol::{Algorithm, Digest, Meter, Refusal, RemotePath};
 use ftpish_storage::SourceFile;
 
 use crate::cli::Verify;
@@ -34,7 +34,7 @@ pub fn run(args: &Verify, session: &mut Session) -> Result<(), Failure> {
                 check(&lines, session, |line, session| remote_digest(&dir, line, session))
             } else {
                 let dir = PathBuf::from(dir);
-                check(&lines, session, |line, _| local_digest(&dir, line))
+                check(&lines, session, |line, session| local_digest(&dir, line, session))
             }
         }
         (Some(_), _) => Err(Failure::usage("a manifest is checked in one directory")),
@@ -114,11 +114,11 @@ fn hash(
     Ok(hashed.map(|hashed| (hashed.size, hashed.digest)))
 }
 
-fn local_digest(dir: &Path, line: &Line) -> Now {
+fn local_digest(dir: &Path, line: &Line, session: &Session) -> Now {
     let path = dir.join(OsStr::from_bytes(line.path.as_bytes()));
     let tried = |error: Error| Failure::client(format!("cannot hash `{}`", line.path), error);
     let file = SourceFile::open(&path)
         .map_err(|refusal: Refusal| tried(Error::Local { path: path.clone(), refusal }))?;
-    let size = file.size();
-    Ok((size, digest_of(&path, file, line.digest.algorithm()).map_err(tried)?))
+    let (size, meter) = (file.size(), Meter::stopped_by(session.interrupt.flag()));
+    Ok((size, digest_of(&path, file, line.digest.algorithm(), &meter).map_err(tried)?))
 }
