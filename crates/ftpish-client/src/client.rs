@@ -88,7 +88,7 @@ pub struct Client {
     host_key: Option<Fingerprint>,
     next_id: u64,
     pub(crate) greeting: Greeting,
-    broken: bool,
+    pub(crate) broken: bool,
 }
 
 /// Where the exchange of `hello` stands.
@@ -330,23 +330,37 @@ fn receive_reply<T: DeserializeOwned>(
     progress: &Progress,
 ) -> Result<T, Error> {
     loop {
-        connection.stream().set_deadline(Deadline::after(timeouts.reply));
-        let header = connection.receive()?.ok_or(ftpish_protocol::Error::Closed)?;
-        let envelope: ReplyEnvelope = decode(&header)?;
-        // An error alone may be about the connection, and about no request.
-        let about_this = envelope.id == Some(id) || envelope.id.is_none() && envelope.error.is_some();
-        if !about_this {
-            return Err(Error::Protocol(format!("a reply to {:?} where {id} was due", envelope.id)));
+        if let Some(reply) = receive_message(connection, timeouts, id, body, progress)? {
+            return Ok(reply);
         }
-        if let Some(done) = envelope.working {
-            progress.set_done(done);
-        } else if let Some(refusal) = envelope.error {
-            return Err(Error::Refused(refusal));
-        } else if !envelope.ok || envelope.body != body {
-            return Err(Error::Protocol("a reply that is neither granted nor refused".to_owned()));
-        } else {
-            return decode(&header);
-        }
+    }
+}
+
+/// Receives the reply to the request `id`, or only that the server is at work on it.
+pub(crate) fn receive_message<T: DeserializeOwned>(
+    connection: &mut Connection<Stream>,
+    timeouts: &Timeouts,
+    id: u64,
+    body: bool,
+    progress: &Progress,
+) -> Result<Option<T>, Error> {
+    connection.stream().set_deadline(Deadline::after(timeouts.reply));
+    let header = connection.receive()?.ok_or(ftpish_protocol::Error::Closed)?;
+    let envelope: ReplyEnvelope = decode(&header)?;
+    // An error alone may be about the connection, and about no request.
+    let about_this = envelope.id == Some(id) || envelope.id.is_none() && envelope.error.is_some();
+    if !about_this {
+        return Err(Error::Protocol(format!("a reply to {:?} where {id} was due", envelope.id)));
+    }
+    if let Some(done) = envelope.working {
+        progress.set_done(done);
+        Ok(None)
+    } else if let Some(refusal) = envelope.error {
+        Err(Error::Refused(refusal))
+    } else if !envelope.ok || envelope.body != body {
+        Err(Error::Protocol("a reply that is neither granted nor refused".to_owned()))
+    } else {
+        decode(&header).map(Some)
     }
 }
 

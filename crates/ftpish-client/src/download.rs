@@ -1,13 +1,14 @@
 //! `get`: a remote file, verified, into a writer or under a local name.
 
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
 use ftpish_protocol::{Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges};
-use ftpish_storage::{Root, Stage};
+use ftpish_storage::{Root, SourceFile, Stage};
 
 use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
 
@@ -170,13 +171,18 @@ impl Client {
         let (cut, blocks, sender) = self.receive_digests(id, progress)?;
         progress.set_total(cut.size);
         let mut stage = root.resume(name, *replace, Some(cut.mtime)).map_err(refused)?;
-        let mut assembly = match base {
-            Base::Target => {
-                let mut target = root.open_file(name).map_err(refused)?.reader();
-                let read = Assembly::of(&mut target, blocks, &self.meter());
+        let target = match base {
+            Base::Target => Some(root.open_file(name).map_err(refused)?),
+            Base::Partial | Base::Nothing => None,
+        };
+        let mut assembly = match &target {
+            Some(target) => {
+                let whole = 0..target.size();
+                let mut whole = target.ranges(Vec::from([whole])).map_err(refused)?;
+                let read = Assembly::of(&mut whole, blocks, &self.meter());
                 read.map_err(|error| self.note(Error::local(to, error)))?
             }
-            Base::Partial | Base::Nothing => {
+            None => {
                 let read = stage.assemble(blocks, &self.meter());
                 read.map_err(|refusal| self.note(refused(refusal)))?
             }
@@ -184,13 +190,14 @@ impl Client {
         assembly.prove_all(&sender);
         let kept = assembly.present();
         progress.set_done(kept);
-        if let (Base::Target, Some(verified)) = (&base, assembly.verified())
-            && here == cut.size
+        if let (Some(target), Some(verified)) = (&target, assembly.verified())
+            && target.size() == cut.size
         {
             stage.remove();
             return Ok(transferred(&verified, 0, cut.mtime));
         }
-        let fetched = self.fetch_missing(&mut stage, &mut assembly, &cut, &base, download, progress);
+        let fetched =
+            self.fetch_missing(&mut stage, &mut assembly, &cut, target.as_ref(), download, progress);
         match fetched {
             Ok((verified, mode)) => {
                 let done = transferred(&verified, cut.size - kept, cut.mtime);
@@ -209,13 +216,13 @@ impl Client {
         stage: &mut Stage,
         assembly: &mut Assembly,
         cut: &Cut,
-        base: &Base,
+        target: Option<&SourceFile>,
         download: &Download,
         progress: &Progress,
     ) -> Result<(Verified, Option<Mode>), Error> {
         let Download { from, to, digest, .. } = download;
-        if let Base::Target = base {
-            stage.seed().map_err(|refusal| local(to, refusal))?;
+        if let Some(target) = target {
+            stage.seed(target).map_err(|refusal| local(to, refusal))?;
         }
         stage.set_length(cut.size).map_err(|refusal| local(to, refusal))?;
         let mut mode = None;
@@ -225,26 +232,13 @@ impl Client {
                 .iter()
                 .map(|range| self.request_file(from, *digest, range.start, Some(range.end - range.start)))
                 .collect();
-            for (id, range) in ids?.into_iter().zip(window) {
-                let file: File = self.receive_with_body(id)?;
-                if (file.size, file.mtime) != (cut.size, cut.mtime) {
-                    let line = "the file on the server changed while it was fetched";
-                    return Err(self.note(Error::Refused(Refusal::new(Code::Changed, line))));
-                }
-                mode = Some(file.mode);
-                let interrupt = self.interrupt.clone();
-                let received = receive_ranges(
-                    &mut self.connection,
-                    stage,
-                    assembly,
-                    vec![range.clone()],
-                    *digest,
-                    &mut |_, moved| {
-                        progress.set_done(done + moved);
-                        !interrupt.is_set()
-                    },
-                );
-                received.map_err(|error| self.note(Error::of_body(error, to)))?;
+            for ((id, range), behind) in ids?.into_iter().zip(window).zip((0..window.len()).rev()) {
+                let fetched = self.fetch_range(id, range, stage, assembly, cut, download, |moved| {
+                    progress.set_done(done + moved);
+                });
+                // The replies to the requests behind it are on their way, and nobody waits for them.
+                self.broken |= fetched.is_err() && behind > 0;
+                mode = Some(fetched?);
                 done += range.end - range.start;
                 progress.set_done(done);
             }
@@ -255,6 +249,45 @@ impl Client {
         }
         let unproven = || Error::Protocol("blocks of the file were never told".to_owned());
         Ok((assembly.verified().ok_or_else(unproven)?, mode))
+    }
+
+    /// Receives one range of a file that was cut so, and tells the permission bits of the file.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one transfer, borrowed apart")]
+    fn fetch_range(
+        &mut self,
+        id: u64,
+        range: &Range<u64>,
+        stage: &mut Stage,
+        assembly: &mut Assembly,
+        cut: &Cut,
+        download: &Download,
+        moved: impl Fn(u64),
+    ) -> Result<Mode, Error> {
+        let changed = || {
+            let line = "the file on the server changed while it was fetched";
+            Error::Refused(Refusal::new(Code::Changed, line))
+        };
+        let file: File = self.receive_with_body(id).map_err(|error| match error {
+            Error::Refused(refusal) if refusal.code == Code::BadRange => changed(),
+            error => error,
+        })?;
+        if (file.size, file.mtime) != (cut.size, cut.mtime) {
+            return Err(self.note(changed()));
+        }
+        let interrupt = self.interrupt.clone();
+        let received = receive_ranges(
+            &mut self.connection,
+            stage,
+            assembly,
+            vec![range.clone()],
+            download.digest,
+            &mut |_, now| {
+                moved(now);
+                !interrupt.is_set()
+            },
+        );
+        received.map_err(|error| self.note(Error::of_body(error, &download.to)))?;
+        Ok(file.mode)
     }
 
     /// Receives the digests of a file's blocks, and checks that they are what they are said to be.

@@ -11,7 +11,7 @@ use ftpish_protocol::{
 use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
-use crate::client::{Greeting, Timeouts};
+use crate::client::{Greeting, Timeouts, receive_message};
 use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
 
 /// A local file to be stored under a remote name.
@@ -152,18 +152,22 @@ impl Client {
         send: impl FnOnce(&mut Connection<Stream>, &mut Watch<'_, Stream>) -> Result<Sent, SendError>,
     ) -> Result<(Sent, Stored), Error> {
         let id = self.send(&Command::Put(put), true)?;
-        let mut early = Early::default();
+        let mut early = None;
         let Self { connection, greeting, timeouts, interrupt, .. } = self;
         let sent = send(connection, &mut |connection, done| {
             progress.set_done(base + done);
-            let goes_on = done == 0 || !early.look(connection, greeting, timeouts);
-            goes_on && !interrupt.is_set()
+            if done > 0 {
+                early = refused(connection, greeting, timeouts, id).err();
+            }
+            early.is_none() && !interrupt.is_set()
         });
         if self.interrupt.is_set() {
             return Err(self.note(Error::Interrupted));
         }
-        if let Some(error) = early.failed {
-            return Err(self.note(error));
+        if let Some(error) = early {
+            // That the rest of the body does not come is told, unless the server has closed.
+            let _ = self.connection.flush();
+            return Err(mismatch(self.note(error)));
         }
         match sent {
             Ok(sent) => {
@@ -175,16 +179,7 @@ impl Client {
                 Err(lost @ Error::Connection(_)) => Err(lost),
                 _ => Err(Error::local(local, error)),
             },
-            Err(SendError::Stopped) => {
-                // A server that closes behind its refusal takes no abort, and its words are there all the same.
-                let _ = self.connection.flush();
-                match self.receive::<Stored>(id, &Progress::default()) {
-                    Ok(_) => {
-                        Err(self.note(Error::Protocol("a reply to a body that had not ended".to_owned())))
-                    }
-                    Err(error) => Err(error),
-                }
-            }
+            Err(SendError::Stopped) => Err(self.note(Error::Interrupted)),
             // A server that closes may have said why.
             Err(SendError::Connection(error)) => match self.receive::<Stored>(id, &Progress::default()) {
                 Err(refused @ Error::Refused(_)) => Err(refused),
@@ -194,34 +189,24 @@ impl Client {
     }
 }
 
-/// What the server says before it has the whole body.
-#[derive(Default)]
-struct Early {
-    /// It refused the greeting: there is no connection any more.
-    failed: Option<Error>,
-}
-
-impl Early {
-    /// Whether the server has refused the body, so that what is left of it need not travel. Its reply to `hello`
-    /// may come in first.
-    fn look(
-        &mut self,
-        connection: &mut Connection<Stream>,
-        greeting: &mut Greeting,
-        timeouts: &Timeouts,
-    ) -> bool {
-        while connection.has_input() || !matches!(connection.stream().is_readable(), Ok(false)) {
-            if greeting.is_done() {
-                return true;
-            }
-            if let Err(error) = greeting.receive(connection, timeouts) {
-                self.failed = Some(error);
-                return true;
-            }
-            connection.stream().set_deadline(timeouts.moving());
+/// Reads what the server says before it has the whole body: an error where it refuses it, so that what is left need
+/// not travel. Its reply to `hello` may come in first, and that it is at work.
+fn refused(
+    connection: &mut Connection<Stream>,
+    greeting: &mut Greeting,
+    timeouts: &Timeouts,
+    id: u64,
+) -> Result<(), Error> {
+    let nobody = &Progress::default();
+    while connection.has_input() || !matches!(connection.stream().is_readable(), Ok(false)) {
+        if !greeting.is_done() {
+            greeting.receive(connection, timeouts)?;
+        } else if receive_message::<Stored>(connection, timeouts, id, false, nobody)?.is_some() {
+            return Err(Error::Protocol("a reply to a body that had not ended".to_owned()));
         }
-        false
+        connection.stream().set_deadline(timeouts.moving());
     }
+    Ok(())
 }
 
 /// The server's words about a body that did not verify are a failed verification here too.

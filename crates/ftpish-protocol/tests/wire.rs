@@ -1,12 +1,15 @@
 //! The golden vectors under `fixtures/wire`: each good one is read as the value it stands for and written as the same
 //! bytes again, each malformed one causes the error it names, and `docs/PROTOCOL.md` shows the very same text.
 #![allow(clippy::unwrap_used, reason = "this is how a test fails")]
+#![allow(clippy::single_range_in_vec_init, reason = "the ranges of a file may be one")]
 
+mod disk;
 mod pipe;
 mod vectors;
 
 use std::fs;
 
+use ftpish_protocol::blocks::{Assembly, Blocks, MAX_BLOCKS, MIN_BLOCK};
 use ftpish_protocol::message::*;
 use ftpish_protocol::*;
 use vectors::{PROJECT, Replay, fixtures};
@@ -25,7 +28,8 @@ const VECTORS: &[(&str, Play)] = &[
         it.request(1, false, Command::Hello(Hello { version: VERSION, agent: "example 1.0".into() }));
     }),
     ("hello-reply", |it| {
-        let commands = ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df"];
+        let commands =
+            ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df", "blocks", "resume"];
         let welcome = Welcome {
             version: VERSION,
             agent: "ftpish 0.1.0".into(),
@@ -86,6 +90,10 @@ const VECTORS: &[(&str, Play)] = &[
         it.granted(5, true, file(12, 5));
         it.body(Algorithm::Md5, &[b"world"]);
     }),
+    ("get-sparse-reply", |it| {
+        it.granted(4, true, File { sparse: true, ..file(12, 1) });
+        it.body(Algorithm::Md5, &[b"\0"]);
+    }),
     ("get-aborted", |it| {
         it.granted(4, true, file(12, 12));
         it.aborted(&[b"hello "], Refusal::new(Code::Changed, "grew while it was read"));
@@ -100,6 +108,7 @@ const VECTORS: &[(&str, Play)] = &[
             mtime: Some(time(-1, 999_999_999)),
             mode: Some(Mode::from_bits(0o007)),
             replace: Replace::Older,
+            sparse: true,
             ..put("a/b c/é", Algorithm::Sha256)
         };
         it.request(1 << 53, true, Command::Put(put));
@@ -135,6 +144,49 @@ const VECTORS: &[(&str, Play)] = &[
     ("df-reply", |it| {
         let space = Space { total: 1_000_000_000_000, free: 250_000_000_000, available: 200_000_000_000 };
         it.granted(11, false, space);
+    }),
+    ("blocks-request", |it| {
+        it.request(13, false, Command::Blocks(BlocksArgs { path: path("yes.txt"), length: None }));
+    }),
+    ("blocks-reply", |it| {
+        it.granted(13, true, cut(64));
+        it.body(Algorithm::Blake3, &[&digests()]);
+    }),
+    ("blocks-length-request", |it| {
+        it.request(13, false, Command::Blocks(BlocksArgs { path: path("yes.txt"), length: Some(u64::MAX) }));
+    }),
+    ("blocks-length-reply", |it| {
+        it.granted(13, true, cut(32));
+        it.body(Algorithm::Blake3, &[&digests()[..32]]);
+    }),
+    ("resume-request", |it| {
+        let (size, mtime) = (YES, time(NEW_YEAR, 0));
+        let resume = Resume { path: path("copy.txt"), size, mtime, repair: false, replace: Replace::Always };
+        it.request(14, false, Command::Resume(resume));
+    }),
+    ("resume-reply", |it| {
+        it.granted(14, true, cut(32));
+        it.body(Algorithm::Blake3, &[&digests()[..32]]);
+    }),
+    ("resume-nothing", |it| {
+        it.granted(14, true, cut(0));
+        it.body(Algorithm::Blake3, &[]);
+    }),
+    ("resume-every-field", |it| {
+        let (size, mtime) = (u64::MAX, time(i64::MIN, 999_999_999));
+        let resume = Resume { path: path("a/b c/é"), size, mtime, repair: true, replace: Replace::Older };
+        it.request(u64::MAX, false, Command::Resume(resume));
+    }),
+    ("put-ranges-request", |it| {
+        it.request(15, true, Command::Put(put_ranges(&[(MIN_BLOCK, YES)])));
+        it.ranges(&yes(), &[MIN_BLOCK..YES]);
+    }),
+    ("put-ranges-none", |it| {
+        it.request(15, true, Command::Put(put_ranges(&[])));
+        it.ranges(&yes(), &[]);
+    }),
+    ("put-ranges-reply", |it| {
+        it.granted(15, false, Stored { size: YES, digest: Algorithm::Blake3.digest(&yes()) });
     }),
     ("base64-name", |it| {
         let path = RemotePath::parse(b"caf\xe9").unwrap();
@@ -233,7 +285,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 23, "the number of examples");
+    assert_eq!(shown, 29, "the number of examples");
 }
 
 #[test]
@@ -259,6 +311,8 @@ fn the_document_names_the_constants() {
         ("requests in flight", MAX_IN_FLIGHT.to_string()),
         ("a path", format!("{MAX_PATH} bytes")),
         ("a component of a path", format!("{MAX_NAME} bytes")),
+        ("blocks of a file", MAX_BLOCKS.to_string()),
+        ("ranges in a `put`", MAX_RANGES.to_string()),
     ] {
         let row = format!("\n| {what} | {limit} |\n");
         assert!(document.contains(&row), "{row}");
@@ -267,6 +321,7 @@ fn the_document_names_the_constants() {
         format!("port {DEFAULT_PORT} "),
         format!("`{}`", str::from_utf8(ALPN).unwrap()),
         format!("`version` is {VERSION};"),
+        format!("at least {MIN_BLOCK} bytes"),
     ] {
         assert!(document.contains(&text), "{text}");
     }
@@ -291,7 +346,36 @@ fn entry(name: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Entry {
 }
 
 fn file(size: u64, length: u64) -> File {
-    File { size, length, mtime: time(NEW_YEAR, 500_000_000), mode: Mode::from_bits(0o644) }
+    File { size, length, mtime: time(NEW_YEAR, 500_000_000), mode: Mode::from_bits(0o644), sparse: false }
+}
+
+/// The size of `yes.txt`: a block, and 5 bytes.
+const YES: u64 = MIN_BLOCK + 5;
+
+/// `yes.txt`: `yes | head -c 1048581`.
+fn yes() -> Vec<u8> {
+    b"y\n".iter().copied().cycle().take(usize::try_from(YES).unwrap()).collect()
+}
+
+/// The digests of its two blocks.
+fn digests() -> Vec<u8> {
+    let blocks = Blocks::of(YES).unwrap();
+    Assembly::of(&mut &yes()[..], blocks, &Meter::default()).unwrap().to_bytes()
+}
+
+/// How it is cut, before so many bytes of digests.
+fn cut(length: u64) -> Cut {
+    Cut { size: YES, mtime: time(NEW_YEAR, 0), block: MIN_BLOCK, length }
+}
+
+fn put_ranges(ranges: &[(u64, u64)]) -> Put {
+    Put {
+        size: Some(YES),
+        mtime: Some(time(NEW_YEAR, 0)),
+        mode: Some(Mode::from_bits(0o644)),
+        ranges: Some(ranges.to_vec()),
+        ..put("copy.txt", Algorithm::Blake3)
+    }
 }
 
 fn put(name: &str, digest: Algorithm) -> Put {
@@ -302,6 +386,7 @@ fn put(name: &str, digest: Algorithm) -> Put {
         mtime: None,
         mode: None,
         replace: Replace::Always,
+        sparse: false,
         ranges: None,
     }
 }

@@ -49,6 +49,14 @@ impl Session {
     ///
     /// Between requests, in [`Connection::wait`], a session holds nothing but its connection.
     pub(crate) fn run(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
+        let ended = self.serve(place, greeting);
+        if let Some(upload) = self.upload.take() {
+            upload.abandon();
+        }
+        ended
+    }
+
+    fn serve(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
         self.connection.stream().set_deadline(greeting);
         loop {
             if !place.set_idle(true) {
@@ -122,6 +130,16 @@ impl Session {
     }
 
     fn answer(&mut self, id: u64, header: &Header) -> Result<(), Failure> {
+        // An upload waits for the very next request: whatever is not its put gives it up.
+        let mut upload = self.upload.take();
+        let answered = self.dispatch(id, header, &mut upload);
+        if let Some(upload) = upload {
+            upload.abandon();
+        }
+        answered
+    }
+
+    fn dispatch(&mut self, id: u64, header: &Header, upload: &mut Option<Upload>) -> Result<(), Failure> {
         let command = Command::decode(header)?;
         tracing::debug!(id, ?command, "request");
         if !self.greeted && !matches!(command, Command::Hello(_)) {
@@ -130,8 +148,6 @@ impl Session {
         self.service.policy.permit(&command)?;
         let exchange = &mut Exchange::new(&mut self.connection, id);
         let root = &self.service.root;
-        // Whatever is not its put gives an upload up, and keeps what is here of it.
-        let upload = self.upload.take();
         match command {
             Command::Hello(args) => {
                 commands::hello::run(&args, exchange)?;

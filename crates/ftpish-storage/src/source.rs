@@ -86,6 +86,13 @@ impl SourceFile {
         Ok(RangesReader { source: self, ranges: ranges.into_iter(), current: 0..0 })
     }
 
+    /// Copies the whole of it, whatever was read of it before, and tells how many bytes that were.
+    pub(crate) fn copy_to(&self, out: &mut File) -> io::Result<u64> {
+        let mut file = &self.file;
+        file.rewind()?;
+        io::copy(&mut file, out)
+    }
+
     /// Whether the file is still what it was when it was opened.
     pub fn check_unchanged(&self) -> Outcome<()> {
         check_unchanged(&self.file, &self.metadata).map_err(refuse)

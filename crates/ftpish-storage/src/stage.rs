@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
@@ -15,12 +15,19 @@ use rustix::fs::{FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, U
 use rustix::io::Errno;
 
 use crate::dir::{os_name, rename, sync_dir};
-use crate::{Outcome, mtime, refuse};
+use crate::{Outcome, SourceFile, mtime, refuse};
 
 /// What the name of a partial file begins with; 16 lower-case hex digits follow. Of fixed length, so that a long
 /// target name has room. The digits are random, or, where a later try is to find the file again, those that the
 /// target's name has for a digest: nothing else need be remembered to resume.
 const PREFIX: &str = ".ftpish-";
+
+/// How long a partial file is waited for that somebody else is at: a writer whose client has left a moment ago, and
+/// who has yet to notice.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// How often the lock is tried meanwhile.
+const LOCK_CHECK: Duration = Duration::from_millis(10);
 
 /// What statfs(2) calls a tmpfs.
 const TMPFS: i64 = 0x0102_1994;
@@ -99,21 +106,28 @@ impl Stage {
     }
 
     /// The partial file of an earlier try, with what that left in it; an empty one where there was none, or where
-    /// another writer is at it.
+    /// another writer is at it and stays there.
     pub(crate) fn resume(target: Target, sync: bool) -> Outcome<Self> {
         target.check()?;
         let partial = partial_of(&target.name);
         let mut options = open_options();
-        let file = match target.parent.open_with(&partial, options.create(true)) {
-            Ok(file) => file.into_std(),
-            // Something that is no file of ours is in the way.
-            Err(_) => return Self::begin(target, sync),
-        };
-        if lock(&file) && is_ours(&file, &target.parent, &partial).unwrap_or(false) {
-            let end = file.metadata().map_err(refuse)?.len();
-            return Ok(Self { file, partial, target, sync, at: 0, end, resumable: true });
+        options.create(true);
+        let until = Instant::now() + LOCK_WAIT;
+        loop {
+            let file = match target.parent.open_with(&partial, &options) {
+                Ok(file) => file.into_std(),
+                // Something that is no file of ours is in the way.
+                Err(_) => return Self::begin(target, sync),
+            };
+            if lock(&file) && is_ours(&file, &target.parent, &partial).unwrap_or(false) {
+                let end = file.metadata().map_err(refuse)?.len();
+                return Ok(Self { file, partial, target, sync, at: 0, end, resumable: true });
+            }
+            if Instant::now() >= until {
+                return Self::begin(target, sync);
+            }
+            std::thread::sleep(LOCK_CHECK);
         }
-        Self::begin(target, sync)
     }
 
     /// How many bytes the partial file has, right or wrong.
@@ -121,16 +135,12 @@ impl Stage {
         self.end
     }
 
-    /// Makes the partial file a copy of the file that has the target's name; sharing its blocks where the file system
-    /// can.
-    pub fn seed(&mut self) -> Outcome<()> {
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let mut source =
-            self.target.parent.open_with(os_name(&self.target.name), &options).map_err(refuse)?.into_std();
+    /// Makes the partial file a copy of `source`, sharing its blocks where the file system can. That is the very file
+    /// whose blocks were digested, and not what has its name by now; it must not change either.
+    pub fn seed(&mut self, source: &SourceFile) -> Outcome<()> {
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(refuse)?;
-        self.end = io::copy(&mut source, &mut self.file).map_err(refuse)?;
-        Ok(())
+        self.end = source.copy_to(&mut self.file).map_err(refuse)?;
+        source.check_unchanged()
     }
 
     /// Digests the blocks that the partial file has, for a file that is cut so; `meter` counts the bytes, and
@@ -287,7 +297,8 @@ fn is_ours(file: &File, parent: &Dir, partial: &str) -> io::Result<bool> {
     Ok(same && opened.is_file() && opened.nlink() == 1 && opened.uid() == owner)
 }
 
-/// Takes away the partial files in `dir` that nobody has written to for `age`, and that nobody is at.
+/// Takes away the partial files in `dir` that nobody has written to for `age`, and that nobody is at. Its modification
+/// time says nothing of that: a file that was about to be committed has its source's already.
 pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
     for entry in dir.entries()? {
         let entry = entry?;
@@ -295,7 +306,9 @@ pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
         if !is_partial(name.as_encoded_bytes()) {
             continue;
         }
-        let stale = entry.metadata()?.modified()?.into_std().elapsed().is_ok_and(|elapsed| elapsed > age);
+        let changed = u64::try_from(entry.metadata()?.ctime()).unwrap_or(0);
+        let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
+        let stale = changed.elapsed().is_ok_and(|elapsed| elapsed > age);
         let Ok(name) = name.into_string() else { continue };
         if !stale {
             continue;

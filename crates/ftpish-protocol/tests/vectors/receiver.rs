@@ -2,8 +2,10 @@
 
 use std::io;
 
-use ftpish_protocol::message::{Command, Envelope, File, ReplyEnvelope};
+use ftpish_protocol::blocks::{BLOCK_DIGEST, Blocks};
+use ftpish_protocol::message::{Command, Cut, Envelope, File, ReplyEnvelope};
 use ftpish_protocol::{Algorithm, BodyError, Connection, Error, Header, receive_body, receive_listing};
+use serde::Deserialize;
 
 use crate::pipe::Pipe;
 
@@ -21,8 +23,13 @@ pub(crate) fn hear_request(
         Ok(Command::Unknown) => heard.push("refuses unsupported".to_owned()),
         Ok(Command::Put(put)) => {
             heard.push("put".to_owned());
-            let received = receive_body(connection, &mut io::sink(), put.digest, put.size, &mut |_, _| true);
+            let in_ranges = |ranges: &Vec<(u64, u64)>| ranges.iter().map(|(start, end)| end - start).sum();
+            let announced = put.ranges.as_ref().map(in_ranges).or(put.size);
+            let received = receive_body(connection, &mut io::sink(), put.digest, announced, &mut |_, _| true);
             hear_body(received, heard)?;
+        }
+        Ok(Command::Resume(resume)) if Blocks::of(resume.size).is_none() => {
+            heard.push("refuses bad-range".to_owned());
         }
         Ok(command) => {
             let json = serde_json::to_value(&command).unwrap();
@@ -33,8 +40,8 @@ pub(crate) fn hear_request(
     connection.drain_body().map_err(|error| closes(&error))
 }
 
-/// Does with a reply what a client does, up to where files begin. All bodies of replies here are MD5; those without
-/// a `size` beside them are listings.
+/// Does with a reply what a client does, up to where files begin. Bodies with a `block` beside them are digests of
+/// blocks, and BLAKE3; all others here are MD5, and those without a `size` beside them are listings.
 pub(crate) fn hear_reply(
     connection: &mut Connection<Pipe>,
     header: &Header,
@@ -46,6 +53,10 @@ pub(crate) fn hear_reply(
         return Ok(());
     }
     connection.begin_body();
+    if header.decode::<BlockProbe>().is_ok_and(|probe| probe.block.is_some()) {
+        hear_digests(connection, header, heard)?;
+        return connection.drain_body().map_err(|error| closes(&error));
+    }
     match header.decode::<File>() {
         Ok(file) => {
             let length = Some(file.length);
@@ -56,6 +67,31 @@ pub(crate) fn hear_reply(
         Err(_) => hear_body(receive_listing(connection, Algorithm::Md5, &mut |_| Ok(())), heard)?,
     }
     connection.drain_body().map_err(|error| closes(&error))
+}
+
+/// Whether a reply says how large a block is, in whatever form.
+#[derive(Deserialize)]
+struct BlockProbe {
+    block: Option<serde_json::Value>,
+}
+
+/// Takes digests of blocks if they are of blocks that the rules allow, and no more than there are blocks.
+fn hear_digests(
+    connection: &mut Connection<Pipe>,
+    header: &Header,
+    heard: &mut Vec<String>,
+) -> Result<(), String> {
+    let cut = header.decode::<Cut>().ok().filter(|cut| {
+        let blocks = Blocks::new(cut.size, cut.block);
+        blocks.is_some_and(|blocks| cut.length <= (blocks.count() * BLOCK_DIGEST) as u64)
+    });
+    let Some(cut) = cut else {
+        heard.pop();
+        heard.push("refuses malformed".to_owned());
+        return Ok(());
+    };
+    let (blake3, length) = (Algorithm::Blake3, Some(cut.length));
+    hear_body(receive_body(connection, &mut io::sink(), blake3, length, &mut |_, _| true), heard)
 }
 
 /// A body that is refused takes the word for its message back: the two are refused together.

@@ -2,15 +2,18 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::Range;
 
+use ftpish_protocol::blocks::{Assembly, Blocks};
 use ftpish_protocol::message::{Command, Entry, Envelope, Granted, Refused, ReplyEnvelope, Request, Working};
 use ftpish_protocol::{
-    Algorithm, BodyError, Code, Connection, Header, Refusal, receive_body, receive_listing, send_body,
-    send_listing,
+    Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, receive_body, receive_listing,
+    receive_ranges, send_body, send_listing, send_ranges,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::disk::Disk;
 use crate::pipe::{Pieces, Pipe};
 
 /// Reads a vector and writes it again: each method takes what must come next, and sends the same.
@@ -79,6 +82,30 @@ impl Replay {
         let source = &mut Pieces { pieces, then: None };
         let sent = send_body(&mut self.outgoing, source, algorithm, &mut |_, _| true).unwrap();
         assert_eq!(sent.digest, verified.digest());
+    }
+
+    /// A body of `ranges` of `file`, all else of which both ends have.
+    pub(crate) fn ranges(&mut self, file: &[u8], ranges: &[Range<u64>]) {
+        let (blake3, digest) = (Algorithm::Blake3, Algorithm::Blake3.digest(file));
+        let blocks = Blocks::of(file.len() as u64).unwrap();
+        let mut sender = Assembly::of(&mut &file[..], blocks, &Meter::default()).unwrap();
+        assert_eq!(sender.digest(), Some(digest));
+        ranges.iter().for_each(|range| sender.forget(range));
+        let (mut receiver, mut disk) = (sender.clone(), Disk::without(file, ranges));
+        let told = receive_ranges(
+            &mut self.incoming,
+            &mut disk,
+            &mut receiver,
+            ranges.to_vec(),
+            blake3,
+            &mut |_, _| true,
+        );
+        assert_eq!(told.unwrap(), Some(digest));
+        assert_eq!(receiver.verified_as(digest).unwrap().length(), file.len() as u64);
+        assert!(disk.0 == file);
+        let source = &mut &Disk::gathered(file, ranges)[..];
+        send_ranges(&mut self.outgoing, source, &mut sender, ranges.to_vec(), blake3, &mut |_, _| true)
+            .unwrap();
     }
 
     pub(crate) fn aborted(&mut self, pieces: &[&[u8]], why: Refusal) {

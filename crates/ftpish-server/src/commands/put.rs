@@ -14,15 +14,16 @@ const LARGE: u64 = 16 * 1024 * 1024;
 pub fn run(
     args: &Put,
     root: &Root,
-    upload: Option<Upload>,
+    upload: &mut Option<Upload>,
     exchange: &mut Exchange<'_>,
 ) -> Result<(), Failure> {
-    let stored = match (&args.ranges, upload) {
-        (None, _) => whole(args, root, exchange)?,
-        (Some(ranges), Some(upload)) if upload.is_for(args) => upload.finish(args, ranges, exchange)?,
-        (Some(_), _) => {
+    let stored = match &args.ranges {
+        None => whole(args, root, exchange)?,
+        Some(ranges) => {
             let line = "ranges of a file follow a `resume` of the same path and size";
-            return Err(Refusal::new(Code::BadRange, line).into());
+            let upload = upload.take_if(|upload| upload.is_for(args));
+            let upload = upload.ok_or_else(|| Refusal::new(Code::BadRange, line))?;
+            upload.finish(args, ranges, exchange)?
         }
     };
     exchange.grant(&stored)

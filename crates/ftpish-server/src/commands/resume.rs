@@ -5,7 +5,7 @@ use std::ops::Range;
 use ftpish_protocol::blocks::{Assembly, Blocks};
 use ftpish_protocol::message::{Cut, Kind, MAX_RANGES, Put, Resume, Stored};
 use ftpish_protocol::{Code, Refusal, RemotePath};
-use ftpish_storage::{Root, Stage};
+use ftpish_storage::{Root, SourceFile, Stage};
 
 use super::blocks::DIGEST;
 use crate::exchange::{Exchange, Failure};
@@ -21,12 +21,11 @@ pub struct Upload {
 }
 
 /// What the blocks that are here were read from.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Base {
     /// The partial file of an earlier try.
     Partial,
-    /// The file that has the name already.
-    Target,
+    /// The file that had the name already. Another may have it by now.
+    Target(SourceFile),
 }
 
 pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Option<Upload>, Failure> {
@@ -37,15 +36,16 @@ pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Op
     let base = match root.stat(&args.path) {
         Ok(found) if found.kind == Kind::File => {
             let same = (found.size, found.mtime) == (args.size, args.mtime);
-            if same || args.repair { Base::Target } else { Base::Partial }
+            if same || args.repair { Base::Target(root.open_file(&args.path)?) } else { Base::Partial }
         }
         _ => Base::Partial,
     };
-    let assembly = exchange.while_working(|meter| match base {
+    let assembly = exchange.while_working(|meter| match &base {
         Base::Partial => stage.assemble(blocks, meter),
-        Base::Target => {
-            let mut target = root.open_file(&args.path)?.reader();
-            Assembly::of(&mut target, blocks, meter).map_err(|error| Refusal::from_io(&error))
+        Base::Target(file) => {
+            let whole = 0..file.size();
+            let read = Assembly::of(&mut file.ranges(Vec::from([whole]))?, blocks, meter);
+            read.map_err(|error| Refusal::from_io(&error))
         }
     })??;
     let digests = assembly.to_bytes();
@@ -55,6 +55,11 @@ pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Op
 }
 
 impl Upload {
+    /// Gives it up: what is here stays for a later try, if it is worth one.
+    pub fn abandon(self) {
+        self.stage.abandon();
+    }
+
     /// Whether `put` is what the `resume` announced.
     pub fn is_for(&self, put: &Put) -> bool {
         self.path == put.path && Some(self.assembly.blocks().size()) == put.size
@@ -69,16 +74,17 @@ impl Upload {
     ) -> Result<Stored, Failure> {
         let Self { mut stage, mut assembly, base, .. } = self;
         let ranges = aligned(ranges, assembly.blocks())?;
-        let untouched = base == Base::Target && ranges.is_empty();
+        let size = assembly.blocks().size();
+        let untouched = ranges.is_empty() && matches!(&base, Base::Target(file) if file.size() == size);
         if !untouched {
-            if base == Base::Target {
-                exchange.while_working(|_| stage.seed())??;
+            if let Base::Target(file) = &base {
+                exchange.while_working(|_| stage.seed(file))??;
             }
-            stage.set_length(assembly.blocks().size())?;
+            stage.set_length(size)?;
         }
         ranges.iter().for_each(|range| assembly.forget(range));
         if !untouched && !put.sparse {
-            stage.reserve(assembly.blocks().size())?;
+            stage.reserve(size)?;
         }
         let file = exchange.receive_ranges(put, &mut stage, &mut assembly, ranges)?;
         let Some(verified) = file.and_then(|file| assembly.verified_as(file)) else {

@@ -1,0 +1,113 @@
+//! How many clients there may be: the next is told `busy` in answer to its own request, and a place is free again when
+//! its holder leaves.
+
+use ftpish_client::{Error, Progress};
+use ftpish_protocol::message::Replace;
+use ftpish_protocol::{Algorithm, Code};
+use serde_json::json;
+
+use crate::harness::{Listen, TestServer, eventually, path};
+use crate::raw::{Raw, code, frame, hello, put};
+
+fn server_for(connections: usize) -> TestServer {
+    TestServer::with(|setup| {
+        setup.limits.connections = connections;
+        setup.listen = Listen::Ipv4;
+    })
+}
+
+#[test]
+fn one_client_too_many_is_told_busy_with_the_id_of_its_request() {
+    let server = server_for(2);
+    let (mut one, mut two) = (server.greeted(), server.greeted());
+    let mut three = server.raw();
+    three.send(&frame(&json!({"id": 77, "cmd": "hello", "version": 1})));
+    let replies = three.finish();
+    assert_eq!(replies.len(), 1, "and then it closes");
+    assert_eq!((&replies[0]["id"], code(&replies[0])), (&json!(77), "busy"));
+    for raw in [&mut one, &mut two] {
+        assert_eq!(raw.ask(&json!({"id": 1, "cmd": "df", "path": "."}))["ok"], true);
+    }
+}
+
+#[test]
+fn busy_is_told_to_whoever_pipelines_and_to_whoever_talks_nonsense() {
+    let server = server_for(1);
+    let _one = server.greeted();
+    let mut pipelining = server.raw();
+    pipelining.send(&[frame(&hello()), put(1, "file", b"content")].concat());
+    assert_eq!(code(&pipelining.finish()[0]), "busy");
+    let mut nonsense = server.raw();
+    nonsense.send(b"GET / HTTP/1.1\r\n\r\n");
+    assert!(nonsense.finish().iter().all(|reply| reply["id"].is_null()));
+    drop(server.raw());
+    assert!(server.tree().is_empty());
+}
+
+#[test]
+fn a_place_is_free_again_when_its_holder_left() {
+    let server = server_for(1);
+    for leave in [drop, Raw::vanish] {
+        let one = eventually("a free place", || greeted(&server));
+        assert!(greeted(&server).is_none());
+        leave(one);
+    }
+    eventually("a free place", || greeted(&server));
+}
+
+/// A raw connection that was let in. Of very many too many, some are closed without a word.
+fn greeted(server: &TestServer) -> Option<Raw> {
+    let mut raw = server.raw();
+    let _ = raw.try_send(&frame(&hello()));
+    raw.next().is_some_and(|reply| reply["ok"] == true).then_some(raw)
+}
+
+#[test]
+fn the_client_library_reports_busy_as_a_refusal() {
+    for encrypted in [false, true] {
+        let server = TestServer::with(|setup| {
+            setup.limits.connections = 1;
+            if encrypted {
+                setup.encrypted();
+            }
+        });
+        let mut one = server.client();
+        one.df(&path(".")).unwrap();
+        let mut two = server.client();
+        let error = two.df(&path(".")).unwrap_err();
+        assert!(matches!(&error, Error::Refused(refusal) if refusal.code == Code::Busy), "{error}");
+        assert!(!two.is_usable());
+        one.df(&path(".")).unwrap();
+    }
+}
+
+#[test]
+fn a_large_put_that_comes_first_is_told_busy_too() {
+    for encrypted in [false, true] {
+        let server = TestServer::with(|setup| {
+            setup.limits.connections = 1;
+            setup.listen = Listen::Ipv4;
+            if encrypted {
+                setup.encrypted();
+            }
+        });
+        let mut one = server.client();
+        one.df(&path(".")).unwrap();
+        for _ in 0..10 {
+            let mut source = std::io::Read::take(std::io::repeat(7), 1 << 30);
+            let (digest, replace, progress) = (Algorithm::Md5, Replace::Always, Progress::default());
+            let error = server.client().put(&mut source, &path("a"), digest, replace, &progress).unwrap_err();
+            assert!(matches!(&error, Error::Refused(refusal) if refusal.code == Code::Busy), "{error}");
+        }
+        one.df(&path(".")).unwrap();
+    }
+}
+
+#[test]
+fn a_crowd_that_is_turned_away_does_not_keep_out_the_next() {
+    let server = server_for(1);
+    let one = server.greeted();
+    let crowd: Vec<Raw> = (0..100).map(|_| server.raw()).collect();
+    drop((one, crowd));
+    eventually("a free place", || greeted(&server));
+}

@@ -1,0 +1,88 @@
+//! Requests sent without waiting: replies come in order, refused ones among them.
+
+use ftpish_protocol::Algorithm;
+use serde_json::{Value, json};
+
+use crate::harness::{BLOCK, TestServer, pattern};
+use crate::raw::{code, frame, hello, put};
+
+#[test]
+fn sixty_four_requests_at_once_are_answered_in_their_order() {
+    let server = TestServer::start();
+    let mut raw = server.raw();
+    let mut sent = frame(&hello());
+    for id in 1..64 {
+        let name = format!("file {id}");
+        sent.extend(match id % 4 {
+            0 => frame(&json!({"id": id, "cmd": "get", "path": format!("file {}", id - 3), "digest": "md5"})),
+            1 => put(id, &name, name.as_bytes()),
+            2 => put(id, "missing/file", name.as_bytes()),
+            _ => frame(&json!({"id": id, "cmd": "teleport"})),
+        });
+    }
+    raw.send(&sent);
+    assert_eq!(raw.receive()["id"], 0);
+    for id in 1..64 {
+        let reply = raw.receive();
+        assert_eq!(reply["id"], id, "{reply}");
+        match id % 4 {
+            0 => assert_eq!(raw.body(Algorithm::Md5).unwrap(), format!("file {}", id - 3).as_bytes()),
+            1 => assert_eq!(reply["ok"], true, "{reply}"),
+            2 => assert_eq!(code(&reply), "not-found"),
+            _ => assert_eq!(code(&reply), "unsupported"),
+        }
+    }
+    assert_eq!(server.tree().len(), 16);
+}
+
+#[test]
+fn hello_and_the_first_request_may_come_in_one_write() {
+    TestServer::each_transport(|server| {
+        server.write("file", "content");
+        // The client library sends them so.
+        assert_eq!(server.client().stat(&"file".parse().unwrap()).unwrap().size, 7);
+    });
+    let server = TestServer::start();
+    let mut raw = server.raw();
+    raw.send(&[frame(&hello()), put(1, "file", b"content")].concat());
+    assert_eq!([raw.receive()["id"].take(), raw.receive()["id"].take()], [0, 1]);
+}
+
+#[test]
+fn bytes_that_come_one_by_one_are_the_same_requests() {
+    let server = TestServer::start();
+    let mut raw = server.raw();
+    for byte in [frame(&hello()), put(1, "file", b"content")].concat() {
+        raw.send(&[byte]);
+    }
+    assert_eq!([raw.receive()["id"].take(), raw.receive()["id"].take()], [0, 1]);
+    assert_eq!(server.read("file"), b"content");
+}
+
+#[test]
+fn large_bodies_behind_one_another_keep_their_order() {
+    let server = TestServer::start();
+    let contents: Vec<_> = (0..6).map(|i| pattern(BLOCK * i + i)).collect();
+    for (i, content) in contents.iter().enumerate() {
+        server.write(&i.to_string(), content);
+    }
+    let mut raw = server.greeted();
+    let get = |i: usize| frame(&json!({"id": i, "cmd": "get", "path": i.to_string(), "digest": "sha256"}));
+    raw.send(&(0..6).flat_map(get).collect::<Vec<_>>());
+    for (i, content) in contents.iter().enumerate() {
+        assert_eq!(raw.receive()["id"], i);
+        assert!(raw.body(Algorithm::Sha256).unwrap() == *content, "{i}");
+    }
+}
+
+#[test]
+fn an_end_behind_pipelined_requests_lets_them_all_be_answered() {
+    let server = TestServer::start();
+    let mut raw = server.raw();
+    let mut sent = frame(&hello());
+    sent.extend((1..10).flat_map(|id| frame(&json!({"id": id, "cmd": "mkdir", "path": id.to_string()}))));
+    raw.send(&sent);
+    let ids: Vec<Value> = raw.finish().into_iter().map(|mut reply| reply["id"].take()).collect();
+    assert_eq!(ids, (0..10).map(Value::from).collect::<Vec<_>>());
+    assert_eq!(server.tree().len(), 9);
+}
