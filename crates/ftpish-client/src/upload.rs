@@ -25,6 +25,8 @@ pub struct Upload {
     pub digest: Algorithm,
     /// What may be replaced.
     pub replace: Replace,
+    /// What the existing file must have for a digest to be replaced.
+    pub expect: Option<Digest>,
     /// Compare what is there with what is to come, block by block, and move only what differs.
     pub repair: bool,
 }
@@ -46,6 +48,7 @@ impl Client {
             mtime: None,
             mode: None,
             replace,
+            expect: None,
             sparse: false,
             ranges: None,
         };
@@ -55,7 +58,7 @@ impl Client {
     /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
     /// right; a file that is there already does not move.
     pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
-        let Upload { from, to, digest, replace, repair } = upload;
+        let Upload { from, to, digest, replace, expect, repair } = upload;
         let file = SourceFile::open(from).map_err(|refusal| Error::Local { path: from.clone(), refusal })?;
         progress.set_total(file.size());
         let put = Put {
@@ -65,6 +68,7 @@ impl Client {
             mtime: Some(file.mtime()),
             mode: Some(file.mode()),
             replace: *replace,
+            expect: *expect,
             sparse: file.is_sparse(),
             ranges: None,
         };
@@ -105,7 +109,7 @@ impl Client {
         upload: &Upload,
         progress: &Progress,
     ) -> Result<Transferred, Error> {
-        let Upload { from, to, digest, replace, repair } = upload;
+        let Upload { from, to, digest, replace, repair, .. } = upload;
         let (size, mtime) = (blocks.size(), file.mtime());
         let resume = Resume { path: to.clone(), size, mtime, repair: *repair, replace: *replace };
         let id = self.send(&Command::Resume(resume), false)?;

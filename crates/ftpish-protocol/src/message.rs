@@ -182,6 +182,9 @@ pub struct Put {
     /// What may be replaced.
     #[serde(default, skip_serializing_if = "Replace::is_always")]
     pub replace: Replace,
+    /// What the existing file must have for a digest to be replaced: refused with `changed` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Digest>,
     /// Whether the file has holes, so that its zeros are better not written.
     #[serde(default, skip_serializing_if = "is_false")]
     pub sparse: bool,

@@ -51,7 +51,8 @@ pub enum Code {
     BadRange,
     /// The received bytes have another digest or length than the trailer says; nothing was stored.
     Mismatch,
-    /// The file changed while it was read; what was sent so far is worthless.
+    /// The file is not, or no longer, what it was: it changed while it was read, or since the digest was taken that
+    /// the request expects.
     Changed,
     /// The sender gave up its body: the user interrupted it, or the refusal was seen before its end.
     Cancelled,

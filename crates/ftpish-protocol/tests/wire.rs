@@ -108,6 +108,7 @@ const VECTORS: &[(&str, Play)] = &[
             mtime: Some(time(-1, 999_999_999)),
             mode: Some(Mode::from_bits(0o007)),
             replace: Replace::Older,
+            expect: None,
             sparse: true,
             ..put("a/b c/é", Algorithm::Sha256)
         };
@@ -386,6 +387,7 @@ fn put(name: &str, digest: Algorithm) -> Put {
         mtime: None,
         mode: None,
         replace: Replace::Always,
+        expect: None,
         sparse: false,
         ranges: None,
     }

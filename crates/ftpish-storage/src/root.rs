@@ -298,14 +298,15 @@ mod tests {
     #[test]
     fn partial_files_that_nobody_came_back_for_are_taken_away() {
         let (_dir, top, root) = scratch();
-        let (old, new) = (top.join(".ftpish-00000000000000aa"), top.join(".ftpish-00000000000000bb"));
-        for partial in [&old, &new] {
-            fs::write(partial, "left behind").unwrap();
-        }
-        let long_ago = std::time::SystemTime::now() - STALE - Duration::from_secs(60);
-        fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
-        root.resume(&path("file"), Replace::Always, None).unwrap().abandon();
-        assert!(!old.exists() && new.exists());
+        let left = top.join(".ftpish-00000000000000aa");
+        fs::write(&left, "left behind").unwrap();
+        let stage = root.resume(&path("file"), Replace::Always, None).unwrap();
+        sweep(&root.dir, STALE).unwrap();
+        assert!(left.exists(), "somebody may come back");
+        sweep(&root.dir, Duration::ZERO).unwrap();
+        assert!(!left.exists());
+        assert_eq!(root.partial_length(&path("file")), Some(0), "a writer is at it");
+        stage.abandon();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -227,12 +228,39 @@ pub struct Put {
     pub digest: Digest,
     #[command(flatten)]
     pub overwrite: OverwriteArg,
+    /// Store only if there is no such file (absent), or if it still has the digest that it had
+    /// (unchanged=blake3:…, as a manifest notes it).
+    #[arg(long = "if", value_name = "CONDITION", conflicts_with = "when")]
+    pub condition: Option<Condition>,
     /// Mend the file that is there: compare it block by block, and move only what differs.
     #[arg(long)]
     pub repair: bool,
     /// Note each file in a manifest, for `verify --manifest`: one JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+}
+
+/// What must hold of the file that is there, for another to take its name.
+#[derive(Clone, Copy, Debug)]
+pub enum Condition {
+    /// There is none.
+    Absent,
+    /// It has this digest.
+    Unchanged(ftpish_protocol::Digest),
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "absent" => Ok(Self::Absent),
+            Some(("unchanged", digest)) => {
+                digest.parse().map(Self::Unchanged).map_err(|error| error.to_string())
+            }
+            _ => Err("expected `absent` or `unchanged=DIGEST`".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -17,13 +17,14 @@ pub fn run(
     upload: &mut Option<Upload>,
     exchange: &mut Exchange<'_>,
 ) -> Result<(), Failure> {
+    require_expected(args, root, exchange)?;
     let stored = match &args.ranges {
         None => whole(args, root, exchange)?,
         Some(ranges) => {
             let line = "ranges of a file follow a `resume` of the same path and size";
             let upload = upload.take_if(|upload| upload.is_for(args));
             let upload = upload.ok_or_else(|| Refusal::new(Code::BadRange, line))?;
-            upload.finish(args, ranges, exchange)?
+            upload.finish(args, ranges, root, exchange)?
         }
     };
     exchange.grant(&stored)
@@ -43,6 +44,10 @@ fn whole(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<Stored,
             return Err(failure);
         }
     };
+    if let Err(failure) = require_expected(args, root, exchange) {
+        stage.abandon();
+        return Err(failure);
+    }
     let stored = Stored { size: verified.length(), digest: verified.digest() };
     if stored.size < LARGE {
         stage.commit(verified, args.mode)?;
@@ -50,6 +55,19 @@ fn whole(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<Stored,
         exchange.while_working(|_| stage.commit(verified, args.mode))??;
     }
     Ok(stored)
+}
+
+/// Makes sure that the existing file is what the client expects, where it does: before the body moves, and once more
+/// before it is replaced.
+pub(super) fn require_expected(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+    let Some(expect) = args.expect else { return Ok(()) };
+    let mut reader = root.open_file(&args.path)?.reader();
+    let found = exchange.while_working(|meter| expect.algorithm().digest_of(&mut reader, meter))?;
+    let found = found.map_err(|error| Refusal::from_io(&error))?;
+    if found == expect {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::Changed, format!("the existing file is {found}, not {expect}")).into())
 }
 
 fn reserve(stage: &Stage, args: &Put) -> Result<(), Failure> {

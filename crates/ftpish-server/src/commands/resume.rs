@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use ftpish_protocol::blocks::{Assembly, Blocks};
 use ftpish_protocol::message::{Cut, Kind, MAX_RANGES, Put, Resume, Stored};
-use ftpish_protocol::{Code, Refusal, RemotePath};
+use ftpish_protocol::{Code, Digest, Refusal, RemotePath, Verified};
 use ftpish_storage::{Root, SourceFile, Stage};
 
 use super::blocks::DIGEST;
+use super::put::require_expected;
 use crate::exchange::{Exchange, Failure};
 
 /// A file on its way in: what a `resume` found, for the `put` that follows on the same connection. Its partial file
@@ -67,37 +68,55 @@ impl Upload {
 
     /// Receives what the client says is missing, and commits the whole. Where that fails, what is here stays.
     pub fn finish(
-        self,
+        mut self,
         put: &Put,
         ranges: &[(u64, u64)],
+        root: &Root,
         exchange: &mut Exchange<'_>,
     ) -> Result<Stored, Failure> {
-        let Self { mut stage, mut assembly, base, .. } = self;
-        let ranges = aligned(ranges, assembly.blocks())?;
-        let size = assembly.blocks().size();
-        let untouched = ranges.is_empty() && matches!(&base, Base::Target(file) if file.size() == size);
-        if !untouched {
-            if let Base::Target(file) = &base {
-                exchange.while_working(|_| stage.seed(file))??;
+        // The name may have these very bytes already.
+        let untouched = ranges.is_empty()
+            && matches!(&self.base, Base::Target(file) if file.size() == self.assembly.blocks().size());
+        let received = self
+            .receive(put, ranges, untouched, exchange)
+            .and_then(|verified| require_expected(put, root, exchange).map(|()| verified));
+        let verified = match received {
+            Ok(verified) => verified,
+            Err(failure) => {
+                self.abandon();
+                return Err(failure);
             }
-            stage.set_length(size)?;
-        }
-        ranges.iter().for_each(|range| assembly.forget(range));
-        if !untouched && !put.sparse {
-            stage.reserve(size)?;
-        }
-        let file = exchange.receive_ranges(put, &mut stage, &mut assembly, ranges)?;
-        let Some(verified) = file.and_then(|file| assembly.verified_as(file)) else {
-            return Err(mismatch(file, &assembly).into());
         };
         let stored = Stored { size: verified.length(), digest: verified.digest() };
         if untouched {
-            // The name has these very bytes already.
-            stage.remove();
+            self.stage.remove();
         } else {
-            exchange.while_working(|_| stage.commit(verified, put.mode))??;
+            exchange.while_working(|_| self.stage.commit(verified, put.mode))??;
         }
         Ok(stored)
+    }
+
+    fn receive(
+        &mut self,
+        put: &Put,
+        ranges: &[(u64, u64)],
+        untouched: bool,
+        exchange: &mut Exchange<'_>,
+    ) -> Result<Verified, Failure> {
+        let Self { stage, assembly, base, .. } = self;
+        let ranges = aligned(ranges, assembly.blocks())?;
+        if !untouched {
+            if let Base::Target(file) = base {
+                exchange.while_working(|_| stage.seed(file))??;
+            }
+            stage.set_length(assembly.blocks().size())?;
+            if !put.sparse {
+                stage.reserve(assembly.blocks().size())?;
+            }
+        }
+        ranges.iter().for_each(|range| assembly.forget(range));
+        let file = exchange.receive_ranges(put, stage, assembly, ranges)?;
+        Ok(file.and_then(|file| assembly.verified_as(file)).ok_or_else(|| mismatch(file, assembly))?)
     }
 }
 
@@ -111,9 +130,8 @@ fn aligned(ranges: &[(u64, u64)], blocks: Blocks) -> Result<Vec<Range<u64>>, Ref
     Ok(ranges)
 }
 
-fn mismatch(sent: Option<ftpish_protocol::Digest>, assembly: &Assembly) -> Refusal {
-    let shown =
-        |digest: Option<ftpish_protocol::Digest>| digest.map_or("nothing".to_owned(), |d| d.to_string());
+fn mismatch(sent: Option<Digest>, assembly: &Assembly) -> Refusal {
+    let shown = |digest: Option<Digest>| digest.map_or("nothing".to_owned(), |d| d.to_string());
     let (sent, received) = (shown(sent), shown(assembly.digest()));
     Refusal::new(Code::Mismatch, format!("the sender's {sent} is not the {received} of what is here"))
 }

@@ -18,6 +18,7 @@ mod numbers;
 mod pipeline;
 mod put;
 mod refusals;
+mod resume;
 mod special;
 mod tls;
 mod transfers;

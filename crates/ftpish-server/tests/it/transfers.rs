@@ -20,6 +20,7 @@ fn upload(client: &mut Client, from: &Path, to: &str) {
         to: path(to),
         digest: Algorithm::Blake3,
         replace: Replace::Always,
+        expect: None,
         repair: false,
     };
     let progress = Progress::default();

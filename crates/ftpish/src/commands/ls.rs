@@ -28,10 +28,11 @@ pub fn run(args: &Ls, session: &mut Session) -> Result<(), Failure> {
         let mut listing = Listing::new(args);
         if paths.len() > 1 && !args.json {
             let gap = if first { "" } else { "\n" };
-            listing.text(&format!("{gap}{path}:\n")).map_err(|error| Failure::output(&error))?;
+            listing.heading = format!("{gap}{path}:\n");
         }
+        list(&path, &mut listing, session)?;
         first = false;
-        list(&path, &mut listing, session)
+        Ok(())
     })
 }
 
@@ -57,6 +58,8 @@ fn list(path: &RemotePath, listing: &mut Listing<'_>, session: &mut Session) -> 
 /// Entries on their way to standard output.
 struct Listing<'a> {
     args: &'a Ls,
+    /// Comes before the first entry; not at all where nothing can be listed.
+    heading: String,
     out: io::BufWriter<io::Stdout>,
     held: Vec<Entry>,
     /// There are more than can be sorted.
@@ -70,6 +73,7 @@ impl<'a> Listing<'a> {
     fn new(args: &'a Ls) -> Self {
         Self {
             args,
+            heading: String::new(),
             out: io::BufWriter::new(io::stdout()),
             held: Vec::new(),
             streaming: false,
@@ -97,11 +101,8 @@ impl<'a> Listing<'a> {
     }
 
     fn write_held(&mut self) -> io::Result<()> {
+        self.out.write_all(std::mem::take(&mut self.heading).as_bytes())?;
         std::mem::take(&mut self.held).iter().try_for_each(|entry| self.write(entry))
-    }
-
-    fn text(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::get::is_kept;
 use super::{each, replace};
-use crate::cli::{Overwrite, Put};
+use crate::cli::{Condition, Overwrite, Put};
 use crate::failure::Failure;
 use crate::location::Location;
 use crate::manifest::Manifest;
@@ -148,8 +148,16 @@ fn transfer(
     if word == STDIN && session.input_is_commands {
         return Err(Failure::usage("standard input is the batch itself: `-` cannot be stored"));
     }
+    let (replace, expect) = match args.condition {
+        None => (replace, None),
+        Some(Condition::Absent) => (Replace::Never, None),
+        Some(Condition::Unchanged(_)) if word == STDIN => {
+            return Err(Failure::usage("what is stored from standard input can be `--if absent` only"));
+        }
+        Some(Condition::Unchanged(expect)) => (replace, Some(expect)),
+    };
     let mut input = Input { interrupt: session.interrupt.clone() };
-    let upload = Upload { from: word.into(), to: to.clone(), digest, replace, repair: args.repair };
+    let upload = Upload { from: word.into(), to: to.clone(), digest, replace, expect, repair: args.repair };
     progress::watch(&ui, &to.to_string(), |progress| {
         if word == STDIN {
             // What was read is gone, so there is no second try.
