@@ -32,7 +32,7 @@ impl Connections {
         Arc::new(Self { limit, open, closed_one, draining })
     }
 
-    /// Takes a place for a connection; `None` where all are taken.
+    /// Takes a place for a connection, which is idle as yet; `None` where all are taken.
     pub(crate) fn enter(self: &Arc<Self>, socket: socket2::Socket) -> Option<Place> {
         let mut open = self.lock();
         if open.sockets.len() >= self.limit {
@@ -40,7 +40,7 @@ impl Connections {
         }
         let id = open.next;
         open.next += 1;
-        open.sockets.insert(id, Connected { socket, idle: false });
+        open.sockets.insert(id, Connected { socket, idle: true });
         Some(Place { id, connections: Arc::clone(self) })
     }
 
@@ -122,6 +122,7 @@ mod tests {
         let connections = Connections::new(2);
         let ((idle, mut idle_peer), (busy, busy_peer)) = (pair(), pair());
         let (idle, busy) = (connections.enter(idle).unwrap(), connections.enter(busy).unwrap());
+        busy.set_idle(false);
         assert!(idle.set_idle(true));
         connections.drain();
         assert_eq!(idle_peer.read(&mut [0]).unwrap(), 0);

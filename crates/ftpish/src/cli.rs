@@ -175,6 +175,9 @@ pub struct Ls {
     /// With permissions, size and time.
     #[arg(short, long)]
     pub long: bool,
+    /// Names with a dot in front, too: they are shown anyway.
+    #[arg(short, long, hide = true)]
+    pub all: bool,
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
@@ -281,6 +284,9 @@ pub struct Rm {
     /// Remove directories with all they hold.
     #[arg(short, long)]
     pub recursive: bool,
+    /// Do not mind what is not there.
+    #[arg(short, long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -94,8 +94,8 @@ fn interactive(mut session: Session) -> Result<(), Failure> {
         }
         let _ = editor.add_history_entry(&line);
         let mut session = session.borrow_mut();
-        session.interrupt.clear();
         let done = execute(line.as_bytes(), &mut session);
+        // Not before the next command: a Ctrl-C that comes as it starts is meant for it.
         session.interrupt.clear();
         match done {
             Ok(Next::Line) => {}

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use ftpish_protocol::message::Kind;
 use ftpish_protocol::text::escape;
-use ftpish_protocol::{Digest, RemotePath};
+use ftpish_protocol::{Algorithm, Digest, RemotePath};
 
 use super::each;
 use crate::cli::Hash;
@@ -63,12 +63,14 @@ fn one(path: &RemotePath, args: &Hash, session: &mut Session) -> Result<(), Fail
 /// A line as md5sum(1) writes it: a backslash in front tells that the name has backslashes, line feeds and carriage
 /// returns escaped. All other bytes are the name's own.
 fn checksum_line(digest: &Digest, name: &[u8]) -> Vec<u8> {
+    // b3sum knows of no escape for it.
+    let escape_cr = digest.algorithm() != Algorithm::Blake3;
     let mut escaped = Vec::with_capacity(name.len());
     for byte in name {
         match byte {
             b'\\' => escaped.extend(b"\\\\"),
             b'\n' => escaped.extend(b"\\n"),
-            b'\r' => escaped.extend(b"\\r"),
+            b'\r' if escape_cr => escaped.extend(b"\\r"),
             byte => escaped.push(*byte),
         }
     }
@@ -81,8 +83,6 @@ fn checksum_line(digest: &Digest, name: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use ftpish_protocol::Algorithm;
-
     use super::*;
 
     #[test]

@@ -1,5 +1,8 @@
 //! `rm`: takes names away.
 
+use ftpish_client::Error;
+use ftpish_protocol::Code;
+
 use super::each;
 use crate::cli::Rm;
 use crate::failure::Failure;
@@ -8,7 +11,9 @@ use crate::session::Session;
 pub fn run(args: &Rm, session: &mut Session) -> Result<(), Failure> {
     each(&args.paths, session, |location, session| {
         let path = session.resolve(location)?;
-        let removed = session.client()?.rm(&path, args.recursive);
-        removed.map_err(|error| Failure::client(format!("cannot remove `{path}`"), error))
+        match session.client()?.rm(&path, args.recursive) {
+            Err(Error::Refused(refusal)) if args.force && refusal.code == Code::NotFound => Ok(()),
+            removed => removed.map_err(|error| Failure::client(format!("cannot remove `{path}`"), error)),
+        }
     })
 }
