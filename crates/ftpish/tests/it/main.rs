@@ -1,1 +1,28 @@
-//! The binary, from outside.
+//! The binary, from outside: wording, exit codes, wiring, and the shell in a terminal. What can be shown with less
+//! than a whole process is shown in the crates below.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; clippy spares only functions that are tests themselves"
+)]
+
+mod harness;
+mod relay;
+mod terminal;
+
+mod batch;
+mod demo;
+mod exit_codes;
+mod faults;
+mod get;
+mod hash;
+mod hostile;
+mod hostkeys;
+mod interrupt;
+mod ls;
+mod names;
+mod overwrite;
+mod put;
+mod python;
+mod serve;
+mod servers;
+mod shell;

@@ -1,0 +1,157 @@
+//! Names and messages made to drive a terminal or to forge a line: none comes out as it is.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+
+use insta::assert_snapshot;
+
+use crate::harness::{Outcome, World, names};
+
+/// Names that colour, ring, break lines, move the cursor by a lone C1 byte or its UTF-8, turn text around, and hide.
+const HOSTILE: [&[u8]; 8] = [
+    b"\x1b[31mred\x1b]0;title\x07",
+    b"bell\x07",
+    b"two\nlines",
+    b"back\rover",
+    b"\x9b31m",
+    "\u{9b}2J".as_bytes(),
+    "gpj.\u{202e}exe".as_bytes(),
+    b"del\x7f",
+];
+
+fn world() -> World {
+    let world = World::plaintext();
+    for name in HOSTILE {
+        fs::write(world.root(OsStr::from_bytes(name)), "").unwrap();
+    }
+    symlink(OsStr::from_bytes(b"to\x1b[2J"), world.root("link")).unwrap();
+    world
+}
+
+/// Nothing that came out acts on a terminal, and it is text.
+#[track_caller]
+fn check(outcome: &Outcome) {
+    for stream in [&outcome.stdout, &outcome.raw_stderr] {
+        let text = std::str::from_utf8(stream).expect("a lone C1 byte acts on some terminals");
+        let acts = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(!text.contains(acts), "{text:?}");
+    }
+}
+
+/// Runs a verb on several names.
+#[track_caller]
+fn run(world: &World, verb: &str, names: &[&[u8]], more: &[&str]) -> Outcome {
+    let words = [verb].into_iter().chain(more.iter().copied()).map(OsStr::new);
+    let outcome = world.client().words(words.chain(names.iter().map(|name| OsStr::from_bytes(name))), b"");
+    check(&outcome);
+    outcome
+}
+
+#[test]
+fn a_listing_shows_hostile_names_escaped_and_one_a_line() {
+    let world = world();
+    let listing = world.run("ls").ok();
+    check(&listing);
+    assert_snapshot!(listing.text, @r"
+    \x1b[31mred\x1b]0;title\x07
+    back\rover
+    bell\x07
+    del\x7f
+    gpj.\u{202e}exe
+    link
+    two\nlines
+    \x9b31m
+    \u{9b}2J
+    ");
+    let long = world.run("ls -l").ok();
+    check(&long);
+    assert!(long.text.contains("link -> to\\x1b[2J\n"), "{}", long.text);
+}
+
+#[test]
+fn json_is_as_harmless() {
+    let world = world();
+    let listing = world.run("ls --json").ok();
+    check(&listing);
+    let mut found: Vec<_> = listing
+        .text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["name"].clone())
+        .collect();
+    found.retain(|name| name != "link");
+    assert_eq!(found.len(), HOSTILE.len());
+    for name in HOSTILE {
+        let expected = match std::str::from_utf8(name) {
+            Ok(text) => serde_json::json!(text),
+            Err(_) => serde_json::json!({"b64": "mzMxbQ=="}),
+        };
+        assert!(found.contains(&expected), "{expected} is not in {found:?}");
+    }
+    run(&world, "stat", &HOSTILE, &["--json"]).ok();
+}
+
+#[test]
+fn every_verb_shows_hostile_names_escaped() {
+    let world = world();
+    let all = &HOSTILE[..];
+    let here = &[all, &[b"."]].concat();
+    let root = &[all, &[b"/"]].concat();
+    run(&world, "stat", all, &[]).ok();
+    run(&world, "ls", all, &["-l"]).ok();
+    run(&world, "get", here, &[]).ok();
+    run(&world, "get", here, &["--overwrite", "never"]).ok();
+    run(&world, "put", root, &[]).ok();
+    run(&world, "put", root, &["--overwrite", "never"]).ok();
+    run(&world, "mkdir", all, &[]).exits(12);
+    run(&world, "rm", all, &[]).ok();
+    assert_eq!(
+        (names(&world.here("")).len(), names(&world.root(""))),
+        (HOSTILE.len(), vec!["link".to_owned()])
+    );
+}
+
+#[test]
+fn every_verb_shows_hostile_names_escaped_where_it_fails() {
+    let world = World::plaintext();
+    let all = &HOSTILE[..];
+    for verb in ["stat", "ls", "cat", "hash", "rm"] {
+        run(&world, verb, all, &[]).exits(12);
+    }
+    run(&world, "get", &[all, &[b"."]].concat(), &[]).exits(12);
+    run(&world, "put", &[all, &[b"/"]].concat(), &[]).exits(12);
+    for name in HOSTILE {
+        run(&world, "df", &[name], &[]).exits(6);
+        run(&world, "mv", &[name, name], &[]).exits(6);
+    }
+    run(&world, "put", &[b"missing", b"into\x1b[2J/"], &[]).exits(6);
+    run(&world, "get", &[b"a", b"b", b"into\x1b[2J"], &[]).exits(2);
+    run(&world, "ls", &[b"..\x1b[2J/../.."], &[]).exits(2);
+}
+
+#[test]
+fn the_shell_shows_hostile_names_and_lines_escaped() {
+    let world = world();
+    fs::create_dir(world.root(OsStr::from_bytes(b"dir\x1b[2J"))).unwrap();
+    fs::write(world.here(OsStr::from_bytes(b"here\x1b[2J")), "").unwrap();
+    let lines = b"cd dir\x1b[2J\npwd\nlls\nls ..\nget \x1b[31m\x9b\n";
+    let done = world.client().pipe(lines, "shell").exits(6);
+    check(&done);
+    assert!(done.text.starts_with("/dir\\x1b[2J\nhere\\x1b[2J\n"), "{}", done.text);
+    assert!(done.stderr.starts_with("line 5: get \\x1b[31m\\x9b\n"), "{}", done.stderr);
+}
+
+#[test]
+fn the_servers_log_shows_hostile_names_escaped() {
+    let mut world = World::serving("--plaintext --verbose");
+    for name in HOSTILE {
+        let mut words = vec![OsString::from("get")];
+        words.push(OsStr::from_bytes(name).into());
+        world.client().words(words, b"").exits(6);
+    }
+    assert!(world.stop().success());
+    let raw_stderr = fs::read(world.path("server.log")).unwrap();
+    assert!(raw_stderr.windows(7).any(|part| part == b"request"));
+    check(&Outcome { code: None, stdout: vec![], text: String::new(), raw_stderr, stderr: String::new() });
+}
