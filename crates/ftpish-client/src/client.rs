@@ -236,17 +236,8 @@ impl Client {
 
     /// Receives the reply to the request `id`; its body comes next.
     pub(crate) fn receive_with_body<T: DeserializeOwned>(&mut self, id: u64) -> Result<T, Error> {
-        self.receive_body_of(id, &Progress::default())
-    }
-
-    /// As [`receive_with_body`](Self::receive_with_body), for a reply that the server may have to work for.
-    pub(crate) fn receive_body_of<T: DeserializeOwned>(
-        &mut self,
-        id: u64,
-        progress: &Progress,
-    ) -> Result<T, Error> {
         self.greet()?;
-        let reply = self.receive_reply(id, true, progress)?;
+        let reply = self.receive_reply(id, true, &Progress::default())?;
         self.connection.begin_body();
         self.pace();
         Ok(reply)
@@ -255,7 +246,11 @@ impl Client {
     /// Reads the reply to `hello`, if it was not yet read: it comes before all others.
     fn greet(&mut self) -> Result<(), Error> {
         let greeted = self.greeting.receive(&mut self.connection, &self.timeouts);
-        greeted.map_err(|error| self.note(error))
+        // Whoever refuses the greeting refuses all that was sent along with it.
+        greeted.map_err(|error| {
+            self.broken = true;
+            self.note(error)
+        })
     }
 
     fn receive_reply<T: DeserializeOwned>(

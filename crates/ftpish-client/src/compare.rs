@@ -33,7 +33,7 @@ impl Client {
         let file = SourceFile::open(local).map_err(refused)?;
         let size = file.size();
         let id = self.send(&Command::Blocks(BlocksArgs { path: remote.clone(), length: None }), false)?;
-        let (cut, blocks, sender) = match self.receive_digests(id, progress) {
+        let (cut, blocks, sender) = match self.receive_digests(id) {
             // No more than one block: the whole is compared.
             Err(Error::Refused(refusal)) if refusal.code == Code::BadRange => {
                 return self.compare_whole(local, file, remote, progress);

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
-use ftpish_protocol::{Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges};
+use ftpish_protocol::{
+    Algorithm, Code, MAX_IN_FLIGHT, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges,
+};
 use ftpish_storage::{Root, SourceFile, Stage};
 
 use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
-
-/// How many requests for ranges are on their way at once.
-const IN_FLIGHT: usize = 32;
 
 /// A remote file to be stored under a local name.
 #[derive(Clone, Debug)]
@@ -146,8 +145,7 @@ impl Client {
         progress: &Progress,
     ) -> Result<Verified, Error> {
         let to = &download.to;
-        let room =
-            stage.set_length(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(file.length) });
+        let room = stage.cut(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(file.length) });
         room.map_err(|refusal| self.note(local(to, refusal)))?;
         self.receive_into(stage, download.digest, file, to, progress)
     }
@@ -168,7 +166,7 @@ impl Client {
             Base::Partial | Base::Nothing => root.partial_length(name).unwrap_or(0),
         };
         let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
-        let (cut, blocks, sender) = self.receive_digests(id, progress)?;
+        let (cut, blocks, sender) = self.receive_digests(id)?;
         progress.set_total(cut.size);
         let mut stage = root.resume(name, *replace, Some(cut.mtime)).map_err(refused)?;
         let target = match base {
@@ -224,10 +222,10 @@ impl Client {
         if let Some(target) = target {
             stage.seed(target).map_err(|refusal| local(to, refusal))?;
         }
-        stage.set_length(cut.size).map_err(|refusal| local(to, refusal))?;
+        stage.cut(cut.size).map_err(|refusal| local(to, refusal))?;
         let mut mode = None;
         let mut done = assembly.present();
-        for window in assembly.missing().chunks(IN_FLIGHT) {
+        for window in assembly.missing().chunks(MAX_IN_FLIGHT) {
             let ids: Result<Vec<u64>, Error> = window
                 .iter()
                 .map(|range| self.request_file(from, *digest, range.start, Some(range.end - range.start)))
@@ -291,12 +289,8 @@ impl Client {
     }
 
     /// Receives the digests of a file's blocks, and checks that they are what they are said to be.
-    pub(crate) fn receive_digests(
-        &mut self,
-        id: u64,
-        progress: &Progress,
-    ) -> Result<(Cut, Blocks, Vec<u8>), Error> {
-        let cut: Cut = self.receive_body_of(id, progress)?;
+    pub(crate) fn receive_digests(&mut self, id: u64) -> Result<(Cut, Blocks, Vec<u8>), Error> {
+        let cut: Cut = self.receive_with_body(id)?;
         let Some(blocks) = Blocks::new(cut.size, cut.block) else {
             return Err(self.note(Error::Protocol(format!("blocks of {} bytes", cut.block))));
         };

@@ -1,6 +1,6 @@
 //! Whose key is trusted: one that was pinned, one that is remembered, or any at the first sight.
 
-use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -48,7 +48,7 @@ impl KnownHosts {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (host, key) = line.split_once(' ').ok_or_else(bad)?;
+            let (host, key) = line.rsplit_once(' ').ok_or_else(bad)?;
             if host == wanted {
                 return key.trim().parse().map(Some).map_err(|_| bad());
             }
@@ -56,16 +56,15 @@ impl KnownHosts {
         Ok(None)
     }
 
-    /// Remembers `key` for `endpoint`, in place of another one.
+    /// Remembers `key` for `endpoint`, of which nothing is remembered yet. One write behind what is there, so that
+    /// others who do the same at the same time are not forgotten.
     pub fn remember(&self, endpoint: &Endpoint, key: Fingerprint) -> Result<(), KnownHostsError> {
-        let host = endpoint.to_string();
-        let mut text = String::new();
-        for line in self.read()?.lines().filter(|line| line.split(' ').next() != Some(&host)) {
-            text.push_str(line);
-            text.push('\n');
+        let failed = |error| KnownHostsError::File { path: self.path.clone(), error };
+        if let Some(dir) = self.path.parent() {
+            std::fs::create_dir_all(dir).map_err(failed)?;
         }
-        writeln!(text, "{host} {key}").expect("a String takes all");
-        self.write(&text).map_err(|error| KnownHostsError::File { path: self.path.clone(), error })
+        let mut file = File::options().append(true).create(true).open(&self.path).map_err(failed)?;
+        file.write_all(format!("{endpoint} {key}\n").as_bytes()).map_err(failed)
     }
 
     fn read(&self) -> Result<String, KnownHostsError> {
@@ -73,15 +72,6 @@ impl KnownHosts {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             read => read.map_err(|error| KnownHostsError::File { path: self.path.clone(), error }),
         }
-    }
-
-    fn write(&self, text: &str) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(text.as_bytes())?;
-        file.persist(&self.path)?;
-        Ok(())
     }
 }
 
@@ -180,18 +170,17 @@ mod tests {
     const OTHER: &str = "SHA256:AAAAv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0";
 
     #[test]
-    fn keys_are_remembered_replaced_and_found_by_the_whole_endpoint() {
+    fn keys_are_remembered_and_found_by_the_whole_endpoint() {
         let dir = tempfile::tempdir().unwrap();
         let known = KnownHosts::at(dir.path().join("new/known_hosts"));
-        let (a, b): (Endpoint, Endpoint) = ("a".parse().unwrap(), "a:2122".parse().unwrap());
+        let (a, b): (Endpoint, Endpoint) = ("a".parse().unwrap(), "unix:/a b".parse().unwrap());
         assert_eq!(known.find(&a).unwrap(), None);
-        known.remember(&a, OTHER.parse().unwrap()).unwrap();
-        known.remember(&b, OTHER.parse().unwrap()).unwrap();
         known.remember(&a, KEY.parse().unwrap()).unwrap();
+        known.remember(&b, OTHER.parse().unwrap()).unwrap();
         assert_eq!(known.find(&a).unwrap().unwrap().to_string(), KEY);
         assert_eq!(known.find(&b).unwrap().unwrap().to_string(), OTHER);
         let text = std::fs::read_to_string(known.path()).unwrap();
-        assert_eq!(text, format!("a:2122 {OTHER}\na:2121 {KEY}\n"));
+        assert_eq!(text, format!("a:2121 {KEY}\nunix:/a b {OTHER}\n"));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Client {
         let (size, mtime) = (blocks.size(), file.mtime());
         let resume = Resume { path: to.clone(), size, mtime, repair: *repair, replace: *replace };
         let id = self.send(&Command::Resume(resume), false)?;
-        let (cut, theirs, kept) = self.receive_digests(id, progress)?;
+        let (cut, theirs, kept) = self.receive_digests(id)?;
         if theirs != blocks || cut.size != size {
             return Err(self.note(Error::Protocol("blocks of another file".to_owned())));
         }
@@ -155,11 +155,17 @@ impl Client {
         progress: &Progress,
         send: impl FnOnce(&mut Connection<Stream>, &mut Watch<'_, Stream>) -> Result<Sent, SendError>,
     ) -> Result<(Sent, Stored), Error> {
+        // What is read slowly leaves as it comes.
+        let is_stream = put.size.is_none();
         let id = self.send(&Command::Put(put), true)?;
         let mut early = None;
         let Self { connection, greeting, timeouts, interrupt, .. } = self;
         let sent = send(connection, &mut |connection, done| {
             progress.set_done(base + done);
+            if is_stream && let Err(error) = connection.flush() {
+                early = Some(error.into());
+                return false;
+            }
             if done > 0 {
                 early = refused(connection, greeting, timeouts, id).err();
             }

@@ -163,7 +163,7 @@ impl Assembly {
     pub fn of(source: &mut impl Read, blocks: Blocks, meter: &Meter) -> io::Result<Self> {
         let mut assembly = Self::new(blocks);
         let mut hasher = BlockHasher::new(blocks, 0);
-        read_through(source, meter, |bytes| {
+        read_through(&mut source.take(blocks.size), meter, |bytes| {
             hasher.update(bytes, &mut |index, digest| assembly.note(index, digest));
         })?;
         Ok(assembly)

@@ -1,5 +1,5 @@
 //! Bodies: chunks, hashed in the same pass as they are read or written. Sender and receiver are roles; this is
-//! the code of both, for both ends. The only maker of [`Verified`].
+//! the code of both, for both ends. Beside `blocks.rs` the only maker of [`Verified`].
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::blocks::{Assembly, Gather, Scatter, WriteAt};
 use crate::connection::{BLOCK, BodyPart};
 use crate::message::Trailer;
-use crate::{Algorithm, Code, Connection, Digest, Error, Refusal};
+use crate::{Algorithm, Code, Connection, Digest, Error, Hasher, Refusal};
 
 /// Proof that a body arrived whole: its length and digest were computed from the received bytes, and the
 /// sender's trailer says the same. What stores a file takes one of these, so nobody can store what was not
@@ -117,14 +117,15 @@ pub type Watch<'a, S> = dyn FnMut(&mut Connection<S>, u64) -> bool + 'a;
 
 /// Sends all that `source` yields as a body with its trailer.
 ///
-/// `watch` is called before each chunk; where it says `false`, the body is aborted. A source that fails aborts it with [`Refusal::from_io`].
+/// `watch` is called before each chunk; where it says `false`, the body is aborted. A source that fails aborts it with
+/// [`Refusal::from_io`].
 pub fn send_body<S: Read + Write>(
     connection: &mut Connection<S>,
     source: &mut impl Read,
     algorithm: Algorithm,
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
-    let sent = send_chunks(connection, source, algorithm, watch)?;
+    let sent = send_hashed(connection, source, algorithm, watch)?;
     connection.send(&Trailer { length: sent.length, digest: sent.digest, entries: None, file: None })?;
     Ok(sent)
 }
@@ -139,16 +140,15 @@ pub fn send_ranges<S: Read + Write>(
     algorithm: Algorithm,
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
+    let mut hasher = (!merges(&ranges, assembly, algorithm)).then(|| algorithm.hasher());
     let mut gather = Gather::new(source, assembly.blocks(), ranges);
-    let sent = send_chunks(connection, &mut gather, algorithm, watch)?;
+    let length = send_chunks(connection, &mut gather, &mut |bytes| update(&mut hasher, bytes), watch)?;
     gather.note_in(assembly);
-    connection.send(&Trailer {
-        length: sent.length,
-        digest: sent.digest,
-        entries: None,
-        file: assembly.digest(),
-    })?;
-    Ok(sent)
+    let file = assembly.digest();
+    // Blocks that were left out are for the receiver to miss.
+    let hashed = hasher.map(Hasher::finish).or(file).unwrap_or_else(|| algorithm.digest(&[]));
+    connection.send(&Trailer { length, digest: hashed, entries: None, file })?;
+    Ok(Sent { length, digest: hashed })
 }
 
 /// Receives `ranges` of a file into `sink`, and notes their blocks in `assembly` once they are verified. Tells the
@@ -162,20 +162,50 @@ pub fn receive_ranges<S: Read + Write>(
     watch: &mut Watch<'_, S>,
 ) -> Result<Option<Digest>, BodyError> {
     let total = ranges.iter().map(|range| range.end - range.start).sum();
+    let mut hasher = (!merges(&ranges, assembly, algorithm)).then(|| algorithm.hasher());
     let mut scatter = Scatter::new(sink, assembly.blocks(), ranges);
-    let (_, trailer) = receive_with_trailer(connection, &mut scatter, algorithm, Some(total), watch)?;
-    scatter.into_digests().into_iter().for_each(|(index, digest)| assembly.receive(index, digest));
+    let hash = &mut |bytes: &[u8]| update(&mut hasher, bytes);
+    let length = receive_chunks(connection, &mut scatter, hash, Some(total), watch)?;
+    let mut arrived = assembly.clone();
+    scatter.into_digests().into_iter().for_each(|(index, digest)| arrived.receive(index, digest));
+    let digest = hasher.map(Hasher::finish).or(arrived.digest());
+    let digest = digest.ok_or(BodyError::TooShort { announced: total, received: length })?;
+    let (_, trailer) = verify(connection, digest, length, Some(total))?;
+    *assembly = arrived;
     Ok(trailer.file)
 }
 
+/// Whether the blocks' digests merge into the digest of the body itself, so that it need not be hashed twice.
+fn merges(ranges: &[Range<u64>], assembly: &Assembly, algorithm: Algorithm) -> bool {
+    let size = assembly.blocks().size();
+    algorithm == Algorithm::Blake3 && matches!(ranges, [whole] if *whole == (0..size))
+}
+
+fn update(hasher: &mut Option<Hasher>, bytes: &[u8]) {
+    if let Some(hasher) = hasher {
+        hasher.update(bytes);
+    }
+}
+
 /// [`send_body`] without the trailer.
-pub(crate) fn send_chunks<S: Read + Write>(
+pub(crate) fn send_hashed<S: Read + Write>(
     connection: &mut Connection<S>,
     source: &mut impl Read,
     algorithm: Algorithm,
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
     let mut hasher = algorithm.hasher();
+    let length = send_chunks(connection, source, &mut |bytes| hasher.update(bytes), watch)?;
+    Ok(Sent { length, digest: hasher.finish() })
+}
+
+/// Sends all that `source` yields as chunks, each given to `hash`; tells how many bytes that were.
+fn send_chunks<S: Read + Write>(
+    connection: &mut Connection<S>,
+    source: &mut impl Read,
+    hash: &mut dyn FnMut(&[u8]),
+    watch: &mut Watch<'_, S>,
+) -> Result<u64, SendError> {
     let mut length = 0;
     loop {
         if !watch(connection, length) {
@@ -184,7 +214,7 @@ pub(crate) fn send_chunks<S: Read + Write>(
         }
         let read = connection.send_chunk(|block| {
             let read = read_some(source, block)?;
-            hasher.update(&block[..read]);
+            hash(&block[..read]);
             Ok(read)
         })?;
         match read {
@@ -197,7 +227,7 @@ pub(crate) fn send_chunks<S: Read + Write>(
         }
     }
     connection.send_end();
-    Ok(Sent { length, digest: hasher.finish() })
+    Ok(length)
 }
 
 /// Receives the body that [`Connection::begin_body`] began into `sink`, and verifies it.
@@ -223,6 +253,18 @@ pub(crate) fn receive_with_trailer<S: Read + Write>(
     watch: &mut Watch<'_, S>,
 ) -> Result<(Verified, Trailer), BodyError> {
     let mut hasher = algorithm.hasher();
+    let length = receive_chunks(connection, sink, &mut |bytes| hasher.update(bytes), announced, watch)?;
+    verify(connection, hasher.finish(), length, announced)
+}
+
+/// Receives the chunks of a body into `sink`, each block given to `hash` first; tells how many bytes that were.
+fn receive_chunks<S: Read + Write>(
+    connection: &mut Connection<S>,
+    sink: &mut impl Write,
+    hash: &mut dyn FnMut(&[u8]),
+    announced: Option<u64>,
+    watch: &mut Watch<'_, S>,
+) -> Result<u64, BodyError> {
     let mut received = 0_u64;
     // One byte beyond what is announced tells that there is more, and a small file needs no large block.
     let wanted =
@@ -236,18 +278,26 @@ pub(crate) fn receive_with_trailer<S: Read + Write>(
         if let Some(announced) = announced.filter(|n| received + read as u64 > *n) {
             return Err(BodyError::TooLong { announced });
         }
-        hasher.update(&block[..read]);
+        hash(&block[..read]);
         sink.write_all(&block[..read]).map_err(BodyError::Sink)?;
         received += read as u64;
         if read < block.len() {
-            break;
+            return Ok(received);
         }
         if !watch(connection, received) {
             return Err(BodyError::Stopped);
         }
     }
+}
+
+/// Reads the trailer, and holds it against what arrived.
+fn verify<S: Read + Write>(
+    connection: &mut Connection<S>,
+    digest: Digest,
+    received: u64,
+    announced: Option<u64>,
+) -> Result<(Verified, Trailer), BodyError> {
     let trailer = connection.read_trailer()?;
-    let digest = hasher.finish();
     if let Some(announced) = announced.filter(|n| received != *n) {
         return Err(BodyError::TooShort { announced, received });
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use crate::body::{receive_with_trailer, send_chunks};
+use crate::body::{receive_with_trailer, send_hashed};
 use crate::message::{Entry, Trailer};
 use crate::{Algorithm, BodyError, Code, Connection, MAX_HEADER, Refusal, SendError};
 
@@ -13,7 +13,7 @@ pub fn send_listing<S: Read + Write>(
     algorithm: Algorithm,
 ) -> Result<u64, SendError> {
     let mut lines = Lines { entries, line: Vec::new(), taken: 0, count: 0 };
-    let sent = send_chunks(connection, &mut lines, algorithm, &mut |_, _| true)?;
+    let sent = send_hashed(connection, &mut lines, algorithm, &mut |_, _| true)?;
     connection.send(&Trailer {
         length: sent.length,
         digest: sent.digest,

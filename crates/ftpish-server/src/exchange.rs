@@ -12,6 +12,7 @@ use ftpish_protocol::{
 use ftpish_transport::Stream;
 use serde::Serialize;
 
+use crate::Limits;
 use crate::limits::WORKING_EVERY;
 
 /// Why a request was not answered as asked.
@@ -38,12 +39,13 @@ impl From<Error> for Failure {
 /// A request that was received, and the right to answer it.
 pub struct Exchange<'a> {
     connection: &'a mut Connection<Stream>,
+    limits: &'a Limits,
     id: u64,
 }
 
 impl<'a> Exchange<'a> {
-    pub(crate) fn new(connection: &'a mut Connection<Stream>, id: u64) -> Self {
-        Self { connection, id }
+    pub(crate) fn new(connection: &'a mut Connection<Stream>, limits: &'a Limits, id: u64) -> Self {
+        Self { connection, limits, id }
     }
 
     /// Grants the request with `fields` for an answer.
@@ -83,6 +85,10 @@ impl<'a> Exchange<'a> {
     /// Receives and verifies the request's body.
     pub fn receive(&mut self, put: &Put, sink: &mut impl std::io::Write) -> Result<Verified, Failure> {
         self.require_body()?;
+        if put.size.is_none() {
+            // Whoever produces it may pause.
+            self.connection.stream().set_deadline(self.limits.streaming());
+        }
         receive_body(self.connection, sink, put.digest, put.size, &mut |_, _| true).map_err(failure)
     }
 

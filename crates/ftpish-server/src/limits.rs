@@ -48,4 +48,9 @@ impl Limits {
     pub(crate) fn moving(&self) -> Deadline {
         Deadline::Pace { bytes: PACE_BYTES, window: self.pace }
     }
+
+    /// For a body whose length its sender does not know, because it is still being made.
+    pub(crate) fn streaming(&self) -> Deadline {
+        Deadline::Pace { bytes: PACE_BYTES, window: self.idle.max(self.pace) }
+    }
 }

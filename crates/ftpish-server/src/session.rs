@@ -2,7 +2,7 @@
 //! policy, so no command can forget either: what a command leaves unread of a body is drained here.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{Command, Envelope, Refused};
 use ftpish_protocol::text::escape;
@@ -74,8 +74,10 @@ impl Session {
             if self.serve_one()? == Next::End {
                 return self.connection.flush();
             }
+            // A client that has been told what is here of its file reads its own side of it now.
+            let reading = self.upload.as_ref().map_or(Duration::ZERO, Upload::time_to_read);
             self.connection.stream().set_deadline(if self.greeted {
-                Deadline::after(self.service.limits.idle)
+                Deadline::after(self.service.limits.idle + reading)
             } else {
                 greeting
             });
@@ -146,7 +148,7 @@ impl Session {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
         }
         self.service.policy.permit(&command)?;
-        let exchange = &mut Exchange::new(&mut self.connection, id);
+        let exchange = &mut Exchange::new(&mut self.connection, &self.service.limits, id);
         let root = &self.service.root;
         match command {
             Command::Hello(args) => {
@@ -181,7 +183,7 @@ impl Session {
             error if error.is_timeout() => Code::Timeout,
             Error::Io(_) | Error::Closed => return Err(error),
         };
-        self.connection.stream().set_deadline(Deadline::after(std::time::Duration::from_secs(1)));
+        self.connection.stream().set_deadline(Deadline::after(Duration::from_secs(1)));
         let _ = self.refuse(None, Refusal::new(code, error.to_string()));
         Err(error)
     }

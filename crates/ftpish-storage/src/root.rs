@@ -4,11 +4,12 @@
 //! not by a race that swaps one in (openat2(2) with `RESOLVE_BENEATH` where the kernel has it, a walk by
 //! components elsewhere; both are cap-std's). A path is never checked first and used later.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cap_std::ambient_authority;
@@ -25,18 +26,24 @@ use crate::{Outcome, SourceFile, mtime, refuse};
 /// Friday can be taken up on Monday.
 const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How many directories are kept in mind as looked through.
+const MOST_SWEPT: usize = 1000;
+
 /// A directory that cannot be left, and whether what changes in it is made durable.
 #[derive(Clone, Debug)]
 pub struct Root {
     dir: Arc<Dir>,
     sync: bool,
+    /// The directories that were looked through for stale partial files.
+    swept: Arc<Mutex<HashSet<RemotePath>>>,
 }
 
 impl Root {
     /// Opens the directory at `path`, links in which are followed. With `sync`, every change is on the disk before
     /// it is reported done (fsync(2) of files and of directories).
     pub fn open(path: &Path, sync: bool) -> io::Result<Self> {
-        Ok(Self { dir: Arc::new(Dir::open_ambient_dir(path, ambient_authority())?), sync })
+        let dir = Arc::new(Dir::open_ambient_dir(path, ambient_authority())?);
+        Ok(Self { dir, sync, swept: Arc::default() })
     }
 
     /// Describes what `path` names; a link itself, not what it points at.
@@ -91,7 +98,9 @@ impl Root {
     pub fn resume(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
         let (parent, name) = self.parent_of(path)?;
         // Whoever leaves partial files behind takes away those that nobody came back for.
-        if let Err(error) = sweep(&parent, STALE) {
+        if self.is_to_sweep(path)
+            && let Err(error) = sweep(&parent, STALE)
+        {
             tracing::debug!(%error, "cannot look for stale partial files");
         }
         Stage::resume(Target { parent, name, replace, mtime }, self.sync)
@@ -131,7 +140,7 @@ impl Root {
                 // What no listing shows is no reason to keep a directory.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => parent
                     .open_dir(name)
-                    .and_then(|dir| sweep(&dir, Duration::ZERO))
+                    .and_then(|dir| if looks_empty(&dir)? { sweep(&dir, Duration::ZERO) } else { Err(error) })
                     .and_then(|()| parent.remove_dir(name)),
                 removed => removed,
             },
@@ -160,6 +169,16 @@ impl Root {
         Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) })
     }
 
+    /// Whether the directory of `path` was not yet looked through; a large one takes its time. After very many
+    /// directories it may be looked through again.
+    fn is_to_sweep(&self, path: &RemotePath) -> bool {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.len() >= MOST_SWEPT {
+            swept.clear();
+        }
+        path.parent().is_some_and(|parent| swept.insert(parent))
+    }
+
     fn open_dir(&self, path: &RemotePath) -> Outcome<Arc<Dir>> {
         if path.is_root() {
             return Ok(Arc::clone(&self.dir));
@@ -178,6 +197,16 @@ impl Root {
     fn synced(&self, dirs: &[&Dir]) -> Outcome<()> {
         if self.sync { dirs.iter().try_for_each(|dir| sync_dir(dir)).map_err(refuse) } else { Ok(()) }
     }
+}
+
+/// Whether a directory has nothing but what no listing shows.
+fn looks_empty(dir: &Dir) -> io::Result<bool> {
+    for entry in dir.entries()? {
+        if !is_partial(entry?.file_name().as_bytes()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn os_path(path: &RemotePath) -> &Path {

@@ -150,10 +150,12 @@ impl Stage {
         Assembly::of(&mut self.file, blocks, meter).map_err(refuse)
     }
 
-    /// Cuts the partial file off, or fills it up with a hole, to `size` bytes.
-    pub fn set_length(&mut self, size: u64) -> Outcome<()> {
-        self.file.set_len(size).map_err(refuse)?;
-        self.end = size;
+    /// Cuts off what the partial file has beyond `size` bytes.
+    pub fn cut(&mut self, size: u64) -> Outcome<()> {
+        if self.end > size {
+            self.file.set_len(size).map_err(refuse)?;
+            self.end = size;
+        }
         Ok(())
     }
 
@@ -175,11 +177,6 @@ impl Stage {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR | Errno::INVAL) => Ok(()),
             Err(error) => Err(refuse(error)),
         }
-    }
-
-    /// Says which modification time the file is to get, where it was not known when the stage began.
-    pub fn set_mtime(&mut self, mtime: Time) {
-        self.target.mtime = Some(mtime);
     }
 
     /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. The
@@ -206,11 +203,12 @@ impl Stage {
     }
 
     fn try_commit(&self, verified: &Verified, mode: Option<Mode>) -> Outcome<()> {
-        // A file that ends in a hole is only now as long as it is.
-        if self.end == verified.length() {
-            self.file.set_len(self.end).map_err(refuse)?;
-        } else {
+        if self.end != verified.length() {
             return Err(Refusal::new(Code::Internal, "the partial file is not what was verified"));
+        }
+        // A file that ends in a hole is only now as long as it is.
+        if self.file.metadata().map_err(refuse)?.len() != self.end {
+            self.file.set_len(self.end).map_err(refuse)?;
         }
         let mode = mode.map_or(DEFAULT_MODE, Mode::bits);
         rustix::fs::fchmod(&self.file, mode.into()).map_err(refuse)?;

@@ -29,10 +29,14 @@ impl Endpoint {
     pub fn connect(&self, limit: Duration) -> io::Result<socket2::Socket> {
         let until = Instant::now() + limit;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host's name has no address");
-        for address in self.addresses()? {
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            let socket = new_socket(&address)?;
-            match socket.connect_timeout(&address, left) {
+        let addresses = self.addresses()?;
+        for (tried, address) in addresses.iter().enumerate() {
+            // An address that leads nowhere must leave the next ones some time.
+            let share = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let left = until.saturating_duration_since(Instant::now()) / share;
+            let left = left.max(Duration::from_millis(1));
+            let socket = new_socket(address)?;
+            match socket.connect_timeout(address, left) {
                 Ok(()) => return Ok(socket),
                 Err(error) => last = error,
             }

@@ -23,8 +23,9 @@ const MAX_RECORD: usize = 5 + (1 << 14) + 256;
 /// The most that is read from the socket at a time; reached only while a peer keeps filling smaller reads.
 const MAX_INPUT: usize = 256 * 1024;
 
-/// The most plaintext that is encrypted before it is written.
-const MAX_OUTPUT: usize = 256 * 1024;
+/// The most plaintext that is encrypted before it is written: a block of a body, with the lengths and messages around
+/// it.
+const MAX_OUTPUT: usize = 257 * 1024;
 
 /// A client's configuration: TLS 1.3, ALPN `ftpish/1`, and `verifier` to judge the server's key.
 pub fn client_config(verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>) -> Arc<ClientConfig> {

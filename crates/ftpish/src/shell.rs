@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
+use std::process::{Command as Process, Stdio};
 
 use clap::Parser as _;
 use ftpish_protocol::message::Kind;
@@ -70,7 +70,8 @@ fn interactive(mut session: Session) -> Result<(), Failure> {
     let ui = session.ui;
     let history = session.state().join("history");
     // Says at once if there is no server, rather than at the first command.
-    session.client()?;
+    let greeted = session.client()?.welcome().map(drop);
+    greeted.map_err(|error| Failure::client(format!("cannot use {}", session.endpoint()), error))?;
     ui.say(format_args!("connected to {}; `help` lists the commands, Ctrl-D leaves", session.endpoint()));
     let session = RefCell::new(session);
     let terminal =
@@ -120,7 +121,7 @@ fn execute(line: &[u8], session: &mut Session) -> Result<Next, Failure> {
         return Ok(Next::Line);
     }
     if let Some(command) = line.strip_prefix(b"!") {
-        return run_local(command).map(|()| Next::Line);
+        return run_local(command, session).map(|()| Next::Line);
     }
     let words = shlex::bytes::split(line).ok_or_else(|| Failure::usage("a quote is never closed"))?;
     let words = words.into_iter().map(OsString::from_vec);
@@ -199,9 +200,14 @@ fn lls(dir: &Path) -> Result<(), Failure> {
 }
 
 /// A line for the local shell.
-fn run_local(command: &[u8]) -> Result<(), Failure> {
-    let status = Process::new("sh").arg("-c").arg(OsString::from_vec(command.to_vec())).status();
-    match status {
+fn run_local(command: &[u8], session: &Session) -> Result<(), Failure> {
+    let mut shell = Process::new("sh");
+    shell.arg("-c").arg(OsString::from_vec(command.to_vec()));
+    if session.input_is_commands {
+        // What is left of the batch is not the command's to read.
+        shell.stdin(Stdio::null());
+    }
+    match shell.status() {
         Err(error) => Err(local("run sh", &error)),
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::new(Exit::Other, format!("`{}`: {status}", escape(command)))),

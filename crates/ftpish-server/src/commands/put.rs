@@ -17,7 +17,6 @@ pub fn run(
     upload: &mut Option<Upload>,
     exchange: &mut Exchange<'_>,
 ) -> Result<(), Failure> {
-    require_expected(args, root, exchange)?;
     let stored = match &args.ranges {
         None => whole(args, root, exchange)?,
         Some(ranges) => {
@@ -57,8 +56,8 @@ fn whole(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<Stored,
     Ok(stored)
 }
 
-/// Makes sure that the existing file is what the client expects, where it does: before the body moves, and once more
-/// before it is replaced.
+/// Makes sure that the existing file is what the client expects, where it does. Behind the body, because a client that
+/// sends one does not wait: reading a large file in front of it would take longer than a peer may be silent.
 pub(super) fn require_expected(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     let Some(expect) = args.expect else { return Ok(()) };
     let mut reader = root.open_file(&args.path)?.reader();

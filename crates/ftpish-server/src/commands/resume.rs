@@ -1,6 +1,7 @@
 //! `resume`: what is here already of a file that is about to be put, by the block.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use ftpish_protocol::blocks::{Assembly, Blocks};
 use ftpish_protocol::message::{Cut, Kind, MAX_RANGES, Put, Resume, Stored};
@@ -10,6 +11,9 @@ use ftpish_storage::{Root, SourceFile, Stage};
 use super::blocks::DIGEST;
 use super::put::require_expected;
 use crate::exchange::{Exchange, Failure};
+
+/// What a slow disk reads, in bytes a second.
+const SLOW_DISK: u64 = 10_000_000;
 
 /// A file on its way in: what a `resume` found, for the `put` that follows on the same connection. Its partial file
 /// is locked meanwhile. Dropped, it stays on the disk for a later try.
@@ -36,8 +40,17 @@ pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Op
     let mut stage = root.resume(&args.path, args.replace, Some(args.mtime))?;
     let base = match root.stat(&args.path) {
         Ok(found) if found.kind == Kind::File => {
-            let same = (found.size, found.mtime) == (args.size, args.mtime);
-            if same || args.repair { Base::Target(root.open_file(&args.path)?) } else { Base::Partial }
+            let target = root.open_file(&args.path)?;
+            if (found.size, found.mtime) == (args.size, args.mtime) {
+                Base::Target(target)
+            } else {
+                // The rest of an earlier repair is worth more.
+                if args.repair && stage.length() < found.size {
+                    // Now, while the client waits for the reply, and not in front of its body.
+                    exchange.while_working(|_| stage.seed(&target))??;
+                }
+                Base::Partial
+            }
         }
         _ => Base::Partial,
     };
@@ -56,6 +69,11 @@ pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Op
 }
 
 impl Upload {
+    /// How long a client may take to read as much of its file as is here, from a slow disk.
+    pub fn time_to_read(&self) -> Duration {
+        Duration::from_secs(self.assembly.present() / SLOW_DISK)
+    }
+
     /// Gives it up: what is here stays for a later try, if it is worth one.
     pub fn abandon(self) {
         self.stage.abandon();
@@ -109,7 +127,7 @@ impl Upload {
             if let Base::Target(file) = base {
                 exchange.while_working(|_| stage.seed(file))??;
             }
-            stage.set_length(assembly.blocks().size())?;
+            stage.cut(assembly.blocks().size())?;
             if !put.sparse {
                 stage.reserve(assembly.blocks().size())?;
             }

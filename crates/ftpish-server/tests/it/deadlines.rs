@@ -119,6 +119,22 @@ fn an_idle_client_is_left_after_a_while_and_told_why() {
     }
 }
 
+/// A `put` of a body whose length is known.
+fn sized(path: &str, size: usize) -> Value {
+    let mut request = put_header(1, path);
+    request["size"] = json!(size);
+    request
+}
+
+#[test]
+fn a_body_that_is_still_being_made_may_pause_for_longer_but_not_for_ever() {
+    let mut server = with(|limits| (limits.pace, limits.idle) = (Duration::ZERO, SHORT));
+    let mut raw = server.greeted();
+    raw.send(&[frame(&put_header(1, "new")), framed(b"half")].concat());
+    expect_timeout(hear_out(raw));
+    assert!(server.tree_at_the_end().is_empty());
+}
+
 #[test]
 fn a_body_that_stops_is_left_and_nothing_of_it_stays() {
     let mut server = with(|limits| limits.pace = SHORT);
@@ -126,7 +142,7 @@ fn a_body_that_stops_is_left_and_nothing_of_it_stays() {
     let before = server.tree();
     for sent in [0, 1, 100_000] {
         let mut raw = server.greeted();
-        raw.send(&[&frame(&put_header(1, "old")), &framed(&pattern(200_000))[..4 + sent]].concat());
+        raw.send(&[&frame(&sized("old", 200_000)), &framed(&pattern(200_000))[..4 + sent]].concat());
         expect_timeout(hear_out(raw));
     }
     assert_eq!(server.tree_at_the_end(), before);
@@ -136,7 +152,7 @@ fn a_body_that_stops_is_left_and_nothing_of_it_stays() {
 fn a_body_that_drips_is_left_and_nothing_of_it_stays() {
     let mut server = with(|limits| limits.pace = SHORT);
     let mut raw = server.greeted();
-    raw.send(&[frame(&put_header(1, "new")), framed(&pattern(1 << 20))[..20_000].to_vec()].concat());
+    raw.send(&[frame(&sized("new", 1 << 20)), framed(&pattern(1 << 20))[..20_000].to_vec()].concat());
     raw.drip(b'x');
     expect_timeout(hear_out(raw));
     assert!(server.tree_at_the_end().is_empty());

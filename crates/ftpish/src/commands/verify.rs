@@ -120,5 +120,9 @@ fn local_digest(dir: &Path, line: &Line, session: &Session) -> Now {
     let file = SourceFile::open(&path)
         .map_err(|refusal: Refusal| tried(Error::Local { path: path.clone(), refusal }))?;
     let (size, meter) = (file.size(), Meter::stopped_by(session.interrupt.flag()));
-    Ok((size, digest_of(&path, file, line.digest.algorithm(), &meter).map_err(tried)?))
+    let digest = digest_of(&path, file, line.digest.algorithm(), &meter);
+    if session.interrupt.is_set() {
+        return Err(Failure::client("", Error::Interrupted));
+    }
+    Ok((size, digest.map_err(tried)?))
 }
