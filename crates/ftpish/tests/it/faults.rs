@@ -11,5 +11,4 @@ mod order;
 mod retries;
 mod sizes;
 mod stalls;
-mod trial;
 mod writers;

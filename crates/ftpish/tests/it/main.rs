@@ -5,9 +5,11 @@
     reason = "a test that cannot go on fails; clippy spares only functions that are tests themselves"
 )]
 
+mod disk;
 mod harness;
 mod relay;
 mod terminal;
+mod trial;
 
 mod batch;
 mod demo;

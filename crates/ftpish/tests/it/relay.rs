@@ -102,7 +102,12 @@ impl Relay {
     /// Waits until the next harm is done.
     #[track_caller]
     pub fn wait(&self) {
-        self.reached.recv_timeout(PATIENCE).expect("the transfer gets as far as the harm");
+        assert!(self.has_reached(PATIENCE), "the transfer does not get as far as the harm");
+    }
+
+    /// Whether the next harm is done, or will be within `patience`.
+    pub fn has_reached(&self, patience: Duration) -> bool {
+        self.reached.recv_timeout(patience).is_ok()
     }
 
     /// Lets through what was stalled.

@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 
-use super::trial::{BLOCK, TALK, Trial, Way, content};
 use crate::harness::{World, dress, names};
 use crate::relay::{Harm, Relay, Toward};
+use crate::trial::{BLOCK, TALK, Trial, Way, content};
 
 /// More than sockets hold on the way.
 const LARGE: u64 = 32 << 20;
@@ -198,7 +198,7 @@ fn a_directory_that_takes_the_name_meanwhile_costs_nothing_that_came() {
         world.wait(client).exits(9);
         assert_eq!(names(&trial.target()), [""; 0]);
         fs::remove_dir(trial.target()).unwrap();
-        fs::write(trial.target(), &trial.old).unwrap();
+        fs::write(trial.target(), trial.old.as_ref().unwrap()).unwrap();
         assert_eq!(trial.missing(), 0);
         trial.completes(0);
     }

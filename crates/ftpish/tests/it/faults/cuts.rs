@@ -1,8 +1,8 @@
 //! Connections that are cut: at every stage of a transfer, in either direction, encrypted and in the clear.
 
-use super::trial::{TALK, Trial, Way};
 use crate::harness::World;
 use crate::relay::{Harm, Relay, Toward};
+use crate::trial::{TALK, Trial, Way};
 
 /// Six blocks and a bit.
 const SIZE: u64 = (6 << 20) + 12_345;

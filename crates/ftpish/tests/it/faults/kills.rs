@@ -4,9 +4,9 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::trial::{Trial, Way, eventually};
 use crate::harness::World;
 use crate::relay::{Harm, Relay, Toward};
+use crate::trial::{Trial, Way, eventually};
 
 /// Eight blocks.
 const SIZE: u64 = 8 << 20;
@@ -121,4 +121,28 @@ fn a_server_that_is_killed_behind_its_commit_has_stored_the_file() {
     world.wait(client).ok();
     assert!(trial.is_done());
     trial.completes(0);
+}
+
+#[test]
+fn an_end_that_is_killed_in_full_flight_leaves_the_old_content_or_the_new() {
+    let world = World::plaintext();
+    for (way, at) in Way::BOTH.into_iter().flat_map(|way| [3_000_000, SIZE].map(|at| (way, at))) {
+        let trial = Trial::new(&world, way, SIZE);
+        let relay = Relay::to(&world.server().address, way.onward(), at, Harm::Tell);
+        let client = trial.spawn(&relay, "--retries 0");
+        relay.wait();
+        kill(&client);
+        world.wait(client);
+        trial.completes(trial.size());
+
+        trial.reset();
+        let victim = world.start("127.0.0.1:0", "--no-sync --plaintext");
+        let relay = Relay::to(&victim.address, way.onward(), at, Harm::Tell);
+        let client = trial.spawn(&relay, "--retries 0");
+        relay.wait();
+        victim.stop(Signal::KILL);
+        let acknowledged = world.wait(client).code == Some(0);
+        assert!(trial.is_done() || !acknowledged);
+        trial.completes(trial.missing());
+    }
 }

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::trial::{content, eventually};
 use crate::harness::{Server, World, is_installed, names};
+use crate::trial::{content, eventually};
 
 /// A step towards a stored file, or behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

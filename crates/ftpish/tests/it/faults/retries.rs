@@ -1,8 +1,13 @@
 //! One invocation that outlives what happens to its connection; and one that knows when to stop.
 
-use super::trial::{BLOCK, TALK, Trial, Way};
-use crate::harness::World;
+use std::fs::{self, File};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::harness::{World, names};
 use crate::relay::{Harm, Relay, Toward};
+use crate::trial::{BLOCK, TALK, Trial, Way, eventually};
 
 #[test]
 fn one_invocation_outlives_two_cuts_and_moves_little_twice() {
@@ -49,4 +54,34 @@ fn what_cannot_change_is_not_tried_again() {
     let relay = Relay::harmless(&world.server().address);
     world.client_of(&relay.address).run("get missing --retries 5").exits(6);
     assert_eq!(relay.connections(), 1);
+}
+
+#[test]
+fn a_partial_file_that_somebody_is_still_at_is_waited_for() {
+    for way in Way::BOTH {
+        let world = World::plaintext();
+        let trial = Trial::new(&world, way, 6 << 20);
+        let relay = Relay::to(&world.server().address, way.onward(), 4_500_000, Harm::Cut);
+        trial.run(&relay, "--retries 0").exits(13);
+        trial.settle();
+        let (path, missing) = (trial.dir().join(trial.partial()), trial.missing());
+        let partial = File::open(&path).unwrap();
+        flock(&partial, FlockOperation::LockExclusive).unwrap();
+        let relay = Relay::harmless(&world.server().address);
+        let client = trial.spawn(&relay, "");
+        eventually(|| openings(&path) == 2);
+        drop(partial);
+        world.wait(client).ok();
+        assert!(trial.is_done());
+        let moved = relay.passed(way.onward());
+        assert!(moved <= missing + TALK, "{moved} bytes moved, where {missing} were missing");
+        assert_eq!(names(&trial.dir()), ["big"]);
+    }
+}
+
+/// How often a file is open, in all processes.
+fn openings(path: &Path) -> usize {
+    let links = walkdir::WalkDir::new("/proc").min_depth(3).max_depth(3).follow_links(false).into_iter();
+    let fds = links.flatten().filter(|entry| entry.path().parent().unwrap().ends_with("fd"));
+    fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path)).count()
 }

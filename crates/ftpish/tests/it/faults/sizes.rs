@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
-use super::trial::{Trial, Way, content};
 use crate::harness::World;
 use crate::relay::{Harm, Relay};
+use crate::trial::{Trial, Way, content};
 
 const BLOCK: u64 = 1 << 20;
 

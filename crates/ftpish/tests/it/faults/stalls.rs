@@ -1,8 +1,8 @@
 //! Peers that stop, or all but stop: they are left, with what came until then kept.
 
-use super::trial::{Trial, Way};
 use crate::harness::World;
 use crate::relay::{Harm, Relay, Toward};
+use crate::trial::{Trial, Way};
 
 /// More than sockets hold on the way, so that a sender notices, too.
 const SIZE: u64 = 12 << 20;

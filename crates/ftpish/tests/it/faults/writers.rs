@@ -3,8 +3,8 @@
 use std::fs;
 use std::io::Write as _;
 
-use super::trial::content;
 use crate::harness::{World, dress, names};
+use crate::trial::content;
 
 /// Whoever looks, at any time, sees one of the two, whole.
 #[track_caller]

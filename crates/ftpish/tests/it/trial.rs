@@ -8,15 +8,21 @@ use std::time::Instant;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::disks::Disk;
+use crate::disk::Disk;
 use crate::harness::{Outcome, PATIENCE, Server, World, dress, names};
 use crate::relay::{Relay, Toward};
 
 /// What the protocol calls a block in files of these sizes.
 pub const BLOCK: u64 = 1 << 20;
 
-/// What may travel beside a file's bytes: a TLS handshake, messages, digests, the lengths of chunks and records.
-pub const TALK: u64 = 32 * 1024;
+/// What may travel beside a file's bytes: a TLS handshake, messages, some digests.
+pub const TALK: u64 = 16 * 1024;
+
+/// The digest of a block, and what goes along with it.
+const DIGEST: u64 = 40;
+
+/// For how many bytes of a file one more travels: the lengths and proofs of chunks and of TLS records.
+const FRAMING: u64 = 500;
 
 /// Which way a file goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +70,12 @@ impl Way {
 pub struct Trial<'w> {
     pub world: &'w World,
     pub way: Way,
+    /// What is to come, and when that was last written to: seconds since 1970, and half a second.
     pub new: Vec<u8>,
-    pub old: Vec<u8>,
+    pub new_time: u64,
+    /// What has the name before, if anything, and its time.
+    pub old: Option<Vec<u8>>,
+    pub old_time: u64,
     /// Where the server is.
     pub address: String,
     /// What both ends see in place of the directory that the file goes to.
@@ -84,8 +94,9 @@ impl<'w> Trial<'w> {
     }
 
     fn begin(world: &'w World, way: Way, size: u64, address: String, disk: Option<&'w Disk>) -> Self {
-        let (new, old) = (content(1, size), content(2, 100_000));
-        let trial = Self { world, way, new, old, address, disk };
+        let (new, old) = (content(1, size), Some(content(2, 100_000)));
+        let (new_time, old_time) = (1_000_000_000, 900_000_000);
+        let trial = Self { world, way, new, new_time, old, old_time, address, disk };
         trial.reset();
         trial
     }
@@ -96,9 +107,11 @@ impl<'w> Trial<'w> {
             fs::remove_file(self.dir().join(name)).unwrap();
         }
         fs::write(self.source(), &self.new).unwrap();
-        dress(&self.source(), 0o640, 1_000_000_000);
-        fs::write(self.target(), &self.old).unwrap();
-        dress(&self.target(), 0o600, 900_000_000);
+        dress(&self.source(), 0o640, self.new_time);
+        if let Some(old) = &self.old {
+            fs::write(self.target(), old).unwrap();
+            dress(&self.target(), 0o600, self.old_time);
+        }
     }
 
     pub fn size(&self) -> u64 {
@@ -156,9 +169,10 @@ impl<'w> Trial<'w> {
     /// The name holds its old content or its new content, whole. Tells whether it is the new.
     #[track_caller]
     pub fn is_done(&self) -> bool {
-        let content = fs::read(self.target()).unwrap();
-        assert!(content == self.new || content == self.old, "neither old nor new: {} bytes", content.len());
-        content == self.new
+        let content = fs::read(self.target()).ok();
+        let (is_new, is_old) = (content.as_ref() == Some(&self.new), content == self.old);
+        assert!(is_new || is_old, "neither old nor new: {:?} bytes", content.map(|content| content.len()));
+        is_new
     }
 
     /// How many bytes lie in blocks that are not at the receiver yet, neither under the name nor beside it.
@@ -167,9 +181,9 @@ impl<'w> Trial<'w> {
         if self.is_done() {
             return 0;
         }
-        let partials = names(&self.dir()).into_iter().filter(|name| name.starts_with(".ftpish-"));
         let missing = |name: String| {
-            let partial = fs::read(self.dir().join(name)).unwrap();
+            // One that is gone was committed.
+            let partial = fs::read(self.dir().join(name)).unwrap_or_else(|_| self.new.clone());
             let blocks = self.new.chunks(BLOCK as usize).enumerate();
             let wrong = blocks.filter(|(index, block)| {
                 let start = index * BLOCK as usize;
@@ -177,7 +191,7 @@ impl<'w> Trial<'w> {
             });
             wrong.map(|(_, block)| block.len() as u64).sum::<u64>()
         };
-        partials.map(missing).min().unwrap_or(self.size())
+        self.partials().into_iter().map(missing).min().unwrap_or(self.size())
     }
 
     /// How many bytes lie in no whole block, at the most, when these many came through before the connection broke:
@@ -187,32 +201,36 @@ impl<'w> Trial<'w> {
     }
 
     /// One more invocation ends with the new content, verified, with nothing left beside it; it has moved at most
-    /// `missing` bytes of it.
+    /// `missing` bytes of it. Tells how many bytes moved.
     #[track_caller]
-    pub fn completes(&self, missing: u64) {
-        self.completes_with("", missing);
+    pub fn completes(&self, missing: u64) -> u64 {
+        self.completes_with("", missing)
     }
 
     #[track_caller]
-    pub fn completes_with(&self, flags: &str, missing: u64) {
+    pub fn completes_with(&self, flags: &str, missing: u64) -> u64 {
         let relay = Relay::harmless(&self.address);
         self.run(&relay, &format!("--retries 0 {flags}")).ok();
         assert!(self.is_done(), "done, and the old content is there");
         assert_eq!(names(&self.dir()), ["big"], "nothing is left beside the file");
         let (onward, backward) = (relay.passed(self.way.onward()), relay.passed(self.way.backward()));
-        let (size, most) = (self.size(), missing + TALK);
+        let (size, talk) = (self.size(), TALK + self.size() / BLOCK * DIGEST);
+        let most = missing + missing / FRAMING + talk;
         assert!(onward <= most, "{onward} bytes moved, where {missing} of {size} were missing");
-        assert!(backward <= TALK, "{backward} bytes moved the other way");
+        assert!(backward <= talk, "{backward} bytes moved the other way");
         assert_eq!(relay.connections(), 1);
+        onward
     }
 
     /// Waits until nobody is at the partial file any more: a server notices a moment later than its client.
     #[track_caller]
     pub fn settle(&self) {
-        eventually(|| {
-            let partial = File::open(self.dir().join(self.partial())).unwrap();
-            flock(&partial, FlockOperation::NonBlockingLockExclusive).is_ok()
-        });
+        let is_free = |name: &String| {
+            let partial = File::open(self.dir().join(name));
+            // One that is gone was committed.
+            partial.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
+        };
+        eventually(|| self.partials().iter().all(is_free));
     }
 
     /// Changes one bit of a file at the receiver.
@@ -229,10 +247,15 @@ impl<'w> Trial<'w> {
     /// The name of the partial file that is there.
     #[track_caller]
     pub fn partial(&self) -> String {
-        let mut partials = names(&self.dir());
-        partials.retain(|name| name.starts_with(".ftpish-"));
+        let mut partials = self.partials();
         assert_eq!(partials.len(), 1, "{partials:?}");
         partials.remove(0)
+    }
+
+    pub fn partials(&self) -> Vec<String> {
+        let mut names = names(&self.dir());
+        names.retain(|name| name.starts_with(".ftpish-"));
+        names
     }
 }
 
