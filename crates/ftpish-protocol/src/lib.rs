@@ -12,6 +12,7 @@ pub mod blocks;
 mod body;
 mod connection;
 mod digest;
+mod entry;
 mod error;
 mod frame;
 mod listing;

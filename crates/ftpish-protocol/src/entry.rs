@@ -1,0 +1,129 @@
+//! What a directory holds, and how files are described: kinds, times, permission bits.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+use crate::path::{deserialize_bytes, serialize_bytes};
+
+/// One name in a directory, and what it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name; `None` for the root itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// A file's size in bytes; for anything else what its file system says.
+    pub size: u64,
+    /// When it was last modified.
+    pub mtime: Time,
+    /// Its permission bits.
+    pub mode: Mode,
+    /// Where a link points, as it is written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<LinkTarget>,
+}
+
+/// What a symbolic link holds: any bytes. The wire form is a name's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkTarget(
+    #[serde(serialize_with = "serialize_bytes", deserialize_with = "deserialize_bytes")] pub Vec<u8>,
+);
+
+/// The kinds of things that directories hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A fifo, a socket or a device: listed, and refused by all else.
+    #[serde(other)]
+    Other,
+}
+
+/// A moment: `[seconds, nanoseconds]` since 1970-01-01 00:00 UTC. Nanoseconds count forward and are below 10⁹,
+/// before 1970 too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "(i64, u32)", into = "(i64, u32)")]
+pub struct Time {
+    /// Whole seconds; negative before 1970.
+    pub seconds: i64,
+    /// The rest.
+    pub nanoseconds: u32,
+}
+
+impl TryFrom<(i64, u32)> for Time {
+    type Error = &'static str;
+
+    fn try_from((seconds, nanoseconds): (i64, u32)) -> Result<Self, Self::Error> {
+        if nanoseconds < 1_000_000_000 {
+            Ok(Self { seconds, nanoseconds })
+        } else {
+            Err("a time has fewer than 1000000000 nanoseconds")
+        }
+    }
+}
+
+impl From<Time> for (i64, u32) {
+    fn from(time: Time) -> Self {
+        (time.seconds, time.nanoseconds)
+    }
+}
+
+/// Permission bits, `rwxrwxrwx`; never setuid, setgid or sticky. Written in octal, as `chmod` takes them: `"644"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mode(u32);
+
+impl Mode {
+    /// The permission bits of a Unix `st_mode`; all others are dropped.
+    pub fn from_bits(mode: u32) -> Self {
+        Self(mode & 0o777)
+    }
+
+    /// The permission bits, at most `0o777`.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Mode {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let octal = (1..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        if !octal {
+            return Err("a mode is one to four octal digits");
+        }
+        u32::from_str_radix(&text, 8).map(Self::from_bits).map_err(|_| "a mode is octal")
+    }
+}
+
+impl From<Mode> for String {
+    fn from(mode: Mode) -> Self {
+        format!("{:03o}", mode.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_modes_have_one_form() {
+        assert_eq!(
+            serde_json::from_str::<Time>("[-1,999999999]").unwrap(),
+            Time { seconds: -1, nanoseconds: 999_999_999 }
+        );
+        assert!(serde_json::from_str::<Time>("[0,1000000000]").is_err());
+        assert_eq!(serde_json::from_str::<Mode>(r#""4755""#).unwrap().bits(), 0o755, "setuid is dropped");
+        assert_eq!(serde_json::to_string(&Mode::from_bits(0o100_007)).unwrap(), r#""007""#);
+        for bad in [r#""""#, r#""888""#, r#""+644""#, r#""00644""#, "420"] {
+            assert!(serde_json::from_str::<Mode>(bad).is_err(), "{bad}");
+        }
+    }
+}
