@@ -26,3 +26,7 @@ bench SIZE="1024" RUNS="5":
 roundtrip DIR="/usr/share":
     cargo build --release
     scripts/roundtrip {{DIR}}
+
+# Cuts and kills at random, for minutes; docs/RELIABILITY.md has the figures of one run.
+torture SEED="20261121" CUTS="2000" KILLS="500":
+    TMPDIR="${TMPDIR:-/dev/shm}" cargo test --release -p ftpish --test torture -- run {{SEED}} {{CUTS}} {{KILLS}}

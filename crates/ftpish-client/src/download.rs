@@ -161,39 +161,40 @@ impl Client {
     ) -> Result<Transferred, Error> {
         let Download { from, to, replace, .. } = download;
         let refused = |refusal| local(to, refusal);
+        let partial = root.partial_length(name).unwrap_or(0);
         let here = match base {
-            Base::Target => root.stat(name).map_err(refused)?.size,
-            Base::Partial | Base::Nothing => root.partial_length(name).unwrap_or(0),
+            Base::Target => root.stat(name).map_err(refused)?.size.max(partial),
+            Base::Partial | Base::Nothing => partial,
         };
         let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
         let (cut, blocks, sender) = self.receive_digests(id)?;
         progress.set_total(cut.size);
         let mut stage = root.resume(name, *replace, Some(cut.mtime)).map_err(refused)?;
-        let target = match base {
+        let mut target = match base {
             Base::Target => Some(root.open_file(name).map_err(refused)?),
             Base::Partial | Base::Nothing => None,
         };
-        let mut assembly = match &target {
-            Some(target) => {
-                let whole = 0..target.size();
-                let mut whole = target.ranges(Vec::from([whole])).map_err(refused)?;
-                let read = Assembly::of(&mut whole, blocks, &self.meter());
-                read.map_err(|error| self.note(Error::local(to, error)))?
+        let mut assembly = Assembly::new(blocks);
+        if let Some(target) = &target {
+            let whole = 0..target.size();
+            let mut whole = target.ranges(Vec::from([whole])).map_err(refused)?;
+            let read = Assembly::of(&mut whole, blocks, &self.meter());
+            assembly = read.map_err(|error| self.note(Error::local(to, error)))?;
+            assembly.prove_all(&sender);
+            if let Some(verified) = assembly.verified().filter(|_| target.size() == cut.size) {
+                stage.remove();
+                return Ok(transferred(&verified, 0, cut.mtime));
             }
-            None => {
-                let read = stage.assemble(blocks, &self.meter());
-                read.map_err(|refusal| self.note(refused(refusal)))?
-            }
-        };
-        assembly.prove_all(&sender);
+        }
+        // What an earlier try left may be worth more than what has the name: the rest of a repair, for one.
+        let read = stage.assemble(blocks, &self.meter());
+        let mut left = read.map_err(|refusal| self.note(refused(refusal)))?;
+        left.prove_all(&sender);
+        if left.present() > assembly.present() {
+            (assembly, target) = (left, None);
+        }
         let kept = assembly.present();
         progress.set_done(kept);
-        if let (Some(target), Some(verified)) = (&target, assembly.verified())
-            && target.size() == cut.size
-        {
-            stage.remove();
-            return Ok(transferred(&verified, 0, cut.mtime));
-        }
         let fetched =
             self.fetch_missing(&mut stage, &mut assembly, &cut, target.as_ref(), download, progress);
         match fetched {

@@ -1,7 +1,7 @@
 //! The disk, for both ends: a directory that cannot be left ([`Root`]), files that notice when they change while
 //! they are read ([`SourceFile`]), and files that are whole under their name or not there at all ([`Stage`]).
 //!
-//! Errors are [`Refusal`](ftpish_protocol::Refusal)s: what a peer may be told, without this machine's own paths.
+//! Errors are [`Refusal`]s: what a peer may be told, without this machine's own paths.
 //!
 //! Out of scope: the wire, who may do what, and which local path a person meant.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -35,6 +35,9 @@ const TMPFS: i64 = 0x0102_1994;
 /// From how many zero bytes on a hole is made in place of writing them: less is rarely a hole of the source.
 const HOLE: usize = 64 * 1024;
 
+/// The permission bits of a partial file.
+const PARTIAL_MODE: u32 = 0o600;
+
 /// The permission bits of a stored file whose sender named none.
 const DEFAULT_MODE: u32 = 0o644;
 
@@ -114,8 +117,8 @@ impl Stage {
         options.create(true);
         let until = Instant::now() + LOCK_WAIT;
         loop {
-            let file = match target.parent.open_with(&partial, &options) {
-                Ok(file) => file.into_std(),
+            let file = match open_partial(&target.parent, &partial, &options) {
+                Ok(file) => file,
                 // Something that is no file of ours is in the way.
                 Err(_) => return Self::begin(target, sync),
             };
@@ -275,8 +278,28 @@ pub(crate) fn partial_of(target: &Name) -> String {
 fn open_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    options.read(true).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+    options.read(true).write(true).mode(PARTIAL_MODE).custom_flags(flags.bits().cast_signed());
     options
+}
+
+/// Opens a partial file. A commit that did not come to its rename has left it with the permission bits of its target,
+/// and those may forbid writing.
+fn open_partial(dir: &Dir, partial: &str, options: &OpenOptions) -> io::Result<File> {
+    match dir.open_with(partial, options) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let mut read = OpenOptions::new();
+            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            read.read(true).custom_flags(flags.bits().cast_signed());
+            let file = dir.open_with(partial, &read)?.into_std();
+            if !is_ours(&file, dir, partial)? {
+                return Err(error);
+            }
+            rustix::fs::fchmod(&file, PARTIAL_MODE.into())?;
+            dir.open_with(partial, options)
+        }
+        opened => opened,
+    }
+    .map(cap_std::fs::File::into_std)
 }
 
 /// Takes the lock of a partial file; `false` where somebody else has it. It is given back when the file is closed,
@@ -311,9 +334,7 @@ pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
         if !stale {
             continue;
         }
-        let Ok(file) = dir.open_with(&name, &open_options()).map(cap_std::fs::File::into_std) else {
-            continue;
-        };
+        let Ok(file) = open_partial(dir, &name, &open_options()) else { continue };
         if lock(&file) && is_ours(&file, dir, &name)? {
             dir.remove_file(&name)?;
         }

@@ -27,7 +27,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// The server: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH.
+    /// The server: HOST, HOST:PORT (IPv6 addresses in brackets) or unix:PATH.
     #[arg(long, global = true, env = "FTPISH_SERVER", value_name = "ADDR", default_value = "127.0.0.1:2121")]
     pub server: Endpoint,
     /// Neither encrypt nor ask for the server's key. Both ends must say so.
@@ -141,7 +141,7 @@ pub struct Serve {
     /// The directory to serve.
     #[arg(default_value = ".")]
     pub root: PathBuf,
-    /// Where to listen: ADDR:PORT, [IPV6]:PORT, :PORT for every address, unix:PATH; may be repeated.
+    /// Where to listen: ADDR:PORT (IPv6 in brackets), :PORT for every address, unix:PATH; may be repeated.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2121")]
     pub listen: Vec<Endpoint>,
     /// Let clients change nothing.
@@ -204,7 +204,7 @@ pub struct Cat {
 
 #[derive(Debug, Args)]
 pub struct Get {
-    /// FILE... [LOCAL]: the last of several is where to, a file, a directory, or - for standard output.
+    /// Files, and then where to: the last of several is a local file, a directory, or - for standard output.
     #[arg(required = true, value_name = "FILE")]
     pub words: Vec<OsString>,
     #[command(flatten)]
@@ -224,7 +224,7 @@ pub struct Get {
 
 #[derive(Debug, Args)]
 pub struct Put {
-    /// LOCAL... [FILE]: the last of several is where to; - is standard input, and needs a name to go to.
+    /// Local files, and then where to: the last of several is remote; - is standard input, and needs a name.
     #[arg(required = true, value_name = "LOCAL")]
     pub words: Vec<OsString>,
     #[command(flatten)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::harness::PATIENCE;
 
 /// How long a byte takes where they only drip.
-const DRIP: Duration = Duration::from_millis(20);
+const DRIP: Duration = Duration::from_millis(2);
 
 /// In which direction the harm is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Harm {
     Tell,
     /// Nothing more comes through until [`Relay::go_on`].
     Stall,
-    /// A byte at a time comes through, fifty a second, until [`Relay::go_on`].
+    /// A byte at a time comes through, five hundred a second, until [`Relay::go_on`].
     Drip,
     /// The connection breaks.
     Cut,
@@ -42,7 +42,7 @@ pub struct Relay {
     pub address: String,
     wire: Arc<Wire>,
     reached: Receiver<()>,
-    go_on: Vec<Sender<()>>,
+    go_on: VecDeque<Sender<()>>,
 }
 
 /// What the relay's threads share.
@@ -80,10 +80,12 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (reached_sender, reached) = channel();
-        let (mut traps, mut go_on) = (VecDeque::new(), Vec::new());
+        let (mut traps, mut go_on) = (VecDeque::new(), VecDeque::new());
         for (toward, at, harm) in harms.iter().copied() {
             let (sender, receiver) = channel();
-            go_on.push(sender);
+            if matches!(harm, Harm::Stall | Harm::Drip) {
+                go_on.push_back(sender);
+            }
             traps.push_back(Trap { toward, at, harm, reached: reached_sender.clone(), go_on: receiver });
         }
         let wire = Arc::new(Wire {
@@ -110,9 +112,9 @@ impl Relay {
         self.reached.recv_timeout(patience).is_ok()
     }
 
-    /// Lets through what was stalled.
+    /// Lets through what the first of the harms that hold back does, and called again, what the next does.
     pub fn go_on(&mut self) {
-        self.go_on.clear();
+        self.go_on.pop_front();
     }
 
     /// How many bytes came through in one direction, over all connections.

@@ -37,6 +37,9 @@ struct Score {
     kills_left: u64,
     rounds: u64,
     litter: u64,
+    /// Invocations that were cut and went on by themselves, and how often they were.
+    outlived: u64,
+    outlived_cuts: u64,
     deaths: [u64; 3],
     /// After so many deaths the name held the old content; the new, though nobody was told; the new, and somebody was.
     old: u64,
@@ -62,6 +65,10 @@ pub fn run(seed: u64, cuts: u64, kills: u64) {
     let [cuts, clients, servers] = score.deaths;
     println!("  {} files, {} MiB", score.rounds, score.total >> 20);
     println!("  {cuts} connections cut, {clients} clients and {servers} servers killed");
+    println!(
+        "  {} more files came through {} of the cuts in one invocation",
+        score.outlived, score.outlived_cuts
+    );
     println!(
         "  the name then held the old content {} times, the new {} times ({} times told, {} times not yet)",
         score.old,
@@ -106,6 +113,10 @@ fn round(worlds: &[World; 2], dice: &mut Dice, score: &Mutex<Score>) -> bool {
     };
     trial.reset();
 
+    if dice.chance(10) {
+        outlive(&trial, dice, score);
+        return true;
+    }
     let mut tries = dice.within(1..4);
     while tries > 0 && !trial.is_done() {
         let Some(death) = take(score, dice) else { return false };
@@ -227,6 +238,29 @@ fn die(trial: &Trial<'_>, death: Death, dice: &mut Dice, score: &Mutex<Score>) {
             (true, _) => score.new_untold += 1,
         }
     }
+}
+
+/// One invocation is cut up to eight times, and ends complete by itself.
+fn outlive(trial: &Trial<'_>, dice: &mut Dice, score: &Mutex<Score>) {
+    let cuts: Vec<_> = (0..dice.within(1..9))
+        .map(|_| {
+            let onward = dice.chance(85);
+            let toward = if onward { trial.way.onward() } else { trial.way.backward() };
+            (toward, if onward { place(trial, dice) } else { dice.within(0..3000) }, Harm::Cut)
+        })
+        .collect();
+    let relay = Relay::with(&trial.address, &cuts);
+    trial.run(&relay, "--retries 20 --retry-wait 0.01").ok();
+    assert!(trial.is_done());
+    let cuts = relay.connections() - 1;
+    let (passed, most) = (relay.passed(trial.way.onward()), (cuts + 1) * (2 * BLOCK + TALK));
+    let most = if trial.size() < RESUME_FROM { u64::MAX } else { trial.size() + trial.size() / 500 + most };
+    assert!(passed <= most, "{passed} bytes moved for {} and {cuts} cuts", trial.size());
+    let mut score = score.lock().unwrap();
+    score.outlived += 1;
+    score.outlived_cuts += cuts;
+    score.deaths[Death::Cut as usize] += cuts;
+    score.cuts_left = score.cuts_left.saturating_sub(cuts);
 }
 
 /// Waits until the relay has got as far as the harm; `false` where the client ends before.

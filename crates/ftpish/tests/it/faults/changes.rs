@@ -50,7 +50,7 @@ fn a_source_that_changed_a_little_between_two_tries_moves_a_little() {
 #[test]
 fn a_source_that_became_small_between_two_tries_arrives_too() {
     for way in Way::BOTH {
-        for size in [0, 1, 700_000, BLOCK, BLOCK + 1, 2 << 20] {
+        for size in [0, 700_000, BLOCK, 2 << 20] {
             let world = World::plaintext();
             let mut trial = Trial::new(&world, way, 8 << 20);
             let relay = Relay::to(&world.server().address, way.onward(), 6_500_000, Harm::Cut);
@@ -122,8 +122,10 @@ fn a_source_that_becomes_small_while_the_rest_of_it_is_fetched_leaves_the_next_c
     trial.completes(trial.size());
     fs::write(trial.target(), [&vec![7; 2 << 20], &trial.new[2 << 20..6 << 20], &[7; 2 << 20]].concat())
         .unwrap();
-    // Between the digests and the ranges: only the digests have come.
-    let mut relay = Relay::to(&world.server().address, Toward::Client, 400, Harm::Stall);
+    // Between the digests and the ranges; and what says that there are no such ranges any more comes slowly, so that
+    // the next command is sent before all of it is here.
+    let harms = [(Toward::Client, 400, Harm::Stall), (Toward::Client, 400, Harm::Drip)];
+    let mut relay = Relay::with(&world.server().address, &harms);
     let client = world.client_of(&relay.address).spawn("get -q --repair big small ./ --retries 0");
     relay.wait();
     fs::write(trial.source(), "no longer big").unwrap();

@@ -23,12 +23,14 @@ fn check_flips(way: Way, algorithm: &str, hex: u64) {
     trial.run(&whole, &digest).ok();
     let end = whole.passed(way.onward());
 
-    // {"length":5242880,"digest":"ALGORITHM:HEX"}, and with ranges of a file ,"file":"ALGORITHM:HEX" too.
-    let name = algorithm.len() as u64 + 1 + hex;
+    let before_hex = format!(r#"{{"length":{SIZE},"digest":"{algorithm}:"#).len() as u64;
+    // Ranges of a file are told the digest of the whole, too.
     let by_block = way == Way::Put && algorithm == "blake3";
-    let trailer = end - (29 + name + 2) - if by_block { 10 + name } else { 0 };
+    let file = if by_block { r#","file":"blake3:""#.len() as u64 + hex } else { 0 };
+    let trailer = end - (before_hex + hex + file + r#""}"#.len() as u64);
     let last = trailer - LENGTH - LENGTH - 1;
     let first = last - (SIZE - 1) - (SIZE / (256 << 10) - 1) * LENGTH;
+    assert!(first < 1000, "nothing but messages precedes the body");
     for (place, at) in [
         ("the high byte of a chunk's length", first - 4),
         ("the low byte of a chunk's length", first - 1),
@@ -39,7 +41,7 @@ fn check_flips(way: Way, algorithm: &str, hex: u64) {
         ("the trailer's length", trailer - 1),
         ("the trailer's first byte", trailer),
         ("the trailer's number of bytes", trailer + 12),
-        ("the trailer's digest", trailer + 31 + algorithm.len() as u64),
+        ("the trailer's digest", trailer + before_hex + 3),
         ("the trailer's last byte", end - 1),
     ] {
         trial.reset();
@@ -147,6 +149,24 @@ fn one_bad_byte_in_a_whole_file_is_mended_with_one_block() {
         let moved = relay.passed(way.onward());
         assert!((BLOCK..BLOCK + TALK).contains(&moved), "{moved}");
         assert_eq!(names(&trial.dir()), ["big"]);
+    }
+}
+
+#[test]
+fn a_repair_that_is_cut_keeps_what_it_has_mended() {
+    for way in Way::BOTH {
+        let world = World::plaintext();
+        let mut trial = Trial::new(&world, way, 12 << 20);
+        let mut damaged = trial.new.clone();
+        damaged.chunks_mut(BLOCK as usize).take(8).for_each(|block| block[5] ^= 1);
+        trial.old = Some(damaged);
+        trial.reset();
+        let relay = Relay::to(&world.server().address, way.onward(), 5_500_000, Harm::Cut);
+        trial.run(&relay, "--repair --retries 0").exits(13);
+        trial.settle();
+        let missing = trial.missing();
+        assert!(missing <= 5 << 20, "{missing}");
+        trial.completes_with("--repair", missing);
     }
 }
 

@@ -13,44 +13,31 @@ const BLOCK: u64 = 1 << 20;
 fn sizes_around_a_block_and_around_a_resume_arrive_whole_even_if_cut() {
     let world = World::plaintext();
     for way in Way::BOTH {
-        for size in [
-            0,
-            1,
-            BLOCK - 1,
-            BLOCK,
-            BLOCK + 1,
-            2 * BLOCK + 1,
-            4 * BLOCK - 1,
-            4 * BLOCK,
-            4 * BLOCK + 1,
-            5 * BLOCK,
-        ] {
+        for size in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 4 * BLOCK - 1, 4 * BLOCK, 4 * BLOCK + 1, 5 * BLOCK] {
             let trial = Trial::new(&world, way, size);
-            trial.completes(size);
             trial.completes(size);
             trial.reset();
             let relay = Relay::to(&world.server().address, way.onward(), size, Harm::Cut);
             trial.run(&relay, "--retries 0").exits(13);
             trial.completes(trial.missing_after(if size < 4 * BLOCK { 0 } else { size }));
-            trial.completes_with("--repair", size);
         }
     }
 }
 
-/// Four MiB of data in 96.
+/// Four MiB of data in 64.
 #[test]
 fn holes_stay_holes_at_both_ends_and_through_a_resume() {
     let world = World::plaintext();
-    let size = 96 << 20;
+    let size = 64 << 20;
     let source = File::create(world.here("sparse")).unwrap();
     source.set_len(size).unwrap();
-    for at in [10 << 20, 80 << 20] {
+    for at in [10 << 20, 50 << 20] {
         source.write_all_at(&content(at, 2 << 20), at).unwrap();
     }
-    let relay = Relay::to(&world.server().address, Way::Put.onward(), 50 << 20, Harm::Cut);
+    let relay = Relay::to(&world.server().address, Way::Put.onward(), 40 << 20, Harm::Cut);
     world.client_of(&relay.address).run("put -q sparse --retries 0").exits(13);
     world.run("put -q sparse").ok();
-    let relay = Relay::to(&world.server().address, Way::Get.onward(), 50 << 20, Harm::Cut);
+    let relay = Relay::to(&world.server().address, Way::Get.onward(), 40 << 20, Harm::Cut);
     world.client_of(&relay.address).run("get -q sparse back --retries 0").exits(13);
     world.run("get -q sparse back").ok();
     for copy in [world.root("sparse"), world.here("back")] {
