@@ -244,7 +244,7 @@ impl Client {
     }
 
     /// Reads the reply to `hello`, if it was not yet read: it comes before all others.
-    fn greet(&mut self) -> Result<(), Error> {
+    pub(crate) fn greet(&mut self) -> Result<(), Error> {
         let greeted = self.greeting.receive(&mut self.connection, &self.timeouts);
         // Whoever refuses the greeting refuses all that was sent along with it.
         greeted.map_err(|error| {

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
-use ftpish_protocol::{
-    Algorithm, Code, MAX_IN_FLIGHT, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges,
-};
+use ftpish_protocol::{Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges};
 use ftpish_storage::{Root, SourceFile, Stage};
 
 use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
+
+/// How many bodies are asked for without waiting. The requests lie in the sockets until the first body has come, so they
+/// must fit there.
+pub(crate) const REQUESTS_IN_FLIGHT: usize = 64;
 
 /// A remote file to be stored under a local name.
 #[derive(Clone, Debug)]
@@ -29,6 +31,16 @@ pub struct Download {
     pub sync: bool,
     /// Compare what is there with what is to come, block by block, and move only what differs.
     pub repair: bool,
+}
+
+impl Download {
+    /// Whether there is something on this side that may be worth keeping, so that the file is better fetched by
+    /// [`Client::download`].
+    pub fn has_base(&self) -> bool {
+        let Ok((root, name)) = local_target(&self.to, self.sync) else { return false };
+        let target = root.stat(&name).is_ok_and(|found| self.repair || found.size >= RESUME_FROM);
+        target || root.partial_length(&name).is_some_and(|length| length >= MIN_BLOCK)
+    }
 }
 
 /// What is on this side of a file already.
@@ -52,7 +64,9 @@ impl Client {
     ) -> Result<Transferred, Error> {
         let id = self.request_file(path, digest, 0, None)?;
         let file: File = self.receive_with_body(id)?;
-        let verified = self.receive_into(out, digest, &file, Path::new("-"), progress)?;
+        progress.set_total(file.length);
+        let moved = |done| progress.set_done(done);
+        let verified = self.receive_into(out, digest, &file, Path::new("-"), &moved)?;
         Ok(transferred(&verified, verified.length(), file.mtime))
     }
 
@@ -88,7 +102,7 @@ impl Client {
         let id = self.request_file(path, digest, 0, Some(0))?;
         let file: File = self.receive_with_body(id)?;
         let nothing = &mut std::io::sink();
-        let _none = self.receive_into(nothing, digest, &file, Path::new("-"), &Progress::default())?;
+        let _none = self.receive_into(nothing, digest, &file, Path::new("-"), &|_| {})?;
         Ok(file)
     }
 
@@ -116,15 +130,13 @@ impl Client {
         name: &RemotePath,
         progress: &Progress,
     ) -> Result<Transferred, Error> {
-        let Download { from, to, digest, replace, .. } = download;
+        let Download { from, to, digest, .. } = download;
         let id = self.request_file(from, *digest, 0, None)?;
         let file: File = self.receive_with_body(id)?;
-        let mtime = Some(file.mtime);
-        let resumable = *digest == Algorithm::Blake3 && file.length >= RESUME_FROM;
-        let stage =
-            if resumable { root.resume(name, *replace, mtime) } else { root.stage(name, *replace, mtime) };
-        let mut stage = stage.map_err(|refusal| self.note(local(to, refusal)))?;
-        match self.receive_stage(&mut stage, &file, download, progress) {
+        let staged = self.stage(download, root, name, &file);
+        let mut stage = staged.map_err(|refusal| self.note(local(to, refusal)))?;
+        progress.set_total(file.length);
+        match self.receive_stage(&mut stage, &file, download, &|done| progress.set_done(done)) {
             Ok(verified) => {
                 let done = transferred(&verified, verified.length(), file.mtime);
                 stage.commit(verified, Some(file.mode)).map_err(|refusal| local(to, refusal))?;
@@ -137,17 +149,33 @@ impl Client {
         }
     }
 
-    fn receive_stage(
+    /// Where `file` goes until it is whole: if that is worth it, where a later try finds it.
+    pub(crate) fn stage(
+        &self,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+        file: &File,
+    ) -> Result<Stage, Refusal> {
+        let (replace, mtime) = (download.replace, Some(file.mtime));
+        if download.digest == Algorithm::Blake3 && file.length >= RESUME_FROM {
+            root.resume(name, replace, mtime)
+        } else {
+            root.stage(name, replace, mtime)
+        }
+    }
+
+    pub(crate) fn receive_stage(
         &mut self,
         stage: &mut Stage,
         file: &File,
         download: &Download,
-        progress: &Progress,
+        moved: &dyn Fn(u64),
     ) -> Result<Verified, Error> {
         let to = &download.to;
         let room = stage.cut(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(file.length) });
         room.map_err(|refusal| self.note(local(to, refusal)))?;
-        self.receive_into(stage, download.digest, file, to, progress)
+        self.receive_into(stage, download.digest, file, to, moved)
     }
 
     /// Fetches the blocks of a file that are not here, or not right.
@@ -226,7 +254,7 @@ impl Client {
         stage.cut(cut.size).map_err(|refusal| local(to, refusal))?;
         let mut mode = None;
         let mut done = assembly.present();
-        for window in assembly.missing().chunks(MAX_IN_FLIGHT) {
+        for window in assembly.missing().chunks(REQUESTS_IN_FLIGHT) {
             let ids: Result<Vec<u64>, Error> = window
                 .iter()
                 .map(|range| self.request_file(from, *digest, range.start, Some(range.end - range.start)))
@@ -310,7 +338,7 @@ impl Client {
         Ok((cut, blocks, digests))
     }
 
-    fn request_file(
+    pub(crate) fn request_file(
         &mut self,
         path: &RemotePath,
         digest: Algorithm,
@@ -326,30 +354,29 @@ impl Client {
         digest: Algorithm,
         file: &File,
         to: &Path,
-        progress: &Progress,
+        moved: &dyn Fn(u64),
     ) -> Result<Verified, Error> {
-        progress.set_total(file.length);
         let interrupt = self.interrupt.clone();
         let verified = receive_body(&mut self.connection, out, digest, Some(file.length), &mut |_, done| {
-            progress.set_done(done);
+            moved(done);
             !interrupt.is_set()
         });
         let verified = verified.map_err(|error| self.note(Error::of_body(error, to)))?;
-        progress.set_done(verified.length());
+        moved(verified.length());
         Ok(verified)
     }
 }
 
-fn transferred(verified: &Verified, moved: u64, mtime: Time) -> Transferred {
+pub(crate) fn transferred(verified: &Verified, moved: u64, mtime: Time) -> Transferred {
     Transferred { size: verified.length(), moved, digest: verified.digest(), mtime: Some(mtime) }
 }
 
-fn local(path: &Path, refusal: Refusal) -> Error {
+pub(crate) fn local(path: &Path, refusal: Refusal) -> Error {
     Error::Local { path: path.to_owned(), refusal }
 }
 
 /// The directory that a local name is in, and the name there.
-fn local_target(path: &Path, sync: bool) -> Result<(Root, RemotePath), Error> {
+pub(crate) fn local_target(path: &Path, sync: bool) -> Result<(Root, RemotePath), Error> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,

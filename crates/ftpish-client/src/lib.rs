@@ -21,10 +21,12 @@
 mod client;
 mod compare;
 mod download;
+mod downloads;
 mod error;
 mod hostkeys;
 mod progress;
 mod upload;
+mod uploads;
 mod url;
 
 pub use client::{Client, Options, Security, Timeouts};
@@ -34,6 +36,7 @@ pub use error::Error;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use progress::Progress;
 pub use upload::Upload;
+pub use uploads::SMALL_FILE;
 pub use url::{ServerUrl, UrlError};
 
 /// What this client calls itself in `hello`.

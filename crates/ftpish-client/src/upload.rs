@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks};
-use ftpish_protocol::message::{Command, MAX_RANGES, Put, Replace, Resume, Stored};
+use ftpish_protocol::message::{Command, Kind, MAX_RANGES, Put, Replace, Resume, Stored};
 use ftpish_protocol::{
     Algorithm, Code, Connection, Digest, RemotePath, SendError, Sent, Watch, send_body, send_ranges,
 };
@@ -12,7 +12,7 @@ use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
 use crate::client::{Greeting, Timeouts, receive_message};
-use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
+use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// A local file to be stored under a remote name.
 #[derive(Clone, Debug)]
@@ -29,6 +29,23 @@ pub struct Upload {
     pub expect: Option<Digest>,
     /// Compare what is there with what is to come, block by block, and move only what differs.
     pub repair: bool,
+}
+
+impl Upload {
+    /// The request that stores `file`, which is what `from` names.
+    pub(crate) fn put(&self, file: &SourceFile) -> Put {
+        Put {
+            path: self.to.clone(),
+            digest: self.digest,
+            size: Some(file.size()),
+            mtime: Some(file.mtime()),
+            mode: Some(file.mode()),
+            replace: self.replace,
+            expect: self.expect,
+            sparse: file.is_sparse(),
+            ranges: None,
+        }
+    }
 }
 
 impl Client {
@@ -58,20 +75,10 @@ impl Client {
     /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
     /// right; a file that is there already does not move.
     pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
-        let Upload { from, to, digest, replace, expect, repair } = upload;
+        let Upload { from, digest, repair, .. } = upload;
         let file = SourceFile::open(from).map_err(|refusal| Error::Local { path: from.clone(), refusal })?;
         progress.set_total(file.size());
-        let put = Put {
-            path: to.clone(),
-            digest: *digest,
-            size: Some(file.size()),
-            mtime: Some(file.mtime()),
-            mode: Some(file.mode()),
-            replace: *replace,
-            expect: *expect,
-            sparse: file.is_sparse(),
-            ranges: None,
-        };
+        let put = upload.put(&file);
         let by_block = *digest == Algorithm::Blake3 && (*repair || file.size() >= RESUME_FROM);
         match Blocks::of(file.size()).filter(|_| by_block) {
             Some(blocks) => match self.put_missing(put.clone(), &file, blocks, upload, progress) {
@@ -83,6 +90,22 @@ impl Client {
             },
             None => self.put_whole(put, &mut file.reader(), from, progress),
         }
+    }
+
+    /// Whether the file that is on the server is the one that `upload` was to store. It may be: if the reply was lost,
+    /// the file is in the way of the next try.
+    pub fn find_stored(&mut self, upload: &Upload) -> Result<Option<Transferred>, Error> {
+        let local = |refusal| Error::Local { path: upload.from.clone(), refusal };
+        let file = SourceFile::open(&upload.from).map_err(local)?;
+        let (size, mtime) = (file.size(), file.mtime());
+        let found = self.stat(&upload.to)?;
+        if (found.kind, found.size, found.mtime) != (Kind::File, size, mtime) {
+            return Ok(None);
+        }
+        let there = self.hash(&upload.to, upload.digest, &Progress::default())?;
+        let here = digest_of(&upload.from, file, upload.digest, &self.meter())?;
+        let done = Transferred { size, moved: 0, digest: here, mtime: Some(mtime) };
+        Ok((there.digest == here).then_some(done))
     }
 
     fn put_whole(
@@ -220,7 +243,7 @@ fn refused(
 }
 
 /// The server's words about a body that did not verify are a failed verification here too.
-fn mismatch(error: Error) -> Error {
+pub(crate) fn mismatch(error: Error) -> Error {
     match error {
         Error::Refused(refusal) if refusal.code == Code::Mismatch => Error::Unverified(refusal.to_string()),
         error => error,
@@ -228,7 +251,7 @@ fn mismatch(error: Error) -> Error {
 }
 
 /// What the server stored is what was sent: it says so itself.
-fn confirm(digest: Digest, size: u64, stored: &Stored) -> Result<(), Error> {
+pub(crate) fn confirm(digest: Digest, size: u64, stored: &Stored) -> Result<(), Error> {
     if stored.digest != digest {
         return Err(Error::Mismatch { sent: digest, received: stored.digest });
     }

@@ -54,7 +54,7 @@ pub const MAX_CHUNK: usize = 1024 * 1024;
 
 /// How many requests a client may have sent whose replies it has not read. More could fill both directions'
 /// socket buffers and leave the two ends waiting for each other.
-pub const MAX_IN_FLIGHT: usize = 64;
+pub const MAX_IN_FLIGHT: usize = 1024;
 
 /// The longest path in bytes: Linux's `PATH_MAX`.
 pub const MAX_PATH: usize = 4096;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::mpsc::{self, RecvTimeoutError};
 
 use ftpish_protocol::blocks::{Assembly, WriteAt};
-use ftpish_protocol::message::{Entry, Envelope, Granted, Put, Working};
+use ftpish_protocol::message::{Entry, Envelope, Granted, Put, Refused, Working};
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Digest, Error, Meter, Refusal, SendError, Sent, Verified,
     receive_body, receive_ranges, send_body, send_listing,
@@ -51,6 +51,16 @@ impl<'a> Exchange<'a> {
     /// Grants the request with `fields` for an answer.
     pub fn grant(&mut self, fields: &impl Serialize) -> Result<(), Failure> {
         self.send_granted(fields, false)
+    }
+
+    /// Refuses the request.
+    pub fn refuse(&mut self, error: Refusal) -> Result<(), Failure> {
+        Ok(self.connection.send(&Refused { id: Some(self.id), error })?)
+    }
+
+    /// The request's id.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Grants the request with `fields`, and `source` for a body. A source that fails is told in-band.

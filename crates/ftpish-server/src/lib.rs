@@ -10,6 +10,7 @@
 mod commands;
 mod connections;
 mod exchange;
+mod group;
 mod identity;
 pub mod limits;
 mod policy;

@@ -14,6 +14,7 @@ use crate::commands;
 use crate::commands::resume::Upload;
 use crate::connections::Place;
 use crate::exchange::{Exchange, Failure};
+use crate::group::Group;
 use crate::{Limits, Policy};
 
 /// What every session of a server shares.
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     greeted: bool,
     /// What a `resume` found, for the `put` that follows it.
     upload: Option<Upload>,
+    /// The small puts that are answered together, once the client waits for it.
+    group: Group,
 }
 
 /// Whether there may be a next request.
@@ -41,7 +44,13 @@ enum Next {
 
 impl Session {
     pub(crate) fn new(stream: Stream, service: Arc<Service>) -> Self {
-        Self { connection: Connection::new(stream), service, greeted: false, upload: None }
+        Self {
+            connection: Connection::new(stream),
+            service,
+            greeted: false,
+            upload: None,
+            group: Group::default(),
+        }
     }
 
     /// Serves requests until the client leaves, breaks the protocol or is too slow, or the server drains. `greeting`
@@ -50,6 +59,7 @@ impl Session {
     /// Between requests, in [`Connection::wait`], a session holds nothing but its connection.
     pub(crate) fn run(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
         let ended = self.serve(place, greeting);
+        self.group.commit();
         if let Some(upload) = self.upload.take() {
             upload.abandon();
         }
@@ -59,7 +69,11 @@ impl Session {
     fn serve(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
         self.connection.stream().set_deadline(greeting);
         loop {
-            if !place.set_idle(true) {
+            if self.group.is_full() || !self.group.is_empty() && !self.has_input() {
+                self.settle()?;
+            }
+            // While somebody waits for a reply, the connection is not idle.
+            if self.group.is_empty() && !place.set_idle(true) {
                 return self.refuse(None, Refusal::new(Code::ShuttingDown, "the server is going down"));
             }
             match self.connection.wait() {
@@ -82,6 +96,16 @@ impl Session {
                 greeting
             });
         }
+    }
+
+    /// Whether the client has sent more than was read of it.
+    fn has_input(&mut self) -> bool {
+        self.connection.has_input() || self.connection.stream().is_readable().unwrap_or(false)
+    }
+
+    /// Commits the puts that wait for each other, and answers them.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.group.settle(&mut self.connection, &self.service.limits)
     }
 
     /// Tells the client that it is too much, in answer to its first request.
@@ -119,7 +143,11 @@ impl Session {
             Ok(()) => {}
             Err(Failure::Refused(refusal)) => {
                 tracing::debug!(id = envelope.id, code = %refusal.code, %refusal, "refused");
-                self.refuse(Some(envelope.id), refusal)?;
+                if self.group.is_empty() {
+                    self.refuse(Some(envelope.id), refusal)?;
+                } else {
+                    self.group.refuse(envelope.id, refusal);
+                }
             }
             Err(Failure::Broken(error)) => return self.give_up(error),
         }
@@ -148,6 +176,9 @@ impl Session {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
         }
         self.service.policy.permit(&command)?;
+        if !Group::admits(&command) {
+            self.settle()?;
+        }
         let exchange = &mut Exchange::new(&mut self.connection, &self.service.limits, id);
         let root = &self.service.root;
         match command {
@@ -160,7 +191,7 @@ impl Session {
             Command::Ls(args) => commands::ls::run(&args, root, exchange),
             Command::Stat(args) => commands::stat::run(&args, root, exchange),
             Command::Get(args) => commands::get::run(&args, root, exchange),
-            Command::Put(args) => commands::put::run(&args, root, upload, exchange),
+            Command::Put(args) => commands::put::run(&args, root, upload, &mut self.group, exchange),
             Command::Blocks(args) => commands::blocks::run(&args, root, exchange),
             Command::Resume(args) => {
                 self.upload = commands::resume::run(&args, root, exchange)?;

@@ -7,12 +7,14 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod dir;
+mod group;
 mod root;
 mod source;
 mod stage;
 
+pub use group::{Ready, commit_together};
 pub use root::Root;
-pub use source::{RangesReader, SourceFile, SourceReader};
+pub use source::{Identity, RangesReader, SourceFile, SourceReader};
 pub use stage::{Stage, is_partial};
 
 use std::io;

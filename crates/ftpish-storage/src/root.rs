@@ -17,7 +17,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt a
 use ftpish_protocol::message::{Entry, Kind, LinkTarget, Mode, Replace, Space, Time};
 use ftpish_protocol::{Code, Name, Refusal, RemotePath};
 
-use crate::dir::{os_name, rename, sync_dir};
+use crate::dir::{alone, os_name, rename, sync_dir};
 use crate::source::refuse_to_open;
 use crate::stage::{Stage, Target, is_partial, partial_of, sweep};
 use crate::{Outcome, SourceFile, mtime, refuse};
@@ -84,13 +84,13 @@ impl Root {
     /// `replace` says what may be there already.
     pub fn stage(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
         let (parent, name) = self.parent_of(path)?;
-        Stage::begin(Target { parent, name, replace, mtime }, self.sync)
+        Stage::begin(Target { parent, name, replace, mtime, expected: None }, self.sync)
     }
 
     /// Whether a file that is to get `mtime` could be stored under `path`, as far as it can be told now.
     pub fn check(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
-        Target { parent, name, replace, mtime }.check()
+        Target { parent, name, replace, mtime, expected: None }.check()
     }
 
     /// As [`stage`](Self::stage), but with the partial file that an earlier try for the same path left, if there is
@@ -103,7 +103,7 @@ impl Root {
         {
             tracing::debug!(%error, "cannot look for stale partial files");
         }
-        Stage::resume(Target { parent, name, replace, mtime }, self.sync)
+        Stage::resume(Target { parent, name, replace, mtime, expected: None }, self.sync)
     }
 
     /// How many bytes an earlier try for the same path left; `None` where there was none.
@@ -154,6 +154,7 @@ impl Root {
     pub fn rename(&self, from: &RemotePath, to: &RemotePath, replace: Replace) -> Outcome<()> {
         let (from_dir, from_name) = self.parent_of(from)?;
         let (to_dir, to_name) = self.parent_of(to)?;
+        let _alone = alone();
         rename(&from_dir, os_name(&from_name), &to_dir, os_name(&to_name), replace).map_err(refuse)?;
         self.synced(&[&from_dir, &to_dir])
     }

@@ -8,11 +8,35 @@ use std::path::Path;
 
 use cap_std::fs::{FileTypeExt as _, Metadata, MetadataExt as _};
 use ftpish_protocol::message::{Mode, Time};
-use ftpish_protocol::{Code, Refusal};
+use ftpish_protocol::{Algorithm, Code, Refusal};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::{Outcome, mtime, refuse};
+
+/// What tells a file from another one that had, or has, its name. Its change time is left out: a rename or another link
+/// changes that, and no byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    dev: u64,
+    ino: u64,
+    size: u64,
+    mtime: Time,
+}
+
+impl Identity {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { dev: metadata.dev(), ino: metadata.ino(), size: metadata.len(), mtime: mtime(metadata) }
+    }
+
+    /// The same for a peer, who can compare it and learns nothing else.
+    pub fn tag(&self) -> String {
+        let Self { dev, ino, size, mtime } = self;
+        let Time { seconds, nanoseconds } = mtime;
+        let text = format!("{dev} {ino} {size} {seconds} {nanoseconds}");
+        Algorithm::Blake3.digest(text.as_bytes()).hex()[..16].to_owned()
+    }
+}
 
 /// A regular file that was opened to be read, and what it was then.
 #[derive(Debug)]
@@ -60,6 +84,11 @@ impl SourceFile {
         Mode::from_bits(self.metadata.mode())
     }
 
+    /// What tells it from others.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.metadata)
+    }
+
     /// Whether it has holes: fewer bytes on the disk than its size.
     pub fn is_sparse(&self) -> bool {
         self.metadata.blocks().saturating_mul(512) < self.metadata.len()
@@ -86,11 +115,27 @@ impl SourceFile {
         Ok(RangesReader { source: self, ranges: ranges.into_iter(), current: 0..0 })
     }
 
-    /// Copies the whole of it, whatever was read of it before, and tells how many bytes that were.
+    /// Copies the whole of it into the empty file `out`, whatever was read of it before, and tells how many bytes that
+    /// were. Holes stay holes, where the file system tells of them (lseek(2), `SEEK_DATA`).
     pub(crate) fn copy_to(&self, out: &mut File) -> io::Result<u64> {
-        let mut file = &self.file;
-        file.rewind()?;
-        io::copy(&mut file, out)
+        let (mut file, mut end) = (&self.file, 0);
+        loop {
+            let start = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(end)) {
+                Ok(start) => start,
+                Err(Errno::NXIO) => break,
+                Err(Errno::INVAL) if end == 0 => 0,
+                Err(error) => return Err(error.into()),
+            };
+            end = match rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(start)) {
+                Ok(hole) => hole,
+                Err(_) => self.size(),
+            };
+            file.seek(SeekFrom::Start(start))?;
+            out.seek(SeekFrom::Start(start))?;
+            io::copy(&mut file.take(end - start), out)?;
+        }
+        out.set_len(self.size())?;
+        Ok(self.size())
     }
 
     /// Whether the file is still what it was when it was opened.
@@ -116,8 +161,7 @@ pub struct SourceReader {
 
 fn check_unchanged(file: &File, before: &Metadata) -> io::Result<()> {
     let now = Metadata::from_file(file)?;
-    let same = now.len() == before.len() && mtime(&now) == mtime(before);
-    if same { Ok(()) } else { Err(changed()) }
+    if Identity::of(&now) == Identity::of(before) { Ok(()) } else { Err(changed()) }
 }
 
 impl Read for SourceReader {

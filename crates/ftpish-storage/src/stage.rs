@@ -14,8 +14,9 @@ use ftpish_protocol::{Algorithm, Code, Meter, Name, Refusal, Verified};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-use crate::dir::{os_name, rename, sync_dir};
-use crate::{Outcome, SourceFile, mtime, refuse};
+use crate::dir::{alone, os_name, rename};
+use crate::group::{Ready, commit_together};
+use crate::{Identity, Outcome, SourceFile, mtime, refuse};
 
 /// What the name of a partial file begins with; 16 lower-case hex digits follow. Of fixed length, so that a long
 /// target name has room. The digits are random, or, where a later try is to find the file again, those that the
@@ -54,13 +55,15 @@ pub(crate) struct Target {
     pub(crate) name: Name,
     pub(crate) replace: Replace,
     pub(crate) mtime: Option<Time>,
+    /// The one file that may be replaced, where it must be that one.
+    pub(crate) expected: Option<Identity>,
 }
 
 impl Target {
     /// Whether what is there now may be replaced. The rename decides once more, for what comes meanwhile.
     pub(crate) fn check(&self) -> Outcome<()> {
         let found = match self.parent.symlink_metadata(os_name(&self.name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.expected.is_none() => return Ok(()),
             found => found.map_err(refuse)?,
         };
         let file_type = found.file_type();
@@ -69,6 +72,9 @@ impl Target {
         }
         if !file_type.is_file() && !file_type.is_symlink() {
             return Err(Refusal::new(Code::NotRegular, "a fifo, a socket or a device has this name"));
+        }
+        if self.expected.is_some_and(|expected| expected != Identity::of(&found)) {
+            return Err(Refusal::new(Code::Changed, "another file has this name by now"));
         }
         match self.replace {
             Replace::Always => Ok(()),
@@ -182,14 +188,16 @@ impl Stage {
         }
     }
 
+    /// Replaces only this very file: refused with `changed` where another one has the name at the commit, or with
+    /// `not-found` where none has.
+    pub fn replace_only(&mut self, expected: Identity) {
+        self.target.expected = Some(expected);
+    }
+
     /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. The
     /// permission bits are a default where `mode` is none.
     pub fn commit(self, verified: Verified, mode: Option<Mode>) -> Outcome<()> {
-        let committed = self.try_commit(&verified, mode);
-        if committed.is_err() {
-            self.abandon();
-        }
-        committed
+        commit_together(vec![Ready { stage: self, verified, mode }]).remove(0)
     }
 
     /// Zeros that need no room on the disk: beyond the end they are not written; before it, what is there is cut
@@ -205,7 +213,8 @@ impl Stage {
         }
     }
 
-    fn try_commit(&self, verified: &Verified, mode: Option<Mode>) -> Outcome<()> {
+    /// Makes the partial file all that the target is to be, but durable.
+    pub(crate) fn prepare(&self, verified: &Verified, mode: Option<Mode>) -> Outcome<()> {
         if self.end != verified.length() {
             return Err(Refusal::new(Code::Internal, "the partial file is not what was verified"));
         }
@@ -218,13 +227,27 @@ impl Stage {
         if let Some(mtime) = self.target.mtime {
             rustix::fs::futimens(&self.file, &timestamps(mtime)).map_err(refuse)?;
         }
-        if self.sync {
-            self.file.sync_all().map_err(refuse)?;
-        }
-        self.target.check()?;
+        Ok(())
+    }
+
+    /// Gives the partial file its target's name, if that is still to be replaced.
+    pub(crate) fn rename(&self) -> Outcome<()> {
         let Target { parent, name, replace, .. } = &self.target;
-        rename(parent, self.partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
-        if self.sync { sync_dir(parent).map_err(refuse) } else { Ok(()) }
+        let _alone = alone();
+        self.target.check()?;
+        rename(parent, self.partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn parent(&self) -> &Arc<Dir> {
+        &self.target.parent
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.sync
     }
 
     /// Gives up, for now: what a later try can find again, and is a block at least, stays; the rest goes.

@@ -51,6 +51,11 @@ impl Failure {
         self.message.is_empty()
     }
 
+    /// Whether the server may be there a little later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.exit, Exit::Connect | Exit::Connection | Exit::Busy)
+    }
+
     /// `tried` was not done, because of a client's `error`.
     pub fn client(tried: impl Display, error: Error) -> Self {
         let goes_on = !matches!(

@@ -128,7 +128,7 @@ impl Session {
             let left = self.retries.unwrap_or(if reached { RETRIES } else { 0 }).saturating_sub(tries);
             let passing = match &trouble {
                 Ok(_) => true,
-                Err(failure) => matches!(failure.exit, Exit::Connect | Exit::Connection | Exit::Busy),
+                Err(failure) => failure.may_pass(),
             };
             if left == 0 || !passing {
                 return trouble.map(Err);

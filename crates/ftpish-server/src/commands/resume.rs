@@ -97,7 +97,7 @@ impl Upload {
             && matches!(&self.base, Base::Target(file) if file.size() == self.assembly.blocks().size());
         let received = self
             .receive(put, ranges, untouched, exchange)
-            .and_then(|verified| require_expected(put, root, exchange).map(|()| verified));
+            .and_then(|verified| require_expected(put, root, &mut self.stage, exchange).map(|()| verified));
         let verified = match received {
             Ok(verified) => verified,
             Err(failure) => {

@@ -4,14 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ftpish_client::{Download, Error};
+use ftpish_client::{Download, Error, Transferred};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, RemotePath};
 
 use super::cat::Output;
+use super::crowd::Crowd;
 use super::{each, replace};
 use crate::cli::{Get, Overwrite};
 use crate::exit::Exit;
@@ -37,19 +38,84 @@ pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
         _ => (&args.words[..], Destination::Directory(PathBuf::new())),
     };
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
+    let fetched = match &destination {
+        Destination::Directory(dir) => fetch_crowd(sources, dir, args, session)?,
+        Destination::Output | Destination::File(_) => Crowd::new(),
+    };
     each(sources, session, |word, session| {
-        let location = Location::parse(word.clone())
-            .map_err(|error| Failure::usage(format!("`{}`: {error}", escape(word.as_bytes()))))?;
-        let path = session.resolve(&location)?;
+        let path = resolve(word, session)?;
         match &destination {
             Destination::Output => to_output(&path, args, session),
             Destination::File(to) => to_file(&path, to, args, &mut manifest, session),
             Destination::Directory(dir) => {
-                let name = path.name().ok_or_else(|| Failure::usage("the served root is no file"))?;
-                to_file(&path, &dir.join(OsStr::from_bytes(name.as_bytes())), args, &mut manifest, session)
+                let to = below(dir, &path)?;
+                match fetched.take(&to) {
+                    Some((done, took)) => report(&path, &to, done, took, args, &mut manifest, session),
+                    None => to_file(&path, &to, args, &mut manifest, session),
+                }
             }
         }
     })
+}
+
+fn resolve(word: &OsString, session: &mut Session) -> Result<RemotePath, Failure> {
+    let location = Location::parse(word.clone())
+        .map_err(|error| Failure::usage(format!("`{}`: {error}", escape(word.as_bytes()))))?;
+    session.resolve(&location)
+}
+
+/// The local name of a remote file in a directory.
+fn below(dir: &Path, path: &RemotePath) -> Result<PathBuf, Failure> {
+    let name = path.name().ok_or_else(|| Failure::usage("the served root is no file"))?;
+    Ok(dir.join(OsStr::from_bytes(name.as_bytes())))
+}
+
+/// Fetches several files one behind the other, without waiting for the server in between; but for those of which there
+/// is something here that may be worth keeping. What the connection broke under is left for a try of its own.
+fn fetch_crowd(
+    words: &[OsString],
+    dir: &Path,
+    args: &Get,
+    session: &mut Session,
+) -> Result<Crowd<PathBuf>, Failure> {
+    let mut fetched = Crowd::new();
+    let plain = !args.repair && matches!(args.overwrite.when, Overwrite::Always | Overwrite::Never);
+    let mut downloads = Vec::new();
+    for word in words.iter().filter(|_| plain) {
+        // A word that means nothing is told of in its turn.
+        let Ok((from, to)) = resolve(word, session).and_then(|path| Ok((path.clone(), below(dir, &path)?)))
+        else {
+            continue;
+        };
+        let download = download(&from, &to, args);
+        if !download.has_base() {
+            downloads.push(download);
+        }
+    }
+    if downloads.len() < 2 {
+        return Ok(fetched);
+    }
+    let (ui, name) = (session.ui, format!("{} files", downloads.len()));
+    let client = match session.client() {
+        // A server that is busy, say, is asked again for each file.
+        Err(failure) if failure.may_pass() => return Ok(fetched),
+        client => client?,
+    };
+    progress::watch(&ui, &name, |progress| {
+        client.download_many(downloads, progress, &mut |download, done| fetched.note(download.to, done));
+    });
+    Ok(fetched)
+}
+
+fn download(from: &RemotePath, to: &Path, args: &Get) -> Download {
+    Download {
+        from: from.clone(),
+        to: to.to_owned(),
+        digest: args.digest.algorithm,
+        replace: replace(args.overwrite.when),
+        sync: !args.no_sync,
+        repair: args.repair,
+    }
 }
 
 impl Destination {
@@ -97,14 +163,7 @@ fn to_file(
     session: &mut Session,
 ) -> Result<(), Failure> {
     let ui = session.ui;
-    let mut download = Download {
-        from: path.clone(),
-        to: to.to_owned(),
-        digest: args.digest.algorithm,
-        replace: replace(args.overwrite.when),
-        sync: !args.no_sync,
-        repair: args.repair,
-    };
+    let mut download = download(path, to, args);
     if args.overwrite.when == Overwrite::Ask
         && to.symlink_metadata().is_ok()
         && ui.confirm(&format!("replace `{}`?", escape(to.as_os_str().as_bytes())))
@@ -115,9 +174,23 @@ fn to_file(
     let done = progress::watch(&ui, &path.to_string(), |progress| {
         session.retrying(progress, |client| client.download(&download, progress))
     });
-    match done? {
+    report(path, to, done?, began.elapsed(), args, manifest, session)
+}
+
+/// Says what became of a file, and notes it.
+fn report(
+    path: &RemotePath,
+    to: &Path,
+    done: Result<Transferred, Error>,
+    took: Duration,
+    args: &Get,
+    manifest: &mut Manifest,
+    session: &Session,
+) -> Result<(), Failure> {
+    let ui = session.ui;
+    match done {
         Ok(done) => {
-            ui.transferred(path, &done, began.elapsed());
+            ui.transferred(path, &done, took);
             let name = to.file_name().unwrap_or_default().as_bytes();
             manifest.note(RemotePath::parse(name).map_err(|error| bad_path(name, &error))?, &done)?;
         }

@@ -1,6 +1,7 @@
 //! The verbs, one file each, for the command line and the shell alike.
 
 mod cat;
+mod crowd;
 mod df;
 mod get;
 mod hash;

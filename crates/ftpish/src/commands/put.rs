@@ -1,12 +1,12 @@
 //! `put`: files to the server, each whole under its name or not at all.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ftpish_client::{Error, Transferred, Upload};
+use ftpish_client::{Error, SMALL_FILE, Transferred, Upload};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, Name, RemotePath};
@@ -14,6 +14,7 @@ use ftpish_transport::Interrupt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::crowd::Crowd;
 use super::get::is_kept;
 use super::{each, replace};
 use crate::cli::{Condition, Overwrite, Put};
@@ -49,15 +50,64 @@ pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
         _ => (&args.words[..], Destination::Directory(session.cwd.clone())),
     };
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
+    let sent = match &destination {
+        Destination::Directory(dir) => send_crowd(sources, dir, args, session)?,
+        Destination::Name(_) => Crowd::new(),
+    };
     each(sources, session, |word, session| match &destination {
-        Destination::Directory(dir) => store(word, &below(dir, word)?, args, &mut manifest, session),
+        Destination::Directory(dir) => {
+            let to = below(dir, word)?;
+            match sent.take(&to) {
+                Some((done, took)) => report(&to, done, took, args, &mut manifest, session)?,
+                None => try_store(word, &to, args, &mut manifest, session)?,
+            }
+            .map_err(|error| failure(&to, error))
+        }
         Destination::Name(path) => match try_store(word, path, args, &mut manifest, session)? {
             Err(Error::Refused(refusal)) if refusal.code == Code::IsDirectory && word != STDIN => {
-                store(word, &below(path, word)?, args, &mut manifest, session)
+                let to = below(path, word)?;
+                try_store(word, &to, args, &mut manifest, session)?.map_err(|error| failure(&to, error))
             }
             stored => stored.map_err(|error| failure(path, error)),
         },
     })
+}
+
+/// Sends the small ones of several files one behind the other, without waiting for the server in between. Those that
+/// the connection broke under are left for a try of their own.
+fn send_crowd(
+    words: &[OsString],
+    dir: &RemotePath,
+    args: &Put,
+    session: &mut Session,
+) -> Result<Crowd<RemotePath>, Failure> {
+    let mut sent = Crowd::new();
+    let is_small = |word: &OsString| {
+        word != STDIN
+            && Path::new(word).metadata().is_ok_and(|found| found.is_file() && found.len() <= SMALL_FILE)
+    };
+    let plain = args.condition.is_none() && !args.repair && args.overwrite.when != Overwrite::Ask;
+    let small: Vec<_> = words.iter().filter(|word| plain && is_small(word)).collect();
+    if small.len() < 2 {
+        return Ok(sent);
+    }
+    let replace = replace(args.overwrite.when);
+    let mut uploads = Vec::new();
+    for word in small {
+        let (from, to) = (word.into(), below(dir, word)?);
+        let digest = args.digest.algorithm;
+        uploads.push(Upload { from, to, digest, replace, expect: None, repair: false });
+    }
+    let (ui, name) = (session.ui, format!("{} files", uploads.len()));
+    let client = match session.client() {
+        // A server that is busy, say, is asked again for each file.
+        Err(failure) if failure.may_pass() => return Ok(sent),
+        client => client?,
+    };
+    progress::watch(&ui, &name, |progress| {
+        client.upload_many(uploads, progress, &mut |upload, done| sent.note(upload.to, done));
+    });
+    Ok(sent)
 }
 
 /// The path that a local file gets in a directory of the server.
@@ -67,16 +117,6 @@ fn below(dir: &RemotePath, word: &OsStr) -> Result<RemotePath, Failure> {
     }
     let name = Path::new(word).file_name().unwrap_or(word).as_bytes();
     Name::parse(name).and_then(|name| dir.join(&name)).map_err(|error| bad_path(word.as_bytes(), &error))
-}
-
-fn store(
-    word: &OsStr,
-    to: &RemotePath,
-    args: &Put,
-    manifest: &mut Manifest,
-    session: &mut Session,
-) -> Result<(), Failure> {
-    try_store(word, to, args, manifest, session)?.map_err(|error| failure(to, error))
 }
 
 fn failure(to: &RemotePath, error: Error) -> Failure {
@@ -100,9 +140,22 @@ fn try_store(
     {
         done = transfer(word, to, Replace::Always, args, session)?;
     }
+    report(to, done, began.elapsed(), args, manifest, session)
+}
+
+/// Says what became of a file, and notes it.
+fn report(
+    to: &RemotePath,
+    done: Result<Transferred, Error>,
+    took: Duration,
+    args: &Put,
+    manifest: &mut Manifest,
+    session: &Session,
+) -> Result<Result<(), Error>, Failure> {
+    let (ui, when) = (session.ui, args.overwrite.when);
     Ok(match done {
         Ok(done) => {
-            ui.transferred(to, &done, began.elapsed());
+            ui.transferred(to, &done, took);
             let name = to.name().ok_or_else(|| Failure::usage("the served root is no file"))?;
             let path = RemotePath::root().join(&name).map_err(|error| bad_path(name.as_bytes(), &error))?;
             manifest.note(path, &done)?;
@@ -137,6 +190,11 @@ impl io::Read for Input {
     }
 }
 
+/// Whether a `put` was refused for what has its name already.
+fn is_in_the_way(code: Code) -> bool {
+    matches!(code, Code::Exists | Code::NotNewer | Code::Changed)
+}
+
 fn transfer(
     word: &OsStr,
     to: &RemotePath,
@@ -163,6 +221,17 @@ fn transfer(
             // What was read is gone, so there is no second try.
             return Ok(session.client()?.put(&mut input, to, digest, replace, progress));
         }
-        session.retrying(progress, |client| client.upload(&upload, progress))
+        let mut lost = false;
+        session.retrying(progress, |client| {
+            let done = match client.upload(&upload, progress) {
+                // It may be this very file that is in the way: stored, and the reply lost.
+                Err(Error::Refused(refusal)) if lost && is_in_the_way(refusal.code) => {
+                    client.find_stored(&upload)?.ok_or(Error::Refused(refusal))
+                }
+                done => done,
+            };
+            lost |= matches!(done, Err(Error::Connection(_)));
+            done
+        })
     })
 }

@@ -62,9 +62,9 @@ fn steps(trace: &Path) -> Vec<Step> {
         let name = call.split('(').next().unwrap();
         let step = match name {
             "pwrite64" | "write" if call.contains("/.ftpish-") => Step::Write,
-            "fsync" if call.contains("/.ftpish-") => Step::SyncFile,
+            "fsync" | "syncfs" if call.contains("/.ftpish-") => Step::SyncFile,
             "fsync" => Step::SyncDir,
-            "renameat2" if call.contains("\".ftpish-") => Step::Rename,
+            "renameat" | "renameat2" if call.contains("\".ftpish-") => Step::Rename,
             "sendto" | "write" if call.contains("socket:") && call.contains("\\\"ok\\\":true") => Step::Reply,
             _ => continue,
         };
@@ -76,7 +76,7 @@ fn steps(trace: &Path) -> Vec<Step> {
     steps
 }
 
-const CALLS: &str = "trace=write,pwrite64,fsync,fdatasync,renameat2,rename,renameat,sendto";
+const CALLS: &str = "trace=write,pwrite64,fsync,fdatasync,syncfs,renameat2,rename,renameat,sendto";
 
 #[track_caller]
 fn check_put(size: u64, flags: &str, expected: &[Step]) {
@@ -129,6 +129,45 @@ fn a_get_is_written_synced_renamed_and_synced() {
     }
 }
 
+/// How many syncs a trace has, of files, file systems and directories.
+fn syncs(trace: &Path) -> usize {
+    let trace = fs::read_to_string(trace).unwrap();
+    trace.lines().filter(|line| line.contains("fsync(") || line.contains("syncfs(")).count()
+}
+
+#[test]
+fn a_crowd_of_small_files_shares_its_syncs_in_both_directions() {
+    use Step::{Rename, Reply, SyncDir, SyncFile, Write};
+    if !may_trace() {
+        return;
+    }
+    let world = World::plaintext();
+    let (put, get) = (world.path("trace.put"), world.path("trace.get"));
+    let serve = world.serve_command("--listen 127.0.0.1:0 --plaintext");
+    let server = Server::start(traced(&serve, &put, &["-e", CALLS]), world.path("server.log"));
+    let files: Vec<_> = (0..20).map(|index| format!("f{index}")).collect();
+    for (seed, name) in files.iter().enumerate() {
+        fs::write(world.here(name), content(seed as u64, 500)).unwrap();
+    }
+    let client = world.client_of(&server.address);
+    let line = |verb: &str, to: &str| format!("{verb} -q {} {to}", files.join(" "));
+    client.run(&line("put", "/")).ok();
+    let get_line = line("get", "back/");
+    let words = get_line.split_whitespace();
+    let output = traced(&client.command(words), &get, &["-e", CALLS]).output().unwrap();
+    world.outcome("get, traced", output).ok();
+    drop(server);
+    for trace in [&put, &get] {
+        eventually(|| fs::read_to_string(trace).unwrap().contains("+++ exited with 0 +++"));
+        assert_eq!(syncs(trace), 2, "one of the files, one of their directory");
+    }
+    assert!(steps(&put).ends_with(&[Write, SyncFile, Rename, SyncDir, Reply]));
+    assert_eq!(steps(&get), [Write, SyncFile, Rename, SyncDir]);
+    for name in &files {
+        assert_eq!(fs::read(world.here(&format!("back/{name}"))).unwrap(), fs::read(world.root(name)).unwrap());
+    }
+}
+
 #[test]
 fn an_error_of_each_step_reaches_whoever_asked() {
     if !may_trace() {
@@ -139,7 +178,7 @@ fn an_error_of_each_step_reaches_whoever_asked() {
             ("a write", "inject=pwrite64:error=EIO:when=2", 1, true),
             ("a write to a full disk", "inject=pwrite64:error=ENOSPC:when=2", 10, true),
             ("the sync of the file", "inject=fsync:error=EIO:when=1", 1, true),
-            ("the rename", "inject=renameat2:error=EIO", 1, true),
+            ("the rename", "inject=renameat,renameat2:error=EIO", 1, true),
             ("the sync of the directory", "inject=fsync:error=EIO:when=2", 1, false),
         ] {
             let world = World::plaintext();
