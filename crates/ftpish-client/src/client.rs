@@ -1,6 +1,8 @@
 //! A connection to a server, and one method a verb. `hello` and the first request leave together.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use ftpish_protocol::message::{
@@ -22,6 +24,10 @@ const LISTING_DIGEST: Algorithm = Algorithm::Md5;
 
 /// How many bytes must move within [`Timeouts::pace`].
 const PACE_BYTES: u64 = 16 * 1024;
+
+/// How often a server hears of a client that is busy with a file of its own: more often than any server is likely to end
+/// an idle connection.
+const TOUCH_EVERY: Duration = Duration::from_secs(20);
 
 /// How to reach a server.
 #[derive(Clone, Debug)]
@@ -89,6 +95,8 @@ pub struct Client {
     next_id: u64,
     pub(crate) greeting: Greeting,
     pub(crate) broken: bool,
+    /// The requests whose replies have bodies, until they are answered: a body proves which request it is for.
+    asked: VecDeque<(u64, Header)>,
 }
 
 /// Where the exchange of `hello` stands.
@@ -122,6 +130,7 @@ impl Client {
             next_id: 0,
             greeting: Greeting::Sent(0),
             broken: false,
+            asked: VecDeque::new(),
         };
         client.send(&Command::Hello(Hello { version: VERSION, agent: AGENT.to_owned() }), false)?;
         Ok(client)
@@ -224,7 +233,11 @@ impl Client {
         }
         self.pace();
         let request = Request { envelope: Envelope { id, body }, command };
+        self.connection.answer(None);
         self.connection.send(&request).map_err(|error| self.note(error.into()))?;
+        if command.has_answer_body() {
+            self.asked.push_back((id, self.connection.last_sent()));
+        }
         Ok(id)
     }
 
@@ -237,7 +250,10 @@ impl Client {
     /// Receives the reply to the request `id`; its body comes next.
     pub(crate) fn receive_with_body<T: DeserializeOwned>(&mut self, id: u64) -> Result<T, Error> {
         self.greet()?;
+        let asked = self.asked.iter().position(|(asked, _)| *asked == id);
+        let asked = asked.and_then(|at| self.asked.drain(..=at).next_back());
         let reply = self.receive_reply(id, true, &Progress::default())?;
+        self.connection.answer(asked.as_ref().map(|(_, request)| request));
         self.connection.begin_body();
         self.pace();
         Ok(reply)
@@ -261,6 +277,28 @@ impl Client {
     ) -> Result<T, Error> {
         let received = receive_reply(&mut self.connection, &self.timeouts, id, body, progress);
         received.map_err(|error| self.note(error))
+    }
+
+    /// Does slow work on this side on a second thread, and asks the server for a trifle now and then, so that it does not
+    /// take the connection for an idle one. The work is told to stop when the connection is gone, or interrupted.
+    pub(crate) fn in_touch<T: Send>(&mut self, work: impl FnOnce(&Meter) -> T + Send) -> Result<T, Error> {
+        let meter = self.meter();
+        let (finished, wait) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let _finished = finished;
+                work(&meter)
+            });
+            let mut asked = Ok(());
+            while asked.is_ok() && wait.recv_timeout(TOUCH_EVERY) == Err(RecvTimeoutError::Timeout) {
+                asked = self.stat(&RemotePath::root()).map(drop);
+            }
+            if asked.is_err() {
+                meter.stop();
+            }
+            let done = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            asked.map(|()| done)
+        })
     }
 
     /// A meter for local work that the interrupt is to end, too.

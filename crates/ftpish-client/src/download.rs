@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
 use ftpish_protocol::{Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges};
-use ftpish_storage::{Root, SourceFile, Stage};
+use ftpish_storage::{Root, Stage};
 
-use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
+use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// How many bodies are asked for without waiting. The requests lie in the sockets until the first body has come, so they
 /// must fit there.
@@ -53,6 +53,19 @@ enum Base {
     Target,
 }
 
+/// How a file became complete.
+enum Complete {
+    /// It was: the one that has the name.
+    Already(Verified),
+    /// The partial file is.
+    Staged {
+        verified: Verified,
+        mode: Option<Mode>,
+        /// How many bytes moved.
+        moved: u64,
+    },
+}
+
 impl Client {
     /// Fetches a file into `out`. What was written is proven only when this returns.
     pub fn get(
@@ -81,11 +94,10 @@ impl Client {
         };
         // What can be refused here is refused before bytes are on their way.
         root.check(&name, *replace, mtime).map_err(|refusal| local(to, refusal))?;
-        let base =
-            if *digest == Algorithm::Blake3 { self.base(download, &root, &name)? } else { Base::Nothing };
-        match base {
+        match self.base(download, &root, &name)? {
             Base::Nothing => self.download_whole(download, &root, &name, progress),
             base => match self.download_missing(download, &root, &name, base, progress) {
+                Ok(done) => self.in_digest(*digest, done, download, &root, &name),
                 // The file has become too small for blocks, or the server knows of none.
                 Err(Error::Refused(refusal))
                     if matches!(refusal.code, Code::BadRange | Code::Unsupported) =>
@@ -158,7 +170,7 @@ impl Client {
         file: &File,
     ) -> Result<Stage, Refusal> {
         let (replace, mtime) = (download.replace, Some(file.mtime));
-        if download.digest == Algorithm::Blake3 && file.length >= RESUME_FROM {
+        if file.length >= RESUME_FROM {
             root.resume(name, replace, mtime)
         } else {
             root.stage(name, replace, mtime)
@@ -176,6 +188,25 @@ impl Client {
         let room = stage.cut(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(file.length) });
         room.map_err(|refusal| self.note(local(to, refusal)))?;
         self.receive_into(stage, download.digest, file, to, moved)
+    }
+
+    /// A transfer by the block was proven by BLAKE3. Where another digest was asked for, both ends read the file once
+    /// more.
+    fn in_digest(
+        &mut self,
+        digest: Algorithm,
+        done: Transferred,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+    ) -> Result<Transferred, Error> {
+        if done.digest.algorithm() == digest {
+            return Ok(done);
+        }
+        let there = self.hash(&download.from, digest, &Progress::default())?.digest;
+        let file = root.open_file(name).map_err(|refusal| local(&download.to, refusal))?;
+        let here = digest_of(&download.to, file, digest, &self.meter())?;
+        if here == there { Ok(Transferred { digest: here, ..done }) } else { Err(changed()) }
     }
 
     /// Fetches the blocks of a file that are not here, or not right.
@@ -198,36 +229,15 @@ impl Client {
         let (cut, blocks, sender) = self.receive_digests(id)?;
         progress.set_total(cut.size);
         let mut stage = root.resume(name, *replace, Some(cut.mtime)).map_err(refused)?;
-        let mut target = match base {
-            Base::Target => Some(root.open_file(name).map_err(refused)?),
-            Base::Partial | Base::Nothing => None,
-        };
-        let mut assembly = Assembly::new(blocks);
-        if let Some(target) = &target {
-            let whole = 0..target.size();
-            let mut whole = target.ranges(Vec::from([whole])).map_err(refused)?;
-            let read = Assembly::of(&mut whole, blocks, &self.meter());
-            assembly = read.map_err(|error| self.note(Error::local(to, error)))?;
-            assembly.prove_all(&sender);
-            if let Some(verified) = assembly.verified().filter(|_| target.size() == cut.size) {
+        let completed =
+            self.complete(&mut stage, root, name, base, (&cut, blocks, &sender), download, progress);
+        match completed {
+            Ok(Complete::Already(verified)) => {
                 stage.remove();
-                return Ok(transferred(&verified, 0, cut.mtime));
+                Ok(transferred(&verified, 0, cut.mtime))
             }
-        }
-        // What an earlier try left may be worth more than what has the name: the rest of a repair, for one.
-        let read = stage.assemble(blocks, &self.meter());
-        let mut left = read.map_err(|refusal| self.note(refused(refusal)))?;
-        left.prove_all(&sender);
-        if left.present() > assembly.present() {
-            (assembly, target) = (left, None);
-        }
-        let kept = assembly.present();
-        progress.set_done(kept);
-        let fetched =
-            self.fetch_missing(&mut stage, &mut assembly, &cut, target.as_ref(), download, progress);
-        match fetched {
-            Ok((verified, mode)) => {
-                let done = transferred(&verified, cut.size - kept, cut.mtime);
+            Ok(Complete::Staged { verified, mode, moved }) => {
+                let done = transferred(&verified, moved, cut.mtime);
                 stage.commit(verified, mode).map_err(refused)?;
                 Ok(done)
             }
@@ -238,20 +248,60 @@ impl Client {
         }
     }
 
+    /// Makes the partial file what the server has, from what is here and what is missing.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one transfer, borrowed apart")]
+    fn complete(
+        &mut self,
+        stage: &mut Stage,
+        root: &Root,
+        name: &RemotePath,
+        base: Base,
+        (cut, blocks, sender): (&Cut, Blocks, &[u8]),
+        download: &Download,
+        progress: &Progress,
+    ) -> Result<Complete, Error> {
+        let refused = |refusal| local(&download.to, refusal);
+        let mut target = match base {
+            Base::Target => Some(root.open_file(name).map_err(refused)?),
+            Base::Partial | Base::Nothing => None,
+        };
+        let mut assembly = Assembly::new(blocks);
+        if let Some(target) = &target {
+            let whole = 0..target.size();
+            let mut whole = target.ranges(Vec::from([whole])).map_err(refused)?;
+            let read = self.in_touch(|meter| Assembly::of(&mut whole, blocks, meter))?;
+            assembly = read.map_err(|error| self.note(Error::local(&download.to, error)))?;
+            assembly.prove_all(sender);
+            if let Some(verified) = assembly.verified().filter(|_| target.size() == cut.size) {
+                return Ok(Complete::Already(verified));
+            }
+        }
+        // What an earlier try left may be worth more than what has the name: the rest of a repair, for one.
+        let read = self.in_touch(|meter| stage.assemble(blocks, meter))?;
+        let mut left = read.map_err(|refusal| self.note(refused(refusal)))?;
+        left.prove_all(sender);
+        if left.present() > assembly.present() {
+            (assembly, target) = (left, None);
+        }
+        let kept = assembly.present();
+        progress.set_done(kept);
+        if let Some(target) = target {
+            self.in_touch(|_| stage.seed(&target))?.map_err(refused)?;
+        }
+        stage.cut(cut.size).map_err(refused)?;
+        let (verified, mode) = self.fetch_missing(stage, &mut assembly, cut, download, progress)?;
+        Ok(Complete::Staged { verified, mode, moved: cut.size - kept })
+    }
+
     fn fetch_missing(
         &mut self,
         stage: &mut Stage,
         assembly: &mut Assembly,
         cut: &Cut,
-        target: Option<&SourceFile>,
         download: &Download,
         progress: &Progress,
     ) -> Result<(Verified, Option<Mode>), Error> {
-        let Download { from, to, digest, .. } = download;
-        if let Some(target) = target {
-            stage.seed(target).map_err(|refusal| local(to, refusal))?;
-        }
-        stage.cut(cut.size).map_err(|refusal| local(to, refusal))?;
+        let Download { from, digest, .. } = download;
         let mut mode = None;
         let mut done = assembly.present();
         for window in assembly.missing().chunks(REQUESTS_IN_FLIGHT) {
@@ -272,7 +322,11 @@ impl Client {
         }
         if mode.is_none() {
             // Nothing moved, so nobody said what the permission bits are.
-            mode = Some(self.probe(from, *digest)?.mode);
+            let now = self.probe(from, *digest)?;
+            if now.tag != cut.tag {
+                return Err(changed());
+            }
+            mode = Some(now.mode);
         }
         let unproven = || Error::Protocol("blocks of the file were never told".to_owned());
         Ok((assembly.verified().ok_or_else(unproven)?, mode))
@@ -290,15 +344,11 @@ impl Client {
         download: &Download,
         moved: impl Fn(u64),
     ) -> Result<Mode, Error> {
-        let changed = || {
-            let line = "the file on the server changed while it was fetched";
-            Error::Refused(Refusal::new(Code::Changed, line))
-        };
         let file: File = self.receive_with_body(id).map_err(|error| match error {
             Error::Refused(refusal) if refusal.code == Code::BadRange => changed(),
             error => error,
         })?;
-        if (file.size, file.mtime) != (cut.size, cut.mtime) {
+        if (file.size, file.mtime, &file.tag) != (cut.size, cut.mtime, &cut.tag) {
             return Err(self.note(changed()));
         }
         let interrupt = self.interrupt.clone();
@@ -373,6 +423,10 @@ pub(crate) fn transferred(verified: &Verified, moved: u64, mtime: Time) -> Trans
 
 pub(crate) fn local(path: &Path, refusal: Refusal) -> Error {
     Error::Local { path: path.to_owned(), refusal }
+}
+
+fn changed() -> Error {
+    Error::Refused(Refusal::new(Code::Changed, "the file on the server changed while it was fetched"))
 }
 
 /// The directory that a local name is in, and the name there.

@@ -99,7 +99,7 @@ impl Error {
             BodyError::Sink(error) => Self::local(local, error),
             BodyError::Stopped => Self::Interrupted,
             BodyError::Mismatch { sent, received } => Self::Mismatch { sent, received },
-            error @ (BodyError::TooLong { .. } | BodyError::TooShort { .. }) => {
+            error @ (BodyError::TooLong { .. } | BodyError::TooShort { .. } | BodyError::Head) => {
                 Self::Unverified(error.to_string())
             }
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks};
 use ftpish_protocol::message::{Command, Kind, MAX_RANGES, Put, Replace, Resume, Stored};
 use ftpish_protocol::{
-    Algorithm, Code, Connection, Digest, RemotePath, SendError, Sent, Watch, send_body, send_ranges,
+    Algorithm, Code, Connection, Digest, Refusal, RemotePath, SendError, Sent, Watch, send_body, send_ranges,
 };
 use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
@@ -75,11 +75,11 @@ impl Client {
     /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
     /// right; a file that is there already does not move.
     pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
-        let Upload { from, digest, repair, .. } = upload;
+        let Upload { from, repair, .. } = upload;
         let file = SourceFile::open(from).map_err(|refusal| Error::Local { path: from.clone(), refusal })?;
         progress.set_total(file.size());
         let put = upload.put(&file);
-        let by_block = *digest == Algorithm::Blake3 && (*repair || file.size() >= RESUME_FROM);
+        let by_block = *repair || file.size() >= RESUME_FROM;
         match Blocks::of(file.size()).filter(|_| by_block) {
             Some(blocks) => match self.put_missing(put.clone(), &file, blocks, upload, progress) {
                 // The server knows of no blocks.
@@ -161,12 +161,24 @@ impl Client {
         let mut source = file.ranges(ranges.clone()).map_err(local)?;
         let pairs = ranges.iter().map(|range| (range.start, range.end)).collect();
         let put = Put { ranges: Some(pairs), ..put };
+        let all_moves = base == 0;
         let (sent, stored) = self.send_put(put, from, base, progress, |connection, watch| {
             send_ranges(connection, &mut source, &mut assembly, ranges, *digest, watch)
         })?;
         let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
         confirm(whole, size, &stored)?;
-        Ok(Transferred { size, moved: sent.length, digest: whole, mtime: Some(mtime) })
+        let done = Transferred { size, moved: sent.length, digest: whole, mtime: Some(mtime) };
+        if *digest == whole.algorithm() {
+            Ok(done)
+        } else if all_moves {
+            // The digest of the body is that of the whole file.
+            Ok(Transferred { digest: sent.digest, ..done })
+        } else {
+            let changed =
+                || Refusal::new(Code::Changed, "it is another file by now than the one that was stored");
+            let found = self.find_stored(upload)?;
+            found.map(|found| Transferred { moved: done.moved, ..found }).ok_or(Error::Refused(changed()))
+        }
     }
 
     /// Sends a `put` and its body, and receives the reply. `base` is how many bytes of the file were there before.

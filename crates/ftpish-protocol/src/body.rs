@@ -95,6 +95,10 @@ pub enum BodyError {
         /// What was computed.
         received: Digest,
     },
+    /// The message before the body, or the request that it answers, arrived as another one than was sent. The connection
+    /// is in step.
+    #[error("the message in front of what arrived is not the one that was sent")]
+    Head,
 }
 
 impl BodyError {
@@ -104,7 +108,7 @@ impl BodyError {
             Self::Connection(_) | Self::Aborted(_) => None,
             Self::Sink(error) => Some(Refusal::from_io(error)),
             Self::Stopped => Some(Refusal::new(Code::Cancelled, "stopped")),
-            Self::TooLong { .. } | Self::TooShort { .. } | Self::Mismatch { .. } => {
+            Self::TooLong { .. } | Self::TooShort { .. } | Self::Mismatch { .. } | Self::Head => {
                 Some(Refusal::new(Code::Mismatch, self.to_string()))
             }
         }
@@ -125,8 +129,10 @@ pub fn send_body<S: Read + Write>(
     algorithm: Algorithm,
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
+    let head = Some(connection.sent_head(algorithm));
     let sent = send_hashed(connection, source, algorithm, watch)?;
-    connection.send(&Trailer { length: sent.length, digest: sent.digest, entries: None, file: None })?;
+    let Sent { length, digest } = sent;
+    connection.send(&Trailer { length, digest, entries: None, file: None, head })?;
     Ok(sent)
 }
 
@@ -141,13 +147,14 @@ pub fn send_ranges<S: Read + Write>(
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
     let mut hasher = (!merges(&ranges, assembly, algorithm)).then(|| algorithm.hasher());
+    let head = Some(connection.sent_head(algorithm));
     let mut gather = Gather::new(source, assembly.blocks(), ranges);
     let length = send_chunks(connection, &mut gather, &mut |bytes| update(&mut hasher, bytes), watch)?;
     gather.note_in(assembly);
     let file = assembly.digest();
     // Blocks that were left out are for the receiver to miss.
     let hashed = hasher.map(Hasher::finish).or(file).unwrap_or_else(|| algorithm.digest(&[]));
-    connection.send(&Trailer { length, digest: hashed, entries: None, file })?;
+    connection.send(&Trailer { length, digest: hashed, entries: None, file, head })?;
     Ok(Sent { length, digest: hashed })
 }
 
@@ -303,6 +310,9 @@ fn verify<S: Read + Write>(
     }
     if trailer.digest != digest || trailer.length != received {
         return Err(BodyError::Mismatch { sent: trailer.digest, received: digest });
+    }
+    if trailer.head.is_some_and(|head| head != connection.received_head(head.algorithm())) {
+        return Err(BodyError::Head);
     }
     Ok((Verified { length: received, digest }, trailer))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::frame::{self, ABORTED, ChunkPrefix, LENGTH};
 use crate::message::Aborted;
-use crate::{Error, Header, Refusal};
+use crate::{Algorithm, Digest, Error, Header, Refusal};
 
 /// How many bytes a body is read, hashed and sent at a time. A power of two, so that BLAKE3 works on whole
 /// subtrees; small enough to stay in a core's second-level cache between reading, hashing and sending.
@@ -24,6 +24,14 @@ pub struct Connection<S> {
     input: Input,
     output: Output,
     incoming: Incoming,
+    /// The request that the next body answers; empty where the body is a request's own.
+    asked: Vec<u8>,
+    /// The message that was sent last: what a body that is sent next belongs to.
+    sent: Vec<u8>,
+    /// The message that was received last: what a body that is begun next belongs to.
+    received: Vec<u8>,
+    /// The message that the body which is being received belongs to.
+    head: Vec<u8>,
 }
 
 /// Bytes that were read from the stream and not yet taken.
@@ -93,7 +101,9 @@ pub(crate) enum BodyPart {
 impl<S: Read + Write> Connection<S> {
     /// A connection at its start.
     pub fn new(stream: S) -> Self {
-        Self { stream, input: Input::default(), output: Output::default(), incoming: Incoming::Message }
+        let (input, output) = (Input::default(), Output::default());
+        let (asked, sent, received, head) = Default::default();
+        Self { stream, input, output, incoming: Incoming::Message, asked, sent, received, head }
     }
 
     /// The stream below: to set deadlines, or to look whether the peer has spoken.
@@ -111,6 +121,7 @@ impl<S: Read + Write> Connection<S> {
         let mut bytes = Vec::with_capacity(256);
         frame::encode(message, &mut bytes);
         self.output.extend(&bytes);
+        self.sent = bytes;
         self.flush_full()
     }
 
@@ -148,11 +159,35 @@ impl<S: Read + Write> Connection<S> {
         }
         let mut json = vec![0; frame::header_length(prefix)?];
         self.fill_exact(&mut json)?;
+        self.received.clone_from(&json);
         Ok(Some(Header(json)))
+    }
+
+    /// Says which request the next body answers, sent or received; none where the body is a request's own. The
+    /// trailer's `head` covers it.
+    pub fn answer(&mut self, request: Option<&Header>) {
+        self.asked.clear();
+        self.asked.extend(request.map_or(&[][..], |header| &header.0));
+    }
+
+    /// The message that was sent last.
+    pub fn last_sent(&self) -> Header {
+        Header(self.sent.get(LENGTH..).unwrap_or_default().to_vec())
+    }
+
+    /// What the trailer of a body that is sent says of the messages before it.
+    pub(crate) fn sent_head(&self, algorithm: Algorithm) -> Digest {
+        digest_of(algorithm, &self.asked, self.sent.get(LENGTH..).unwrap_or_default())
+    }
+
+    /// What the trailer of the body that was begun last must say of the messages before it.
+    pub(crate) fn received_head(&self, algorithm: Algorithm) -> Digest {
+        digest_of(algorithm, &self.asked, &self.head)
     }
 
     /// Says that the message just received has a body.
     pub fn begin_body(&mut self) {
+        self.head.clone_from(&self.received);
         self.incoming = Incoming::Chunk(0);
     }
 
@@ -280,6 +315,13 @@ impl<S: Read + Write> Connection<S> {
     fn fill_exact(&mut self, out: &mut [u8]) -> Result<(), Error> {
         if self.fill(out)? == out.len() { Ok(()) } else { Err(Error::Closed) }
     }
+}
+
+fn digest_of(algorithm: Algorithm, asked: &[u8], head: &[u8]) -> Digest {
+    let mut hasher = algorithm.hasher();
+    hasher.update(asked);
+    hasher.update(head);
+    hasher.finish()
 }
 
 fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {

@@ -12,6 +12,7 @@ pub fn send_listing<S: Read + Write>(
     entries: impl Iterator<Item = io::Result<Entry>>,
     algorithm: Algorithm,
 ) -> Result<u64, SendError> {
+    let head = Some(connection.sent_head(algorithm));
     let mut lines = Lines { entries, line: Vec::new(), taken: 0, count: 0 };
     let sent = send_hashed(connection, &mut lines, algorithm, &mut |_, _| true)?;
     connection.send(&Trailer {
@@ -19,6 +20,7 @@ pub fn send_listing<S: Read + Write>(
         digest: sent.digest,
         entries: Some(lines.count),
         file: None,
+        head,
     })?;
     Ok(lines.count)
 }

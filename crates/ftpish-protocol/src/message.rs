@@ -62,6 +62,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether the reply has a body, if it is granted.
+    pub fn has_answer_body(&self) -> bool {
+        matches!(self, Self::Ls(_) | Self::Get(_) | Self::Blocks(_) | Self::Resume(_))
+    }
+
     /// Reads the command of a request. A path that breaks the rules, and a digest that is not known here, are
     /// told apart from a message that breaks the rules.
     pub fn decode(header: &Header) -> Result<Self, Refusal> {
@@ -162,6 +167,9 @@ pub struct File {
     /// Whether it has holes, so that its zeros are better not written.
     #[serde(default, skip_serializing_if = "is_false")]
     pub sparse: bool,
+    /// What tells the file from others that have, or had, its name: the same as long as it is the same file, opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 /// The arguments of `put`.
@@ -236,6 +244,9 @@ pub struct Cut {
     pub block: u64,
     /// How many bytes the body has: [`BLOCK_DIGEST`](crate::blocks::BLOCK_DIGEST) a block.
     pub length: u64,
+    /// What tells the file from others that have, or had, its name: the same as long as it is the same file, opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 /// Whether a `put` or `mv` may replace an existing file.
@@ -406,6 +417,9 @@ pub struct Trailer {
     /// The BLAKE3 digest of the whole file, where the body has only ranges of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Digest>,
+    /// The digest of the message in front of the body; of a reply, with the request that it answers in front of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Digest>,
 }
 
 fn is_false(value: &bool) -> bool {

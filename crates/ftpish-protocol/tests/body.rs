@@ -167,7 +167,7 @@ fn a_trailer_that_tells_of_other_bytes_is_refused() {
         let mut bytes = finished(connection);
         bytes.truncate(LENGTH + 3 + LENGTH);
         let mut trailer = Connection::new(Pipe::silent());
-        trailer.send(&Trailer { length, digest, entries: None, file: None }).unwrap();
+        trailer.send(&Trailer { length, digest, entries: None, file: None, head: None }).unwrap();
         bytes.extend(finished(trailer));
 
         let mut connection = receiving(&bytes, usize::MAX);
@@ -196,11 +196,45 @@ fn a_mismatch_shows_both_digests() {
 fn a_flipped_bit_is_never_verified() {
     let bytes = sent(&[b"hello ", b"world\n"], Algorithm::Md5);
     let body = body_length(&bytes);
-    for bit in 0..8 * body {
+    // A field of another name is ignored, and says nothing of the message before the body: which has arrived as it was.
+    let head = bytes.windows(4).position(|name| name == b"head").unwrap();
+    for bit in (0..8 * body).filter(|bit| !(head..head + 4).contains(&(bit / 8))) {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         assert!(receive(&mut receiving(&damaged, usize::MAX), None).is_err(), "bit {bit}");
     }
+}
+
+#[test]
+fn a_bit_flipped_in_the_message_before_a_body_or_in_the_request_it_answers_is_never_verified() {
+    let mut request = Connection::new(Pipe::silent());
+    request.send(&serde_json::json!({"id": 1, "cmd": "get", "path": "a"})).unwrap();
+    let asked = request.last_sent();
+    let mut sender = Connection::new(Pipe::silent());
+    sender.answer(Some(&asked));
+    sender
+        .send(&serde_json::json!({"id": 1, "body": true, "ok": true, "mtime": [1, 0], "mode": "644"}))
+        .unwrap();
+    send_body(&mut sender, &mut &b"hello"[..], Algorithm::Md5, &mut |_, _| true).unwrap();
+    sender.flush().unwrap();
+    let bytes = std::mem::take(&mut sender.stream().written);
+    let verified = |bytes: &[u8], asked: Option<&Header>| {
+        let mut receiver = Connection::new(Pipe::new(bytes, usize::MAX));
+        receiver.answer(asked);
+        receiver.receive().unwrap().unwrap();
+        receiver.begin_body();
+        receive_body(&mut receiver, &mut std::io::sink(), Algorithm::Md5, None, &mut |_, _| true)
+    };
+    assert!(verified(&bytes, Some(&asked)).is_ok());
+    let head = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
+    for bit in 8 * 4..8 * (4 + head) {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(matches!(verified(&damaged, Some(&asked)), Err(BodyError::Head)), "bit {bit}");
+    }
+    request.send(&serde_json::json!({"id": 1, "cmd": "get", "path": "c"})).unwrap();
+    assert!(matches!(verified(&bytes, Some(&request.last_sent())), Err(BodyError::Head)));
+    assert!(matches!(verified(&bytes, None), Err(BodyError::Head)));
 }
 
 #[test]
@@ -264,7 +298,9 @@ fn a_listing_that_is_not_one_is_refused() {
         let mut bytes = finished(connection);
         bytes.truncate(4 + lines.len() + 4);
         let mut trailer = Connection::new(Pipe::silent());
-        trailer.send(&Trailer { length: lines.len() as u64, digest, entries: counted, file: None }).unwrap();
+        trailer
+            .send(&Trailer { length: lines.len() as u64, digest, entries: counted, file: None, head: None })
+            .unwrap();
         bytes.extend(finished(trailer));
 
         let mut connection = receiving(&bytes, usize::MAX);

@@ -136,6 +136,7 @@ impl Session {
         if envelope.body {
             self.connection.begin_body();
         }
+        self.connection.answer(Some(&header).filter(|_| !envelope.body));
         self.connection.stream().set_deadline(self.service.limits.moving());
         let began = Instant::now();
         let outcome = self.answer(envelope.id, &header);

@@ -217,6 +217,8 @@ fn a_local_file_that_changes_while_it_is_sent_is_not_stored() {
     std::fs::File::create(&from).unwrap().set_len(8 << 20).unwrap();
     let path = from.clone();
     let script = Script::run(move |peer| {
+        let resume = peer.request();
+        peer.refuse(&resume, "unsupported");
         let request = peer.request();
         peer.piece();
         std::fs::write(&path, "changed").unwrap();

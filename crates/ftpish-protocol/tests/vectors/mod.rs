@@ -7,8 +7,9 @@ mod replay;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
-use ftpish_protocol::Connection;
+use ftpish_protocol::{Connection, Header};
 
 use crate::pipe::Pipe;
 pub(crate) use replay::Replay;
@@ -22,6 +23,8 @@ pub(crate) struct Fixture {
     /// What its line `# expect:` says.
     pub(crate) expect: Option<String>,
     pub(crate) bytes: Vec<u8>,
+    /// The request that it answers, if it is the reply to one.
+    pub(crate) asked: Option<Header>,
 }
 
 /// The fixtures of a folder by their names.
@@ -29,21 +32,37 @@ pub(crate) fn fixtures(folder: &str) -> BTreeMap<String, Fixture> {
     let files = fs::read_dir(format!("{PROJECT}/fixtures/wire/{folder}")).unwrap();
     let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
     let name = |path: &std::path::Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
-    files.map(|path| (name(&path), Fixture::parse(fs::read_to_string(&path).unwrap()))).collect()
+    files.map(|path| (name(&path), Fixture::load(&path))).collect()
+}
+
+/// `get-range-reply` answers `get-range-request`; what has no request of its own name answers that of its command.
+fn request_of(reply: &Path) -> Option<Header> {
+    let name = reply.file_stem()?.to_str()?;
+    let (own, command) = (name.strip_suffix("-reply").unwrap_or(name), name.split('-').next()?);
+    let file = |name: &str| fs::read_to_string(format!("{PROJECT}/fixtures/wire/{name}-request.hex"));
+    let bytes = bytes_of(&file(own).or_else(|_| file(command)).ok()?);
+    Connection::new(Pipe::new(&bytes, usize::MAX)).receive().unwrap()
+}
+
+fn bytes_of(text: &str) -> Vec<u8> {
+    text.lines().filter(|line| !line.starts_with('#')).flat_map(bytes_of_line).collect()
 }
 
 impl Fixture {
-    fn parse(text: String) -> Self {
+    fn load(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap();
         let from_client = text.starts_with("# client: ");
         assert!(from_client || text.starts_with("# server: "), "who sends it comes first: {text}");
         let expect = text.lines().find_map(|line| line.strip_prefix("# expect: ")).map(String::from);
-        let bytes = text.lines().filter(|line| !line.starts_with('#')).flat_map(bytes_of_line).collect();
-        Self { text, from_client, expect, bytes }
+        let bytes = bytes_of(&text);
+        let asked = if from_client { None } else { request_of(path) };
+        Self { text, from_client, expect, bytes, asked }
     }
 
     /// What the receiver makes of `bytes`: a word or two for each message and body, and how it ends.
     pub(crate) fn heard(&self, bytes: &[u8], pace: usize) -> Vec<String> {
         let mut connection = Connection::new(Pipe::new(bytes, pace));
+        connection.answer(self.asked.as_ref());
         let mut heard = vec![];
         loop {
             match connection.receive() {

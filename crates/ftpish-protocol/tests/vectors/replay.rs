@@ -13,6 +13,7 @@ use ftpish_protocol::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Fixture;
 use crate::disk::Disk;
 use crate::pipe::{Pieces, Pipe};
 
@@ -23,9 +24,12 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(crate) fn of(bytes: &[u8], pace: usize) -> Self {
-        let incoming = Connection::new(Pipe::new(bytes, pace));
-        Self { incoming, outgoing: Connection::new(Pipe::silent()) }
+    pub(crate) fn of(fixture: &Fixture, pace: usize) -> Self {
+        let mut incoming = Connection::new(Pipe::new(&fixture.bytes, pace));
+        let mut outgoing = Connection::new(Pipe::silent());
+        incoming.answer(fixture.asked.as_ref());
+        outgoing.answer(fixture.asked.as_ref());
+        Self { incoming, outgoing }
     }
 
     fn receive(&mut self) -> Header {

@@ -12,7 +12,7 @@ pub(super) const DIGEST: Algorithm = Algorithm::Blake3;
 
 pub fn run(args: &BlocksArgs, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     let file = root.open_file(&args.path)?;
-    let (size, mtime) = (file.size(), file.mtime());
+    let (size, mtime, tag) = (file.size(), file.mtime(), Some(file.identity().tag()));
     let Some(blocks) = Blocks::of(size) else {
         return Err(Refusal::new(Code::BadRange, "a file of one block or less has no blocks to tell").into());
     };
@@ -21,7 +21,7 @@ pub fn run(args: &BlocksArgs, root: &Root, exchange: &mut Exchange<'_>) -> Resul
     let mut reader = file.range(0, end)?;
     let assembly = exchange.while_working(|meter| Assembly::of(&mut reader, blocks, meter))?;
     let digests = assembly.map_err(|error| Refusal::from_io(&error))?.to_bytes();
-    let cut = Cut { size, mtime, block: blocks.block(), length: digests.len() as u64 };
+    let cut = Cut { size, mtime, block: blocks.block(), length: digests.len() as u64, tag };
     exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;
     Ok(())
 }

@@ -63,7 +63,13 @@ pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Op
         }
     })??;
     let digests = assembly.to_bytes();
-    let cut = Cut { size: args.size, mtime: args.mtime, block: blocks.block(), length: digests.len() as u64 };
+    let cut = Cut {
+        size: args.size,
+        mtime: args.mtime,
+        block: blocks.block(),
+        length: digests.len() as u64,
+        tag: None,
+    };
     exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;
     Ok(Some(Upload { path: args.path.clone(), stage, assembly, base }))
 }

@@ -3,8 +3,8 @@
 use ftpish_protocol::Algorithm;
 use serde_json::{Value, json};
 
-use crate::harness::{BLOCK, TestServer, pattern};
-use crate::raw::{code, frame, hello, put};
+use crate::harness::{BLOCK, TestServer, eventually, pattern};
+use crate::raw::{body, code, frame, hello, put, put_header};
 
 #[test]
 fn sixty_four_requests_at_once_are_answered_in_their_order() {
@@ -85,4 +85,54 @@ fn an_end_behind_pipelined_requests_lets_them_all_be_answered() {
     let ids: Vec<Value> = raw.finish().into_iter().map(|mut reply| reply["id"].take()).collect();
     assert_eq!(ids, (0..10).map(Value::from).collect::<Vec<_>>());
     assert_eq!(server.tree().len(), 9);
+}
+
+/// A put that tells its size, so that it may be committed together with others.
+fn sized(id: u64, path: &str, bytes: &[u8], replace: &str) -> Vec<u8> {
+    let mut header = put_header(id, path);
+    header["size"] = json!(bytes.len());
+    header["replace"] = json!(replace);
+    [frame(&header), body(bytes)].concat()
+}
+
+#[test]
+fn small_puts_in_a_row_are_each_stored_or_refused_for_themselves_and_answered_in_their_order() {
+    let mut server = TestServer::start();
+    server.write("here", "old");
+    let mut raw = server.greeted();
+    let mut sent = Vec::new();
+    for id in 0..200 {
+        sent.extend(match id % 5 {
+            0 => sized(id, "same", format!("{id}").as_bytes(), "always"),
+            1 => sized(id, "here", b"new", "never"),
+            2 => sized(id, "once", format!("{id}").as_bytes(), "never"),
+            3 => sized(id, "missing/file", b"", "always"),
+            _ => frame(&json!({"id": id, "cmd": "stat", "path": "same"})),
+        });
+    }
+    raw.send(&sent);
+    for id in 0..200 {
+        let reply = raw.receive();
+        assert_eq!(reply["id"], id, "{reply}");
+        match id % 5 {
+            1 => assert_eq!(code(&reply), "exists"),
+            2 if id > 2 => assert_eq!(code(&reply), "exists"),
+            3 => assert_eq!(code(&reply), "not-found"),
+            _ => assert_eq!(reply["ok"], true, "{reply}"),
+        }
+    }
+    assert_eq!(server.read("same"), b"195");
+    assert_eq!(server.read("once"), b"2");
+    assert_eq!(server.tree_at_the_end().len(), 3, "nothing is left beside them");
+}
+
+#[test]
+fn small_puts_whose_client_leaves_without_waiting_are_stored() {
+    let mut server = TestServer::start();
+    let mut raw = server.greeted();
+    let puts: Vec<_> = (0..9).map(|id| sized(id, &format!("{id}"), b"content", "always")).collect();
+    raw.send(&puts.concat());
+    drop(raw);
+    eventually("nine files", || (0..9).all(|id| server.path(format!("{id}")).exists()).then_some(()));
+    assert_eq!(server.tree_at_the_end().len(), 9);
 }

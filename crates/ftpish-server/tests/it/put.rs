@@ -302,3 +302,28 @@ fn of_two_writers_of_one_name_the_last_wins_whole() {
     drop((one, two));
     assert_eq!(server.tree_at_the_end().len(), 1);
 }
+
+#[test]
+fn of_two_who_replace_what_they_have_both_seen_one_is_refused() {
+    let server = TestServer::start();
+    for round in 0..30 {
+        server.write("file", "seen");
+        let contents = [format!("first {round}"), format!("second {round}")];
+        let replies = std::thread::scope(|scope| {
+            let putting = contents.each_ref().map(|content| {
+                let mut raw = server.greeted();
+                scope.spawn(move || {
+                    let mut header = put_header(1, "file");
+                    header["expect"] = json!(Algorithm::Md5.digest(b"seen").to_string());
+                    raw.send(&[frame(&header), body(content.as_bytes())].concat());
+                    raw.receive()
+                })
+            });
+            putting.map(|putting| putting.join().unwrap())
+        });
+        let stored: Vec<_> = (0..2).filter(|index| replies[*index]["ok"] == true).collect();
+        let [stored] = stored[..] else { panic!("{replies:?}") };
+        assert_eq!(code(&replies[1 - stored]), "changed");
+        assert_eq!(server.read("file"), contents[stored].as_bytes());
+    }
+}

@@ -1,5 +1,9 @@
 //! Connections that are cut: at every stage of a transfer, in either direction, encrypted and in the clear.
 
+use std::fs;
+
+use ftpish_protocol::Algorithm;
+
 use crate::harness::World;
 use crate::relay::{Harm, Relay, Toward};
 use crate::trial::{TALK, Trial, Way};
@@ -99,4 +103,20 @@ fn a_connection_that_breaks_for_one_client_is_not_felt_by_another() {
     drop(relay);
     world.wait(stalled).ok();
     assert!(trial.is_done());
+}
+
+#[test]
+fn with_any_digest_a_transfer_goes_on_where_it_was_cut_and_tells_that_digest() {
+    let world = World::plaintext();
+    for (way, digest) in [(Way::Get, "md5"), (Way::Put, "md5"), (Way::Get, "sha256"), (Way::Put, "sha256")] {
+        let trial = Trial::new(&world, way, SIZE);
+        let (at, flags) = (4 << 20, format!("--digest {digest}"));
+        let relay = Relay::to(&world.server().address, way.onward(), at, Harm::Cut);
+        trial.run(&relay, &format!("--retries 0 {flags}")).exits(13);
+        trial.completes_with(&format!("{flags} --manifest ../noted"), trial.missing_after(at));
+        let right = digest.parse::<Algorithm>().unwrap().digest(&fs::read(trial.source()).unwrap());
+        let noted = fs::read_to_string(world.path("noted")).unwrap();
+        assert!(noted.contains(&right.to_string()), "{noted}");
+        fs::remove_file(world.path("noted")).unwrap();
+    }
 }

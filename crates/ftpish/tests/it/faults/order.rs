@@ -164,7 +164,10 @@ fn a_crowd_of_small_files_shares_its_syncs_in_both_directions() {
     assert!(steps(&put).ends_with(&[Write, SyncFile, Rename, SyncDir, Reply]));
     assert_eq!(steps(&get), [Write, SyncFile, Rename, SyncDir]);
     for name in &files {
-        assert_eq!(fs::read(world.here(&format!("back/{name}"))).unwrap(), fs::read(world.root(name)).unwrap());
+        assert_eq!(
+            fs::read(world.here(format!("back/{name}"))).unwrap(),
+            fs::read(world.root(name)).unwrap()
+        );
     }
 }
 

@@ -85,3 +85,22 @@ fn openings(path: &Path) -> usize {
     let fds = links.flatten().filter(|entry| entry.path().parent().unwrap().ends_with("fd"));
     fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path)).count()
 }
+
+#[test]
+fn a_file_whose_reply_was_lost_is_no_reason_to_refuse_itself() {
+    let world = World::plaintext();
+    for (size, flags) in [(1000, "--if absent"), (5 << 20, "--if absent"), (1000, "--overwrite newer")] {
+        let trial = Trial::new(&world, Way::Put, size);
+        fs::remove_file(trial.target()).unwrap();
+        let whole = Relay::harmless(&world.server().address);
+        trial.run(&whole, flags).ok();
+        let reply = whole.passed(Toward::Client) - 20;
+        fs::remove_file(trial.target()).unwrap();
+        let relay = Relay::to(&world.server().address, Toward::Client, reply, Harm::Cut);
+        trial.run(&relay, &format!("{flags} --retries 2 --retry-wait 0.01")).ok();
+        assert!(trial.is_done());
+        // Nobody else's file is taken for it.
+        fs::write(trial.target(), "another").unwrap();
+        trial.run(&Relay::harmless(&world.server().address), "--if absent").exits(8);
+    }
+}
