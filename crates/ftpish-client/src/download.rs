@@ -4,6 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
@@ -15,6 +16,10 @@ use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
 /// How many bodies are asked for without waiting. The requests lie in the sockets until the first body has come, so they
 /// must fit there.
 pub(crate) const REQUESTS_IN_FLIGHT: usize = 64;
+
+/// How long a partial file is waited for that another process is at: one that is about to end, perhaps. The server waits
+/// for us meanwhile.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// A remote file to be stored under a local name.
 #[derive(Clone, Debug)]
@@ -171,7 +176,7 @@ impl Client {
     ) -> Result<Stage, Refusal> {
         let (replace, mtime) = (download.replace, Some(file.mtime));
         if file.length >= RESUME_FROM {
-            root.resume(name, replace, mtime)
+            root.resume(name, replace, mtime, LOCK_WAIT)
         } else {
             root.stage(name, replace, mtime)
         }
@@ -228,7 +233,7 @@ impl Client {
         let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
         let (cut, blocks, sender) = self.receive_digests(id)?;
         progress.set_total(cut.size);
-        let mut stage = root.resume(name, *replace, Some(cut.mtime)).map_err(refused)?;
+        let mut stage = root.resume(name, *replace, Some(cut.mtime), LOCK_WAIT).map_err(refused)?;
         let completed =
             self.complete(&mut stage, root, name, base, (&cut, blocks, &sender), download, progress);
         match completed {

@@ -58,6 +58,11 @@ impl<'a> Exchange<'a> {
         Ok(self.connection.send(&Refused { id: Some(self.id), error })?)
     }
 
+    /// The server's patience.
+    pub fn limits(&self) -> &Limits {
+        self.limits
+    }
+
     /// The request's id.
     pub fn id(&self) -> u64 {
         self.id

@@ -94,8 +94,15 @@ impl Root {
     }
 
     /// As [`stage`](Self::stage), but with the partial file that an earlier try for the same path left, if there is
-    /// one. What is in it is not to be trusted before it is proven.
-    pub fn resume(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
+    /// one; while somebody else is at that, it is waited for with `patience`. What is in it is not to be trusted before
+    /// it is proven.
+    pub fn resume(
+        &self,
+        path: &RemotePath,
+        replace: Replace,
+        mtime: Option<Time>,
+        patience: Duration,
+    ) -> Outcome<Stage> {
         let (parent, name) = self.parent_of(path)?;
         // Whoever leaves partial files behind takes away those that nobody came back for.
         if self.is_to_sweep(path)
@@ -103,7 +110,7 @@ impl Root {
         {
             tracing::debug!(%error, "cannot look for stale partial files");
         }
-        Stage::resume(Target { parent, name, replace, mtime, expected: None }, self.sync)
+        Stage::resume(Target { parent, name, replace, mtime, expected: None }, self.sync, patience)
     }
 
     /// How many bytes an earlier try for the same path left; `None` where there was none.
@@ -320,7 +327,7 @@ mod tests {
         fs::write(top.join("dir/.ftpish-0123456789abcdef"), "").unwrap();
         root.remove(&path("dir"), false).unwrap();
         fs::create_dir(top.join("dir")).unwrap();
-        let stage = root.resume(&path("dir/file"), Replace::Always, None).unwrap();
+        let stage = root.resume(&path("dir/file"), Replace::Always, None, Duration::ZERO).unwrap();
         assert_eq!(root.remove(&path("dir"), false).unwrap_err().code, Code::NotEmpty, "a writer is at it");
         stage.abandon();
     }
@@ -330,7 +337,7 @@ mod tests {
         let (_dir, top, root) = scratch();
         let left = top.join(".ftpish-00000000000000aa");
         fs::write(&left, "left behind").unwrap();
-        let stage = root.resume(&path("file"), Replace::Always, None).unwrap();
+        let stage = root.resume(&path("file"), Replace::Always, None, Duration::ZERO).unwrap();
         sweep(&root.dir, STALE).unwrap();
         assert!(left.exists(), "somebody may come back");
         sweep(&root.dir, Duration::ZERO).unwrap();

@@ -23,11 +23,7 @@ use crate::{Identity, Outcome, SourceFile, mtime, refuse};
 /// target's name has for a digest: nothing else need be remembered to resume.
 const PREFIX: &str = ".ftpish-";
 
-/// How long a partial file is waited for that somebody else is at: a writer whose client has left a moment ago, and
-/// who has yet to notice.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
-
-/// How often the lock is tried meanwhile.
+/// How often the lock of a partial file is tried that somebody else is at.
 const LOCK_CHECK: Duration = Duration::from_millis(10);
 
 /// What statfs(2) calls a tmpfs.
@@ -115,27 +111,35 @@ impl Stage {
     }
 
     /// The partial file of an earlier try, with what that left in it; an empty one where there was none, or where
-    /// another writer is at it and stays there.
-    pub(crate) fn resume(target: Target, sync: bool) -> Outcome<Self> {
+    /// another writer is at it and stays there for all our `patience`: perhaps one whose client has left, and who has
+    /// yet to notice.
+    pub(crate) fn resume(target: Target, sync: bool, patience: Duration) -> Outcome<Self> {
         target.check()?;
         let partial = partial_of(&target.name);
         let mut options = open_options();
         options.create(true);
-        let until = Instant::now() + LOCK_WAIT;
+        let until = Instant::now() + patience;
         loop {
             let file = match open_partial(&target.parent, &partial, &options) {
                 Ok(file) => file,
                 // Something that is no file of ours is in the way.
                 Err(_) => return Self::begin(target, sync),
             };
-            if lock(&file) && is_ours(&file, &target.parent, &partial).unwrap_or(false) {
+            let locked = lock(&file);
+            if locked && has_name(&file, &target.parent, &partial).unwrap_or(true) {
+                if !is_ours(&file).unwrap_or(false) {
+                    return Self::begin(target, sync);
+                }
                 let end = file.metadata().map_err(refuse)?.len();
                 return Ok(Self { file, partial, target, sync, at: 0, end, resumable: true });
             }
             if Instant::now() >= until {
                 return Self::begin(target, sync);
             }
-            std::thread::sleep(LOCK_CHECK);
+            // Where it was committed before the lock was ours, there is a new one to be made at once.
+            if !locked {
+                std::thread::sleep(LOCK_CHECK);
+            }
         }
     }
 
@@ -314,7 +318,7 @@ fn open_partial(dir: &Dir, partial: &str, options: &OpenOptions) -> io::Result<F
             let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
             read.read(true).custom_flags(flags.bits().cast_signed());
             let file = dir.open_with(partial, &read)?.into_std();
-            if !is_ours(&file, dir, partial)? {
+            if !is_ours(&file)? {
                 return Err(error);
             }
             rustix::fs::fchmod(&file, PARTIAL_MODE.into())?;
@@ -331,14 +335,21 @@ fn lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-/// Whether the locked file still has its name, is a regular file, has no other name, and belongs to us: before the
-/// lock was taken it may have been committed, and its name have become another file's.
-fn is_ours(file: &File, parent: &Dir, partial: &str) -> io::Result<bool> {
+/// Whether the locked file still has its name: before the lock was taken it may have been committed, and its name have
+/// become another file's.
+fn has_name(file: &File, parent: &Dir, partial: &str) -> io::Result<bool> {
     let opened = cap_std::fs::Metadata::from_file(file)?;
-    let named = parent.symlink_metadata(partial)?;
-    let same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
+    match parent.symlink_metadata(partial) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        named => named.map(|named| (opened.dev(), opened.ino()) == (named.dev(), named.ino())),
+    }
+}
+
+/// Whether a file is a regular one, has no other name, and belongs to us.
+fn is_ours(file: &File) -> io::Result<bool> {
+    let opened = cap_std::fs::Metadata::from_file(file)?;
     let owner = rustix::process::geteuid().as_raw();
-    Ok(same && opened.is_file() && opened.nlink() == 1 && opened.uid() == owner)
+    Ok(opened.is_file() && opened.nlink() == 1 && opened.uid() == owner)
 }
 
 /// Takes away the partial files in `dir` that nobody has written to for `age`, and that nobody is at. Its modification
@@ -358,7 +369,7 @@ pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
             continue;
         }
         let Ok(file) = open_partial(dir, &name, &open_options()) else { continue };
-        if lock(&file) && is_ours(&file, dir, &name)? {
+        if lock(&file) && has_name(&file, dir, &name)? && is_ours(&file)? {
             dir.remove_file(&name)?;
         }
     }
@@ -459,7 +470,7 @@ mod tests {
     #[test]
     fn an_earlier_try_is_found_again_and_a_second_writer_does_not_mix_in() {
         let (dir, root) = scratch();
-        let resume = || root.resume(&"a".parse().unwrap(), Replace::Always, None).unwrap();
+        let resume = || root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
         let mut first = resume();
         first.write_all(&vec![7; 2 << 20]).unwrap();
         let mut second = resume();
@@ -481,12 +492,12 @@ mod tests {
         let partial = dir.path().join(partial_of(&Name::parse(b"a").unwrap()));
         std::os::unix::fs::symlink("precious", &partial).unwrap();
         store(&root, "b", Replace::Always, 1, b"1").unwrap();
-        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None).unwrap();
+        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
         stage.write_all(b"data").unwrap();
         stage.abandon();
         fs::remove_file(&partial).unwrap();
         fs::hard_link(dir.path().join("precious"), &partial).unwrap();
-        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None).unwrap();
+        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
         stage.write_all(b"data").unwrap();
         stage.abandon();
         assert_eq!(fs::read(dir.path().join("precious")).unwrap(), b"precious");
@@ -497,7 +508,7 @@ mod tests {
         let (dir, root) = scratch();
         let mut bytes = vec![0; 8 << 20];
         bytes[3 << 20] = 1;
-        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None).unwrap();
+        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
         let proof = verified(&bytes, &mut stage);
         stage.commit(proof, None).unwrap();
         assert!(fs::read(dir.path().join("a")).unwrap() == bytes);

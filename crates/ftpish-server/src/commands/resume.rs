@@ -37,7 +37,11 @@ pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Op
     let Some(blocks) = Blocks::of(args.size) else {
         return Err(Refusal::new(Code::BadRange, "a file of one block or less is put as a whole").into());
     };
-    let mut stage = root.resume(&args.path, args.replace, Some(args.mtime))?;
+    // A session whose client is gone without a word holds its partial file until its own deadline.
+    let patience = exchange.limits().pace + Duration::from_secs(2);
+    let staged =
+        exchange.while_working(|_| root.resume(&args.path, args.replace, Some(args.mtime), patience))?;
+    let mut stage = staged?;
     let base = match root.stat(&args.path) {
         Ok(found) if found.kind == Kind::File => {
             let target = root.open_file(&args.path)?;

@@ -1,5 +1,4 @@
-//! Every byte of a conversation in the clear, in both directions, with one of its bits flipped: what is caught, and
-//! what is not, since no digest covers the messages themselves.
+//! Every byte of a conversation in the clear, in both directions, with one of its bits flipped: whether it is caught.
 
 use std::collections::BTreeMap;
 use std::fs;
