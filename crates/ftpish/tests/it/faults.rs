@@ -3,6 +3,7 @@
 //! `tests/torture` does the same at random, for minutes.
 
 mod changes;
+mod clock;
 mod cuts;
 mod damage;
 mod disks;

@@ -155,7 +155,7 @@ impl<'w> Trial<'w> {
         command.spawn().unwrap()
     }
 
-    fn command(&self, relay: &Relay, flags: &str) -> Command {
+    pub fn command(&self, relay: &Relay, flags: &str) -> Command {
         // Only kill -9 is at stake here, and not the power.
         let sync = if self.way == Way::Get { "--no-sync" } else { "" };
         let line = format!("{} -q {sync} big {flags}", self.way.verb());
