@@ -10,6 +10,7 @@ mod dir;
 mod root;
 mod source;
 mod stage;
+mod tree;
 
 pub use root::Root;
 pub use source::{RangesReader, SourceFile, SourceReader};
