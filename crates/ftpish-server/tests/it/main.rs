@@ -8,6 +8,7 @@ mod raw;
 mod tree;
 
 mod commands;
+mod confinement;
 mod crowd;
 mod deadlines;
 mod drain;
