@@ -13,6 +13,7 @@ mod crowd;
 mod deadlines;
 mod drain;
 mod get;
+mod lessons;
 mod limits;
 mod malformed;
 mod numbers;
