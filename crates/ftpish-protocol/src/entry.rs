@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{MAX_PATH, Name};
 use crate::path::{deserialize_bytes, serialize_bytes};
+use crate::{MAX_PATH, Name};
 
 /// One name in a directory, and what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -109,7 +109,7 @@ fn no_ranges_behind_a_resume_write_outside_of_the_file() {
         json!([[block, 2 * block], [0, block]]),
         json!([[0, 2 * block], [block, 3 * block]]),
         json!([[3 * block, 4 * block]]),
-        json!([[1 << 53, (1_u64 << 53) + block]]),
+        json!([[1_u64 << 53, (1_u64 << 53) + block]]),
         Value::Array(vec![json!([0, block]); 1001]),
         json!([]),
     ] {

@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
 use insta::assert_snapshot;
 
 use crate::harness::{Outcome, World, names};
+use crate::terminal::{PROMPT, Terminal};
 
 /// Names that colour, ring, break lines, move the cursor by a lone C1 byte or its UTF-8, turn text around, and hide.
 const HOSTILE: [&[u8]; 8] = [
@@ -154,4 +156,51 @@ fn the_servers_log_shows_hostile_names_escaped() {
     let raw_stderr = fs::read(world.path("server.log")).unwrap();
     assert!(raw_stderr.windows(7).any(|part| part == b"request"));
     check(&Outcome { code: None, stdout: vec![], text: String::new(), raw_stderr, stderr: String::new() });
+}
+
+#[test]
+fn the_servers_log_shows_hostile_agents_commands_and_digests_escaped() {
+    let mut world = World::serving("--plaintext --verbose");
+    let hostile = "\u{1b}]52;c;AAAA\u{7}\u{9b}2J\u{202e}\r\n2026-01-01T00:00:00Z  INFO forged\u{2028}";
+    let mut stream = std::net::TcpStream::connect(&world.server().address).unwrap();
+    for request in [
+        serde_json::json!({"id": 0, "cmd": "hello", "version": 1, "agent": hostile}),
+        serde_json::json!({"id": 1, "cmd": hostile, "path": hostile}),
+        serde_json::json!({"id": 2, "cmd": "hash", "path": "a", "digest": hostile}),
+        serde_json::json!({"id": 3, "cmd": "put", "path": "a", "digest": "md5", "replace": hostile}),
+        serde_json::json!({"id": 4, "cmd": "df", "path": {"b64": hostile}}),
+        serde_json::json!({"id": 5, "cmd": "df", "path": {hostile: "YQ=="}}),
+        serde_json::json!({"id": 6, "cmd": "put", "path": "a", "digest": "md5", "expect": hostile}),
+    ] {
+        let json = request.to_string();
+        stream.write_all(&u32::try_from(json.len()).unwrap().to_be_bytes()).unwrap();
+        stream.write_all(json.as_bytes()).unwrap();
+    }
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    assert!(world.stop().success());
+    let raw_stderr = fs::read(world.path("server.log")).unwrap();
+    let log = String::from_utf8_lossy(&raw_stderr).into_owned();
+    assert!(log.contains("52;c;AAAA") && !log.contains("\n2026-01-01"), "{log}");
+    check(&Outcome { code: None, stdout: vec![], text: String::new(), raw_stderr, stderr: String::new() });
+}
+
+#[test]
+fn the_prompt_and_completion_show_no_hostile_name_as_it_is() {
+    let world = world();
+    let dir = world.root(OsStr::from_bytes(b"red\x1b[31m\xe2\x80\xae"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("two-safe"), "").unwrap();
+    fs::write(dir.join(OsStr::from_bytes(b"two-\x1b]52;c;AAAA\x07")), "").unwrap();
+    let mut shell = Terminal::shell(&world);
+    // The name is completed by whoever types it whole, and never shown but escaped.
+    shell.keys("ls two\t\t");
+    shell.control('c');
+    shell.expect(PROMPT);
+    let lines = b"cd red\x1b[31m\xe2\x80\xae\npwd\nls\n";
+    let done = world.client().pipe(lines, "shell").ok();
+    check(&done);
+    assert!(done.text.starts_with("/red\\x1b[31m\\u{202e}\n"), "{}", done.text);
+    shell.line("exit");
+    assert_eq!(shell.ends().0, 0);
 }
