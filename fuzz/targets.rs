@@ -172,7 +172,8 @@ pub fn body(data: &[u8]) {
         return;
     }
     let blocks = Blocks::of(FILE).expect("more than a block");
-    let ranges = if how & 16 == 0 { vec![0..1 << 20] } else { vec![0..1 << 20, 2 << 20..FILE] };
+    let (first, last) = (0..1 << 20, 2 << 20..FILE);
+    let ranges = if how & 16 == 0 { Vec::from([first]) } else { vec![first, last] };
     let mut connection = Connection::new(Pipe(data));
     connection.begin_body();
     let mut sink = Bounded { ranges: ranges.clone() };
