@@ -30,3 +30,11 @@ roundtrip DIR="/usr/share":
 # Cuts and kills at random, for minutes; docs/RELIABILITY.md has the figures of one run.
 torture SEED="20261121" CUTS="2000" KILLS="500":
     TMPDIR="${TMPDIR:-/dev/shm}" cargo test --release -p ftpish --test torture -- run {{SEED}} {{CUTS}} {{KILLS}}
+
+# Known vulnerabilities, licences, duplicates and sources of what is built in; needs cargo-deny.
+deny:
+    cargo deny check advisories licenses bans sources
+
+# Fuzz each target, or those named, for SECONDS each; needs a nightly compiler and cargo-fuzz.
+fuzz SECONDS="120" *TARGETS:
+    SECONDS_EACH={{SECONDS}} scripts/fuzz {{TARGETS}}

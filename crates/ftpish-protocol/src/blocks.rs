@@ -143,6 +143,7 @@ impl BlockHasher {
 #[derive(Clone, Debug)]
 pub struct Assembly {
     blocks: Blocks,
+    /// As far as any block was ever here: how many there are to be is the peer's word alone, and takes no memory.
     here: Vec<Option<Here>>,
 }
 
@@ -155,7 +156,7 @@ struct Here {
 impl Assembly {
     /// A file of which nothing is here yet.
     pub fn new(blocks: Blocks) -> Self {
-        Self { blocks, here: vec![None; blocks.count()] }
+        Self { blocks, here: Vec::new() }
     }
 
     /// Digests what `source` yields of a file that is cut so, as far as it has whole blocks; `meter` counts the
@@ -192,25 +193,26 @@ impl Assembly {
 
     /// Notes the digest of a block that is here, of which the sender has said nothing.
     pub fn note(&mut self, index: usize, digest: BlockDigest) {
-        self.here[index] = Some(Here { digest, proven: false });
+        *self.at(index) = Some(Here { digest, proven: false });
     }
 
     /// Keeps block `index` if its digest is what the sender has; forgets it otherwise.
     pub fn prove(&mut self, index: usize, sender: BlockDigest) {
-        let here = &mut self.here[index];
+        let Some(here) = self.here.get_mut(index) else { return };
         *here = here.filter(|here| here.digest == sender).map(|here| Here { proven: true, ..here });
     }
 
     /// Forgets the blocks of an aligned range: they are to come.
     pub fn forget(&mut self, range: &Range<u64>) {
         let (first, end) = (self.blocks.index(range.start), self.blocks.within(range.end));
-        self.here[first..end].fill(None);
+        let known = self.here.len();
+        self.here[first.min(known)..end.min(known)].fill(None);
     }
 
     /// The ranges of bytes that are not here, in order, each as long as it can be.
     pub fn missing(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for index in (0..self.here.len()).filter(|index| self.here[*index].is_none()) {
+        for index in (0..self.blocks.count()).filter(|index| !self.has(*index)) {
             let range = self.blocks.range(index);
             match ranges.last_mut() {
                 Some(last) if last.end == range.start => last.end = range.end,
@@ -227,6 +229,9 @@ impl Assembly {
 
     /// The digest of the whole file; `None` while a block is missing.
     pub fn digest(&self) -> Option<Digest> {
+        if self.here.len() < self.blocks.count() {
+            return None;
+        }
         let digests: Option<Vec<ChainingValue>> =
             self.here.iter().map(|here| Some(here.as_ref()?.digest.0)).collect();
         Some(Digest::blake3(*root(&digests?, self.blocks).as_bytes()))
@@ -244,7 +249,20 @@ impl Assembly {
     }
 
     pub(crate) fn receive(&mut self, index: usize, digest: BlockDigest) {
-        self.here[index] = Some(Here { digest, proven: true });
+        *self.at(index) = Some(Here { digest, proven: true });
+    }
+
+    fn has(&self, index: usize) -> bool {
+        self.here.get(index).is_some_and(Option::is_some)
+    }
+
+    /// Where what is known of block `index` stands.
+    fn at(&mut self, index: usize) -> &mut Option<Here> {
+        assert!(index < self.blocks.count(), "a file has no other blocks than its own");
+        if index >= self.here.len() {
+            self.here.resize(index + 1, None);
+        }
+        &mut self.here[index]
     }
 }
 
@@ -382,6 +400,15 @@ mod tests {
             hasher.update(piece, &mut |index, digest| assembly.note(index, digest));
         }
         assembly
+    }
+
+    #[test]
+    fn what_a_peer_says_of_a_files_size_takes_no_memory() {
+        let mut vast = Assembly::new(Blocks::of(u64::MAX).unwrap());
+        vast.forget(&(0..u64::MAX));
+        vast.prove_all(&[0; 64]);
+        assert_eq!(vast.here.capacity(), 0);
+        assert_eq!((vast.present(), vast.digest(), vast.missing()), (0, None, vec![0..u64::MAX]));
     }
 
     #[test]

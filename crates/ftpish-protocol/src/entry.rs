@@ -1,9 +1,9 @@
 //! What a directory holds, and how files are described: kinds, times, permission bits.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::Name;
 use crate::path::{deserialize_bytes, serialize_bytes};
+use crate::{MAX_PATH, Name};
 
 /// One name in a directory, and what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,11 +24,20 @@ pub struct Entry {
     pub target: Option<LinkTarget>,
 }
 
-/// What a symbolic link holds: any bytes. The wire form is a name's.
+/// What a symbolic link holds: any bytes, at most [`MAX_PATH`]. The wire form is a name's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkTarget(
-    #[serde(serialize_with = "serialize_bytes", deserialize_with = "deserialize_bytes")] pub Vec<u8>,
+    #[serde(serialize_with = "serialize_bytes", deserialize_with = "deserialize_target")] pub Vec<u8>,
 );
+
+/// Whoever sorts a listing holds its entries, and their number times this is what a lying server can make of them.
+fn deserialize_target<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let target = deserialize_bytes(deserializer)?;
+    if target.len() > MAX_PATH {
+        return Err(serde::de::Error::custom("no link holds that much"));
+    }
+    Ok(target)
+}
 
 /// The kinds of things that directories hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ mod group;
 mod root;
 mod source;
 mod stage;
+mod tree;
 
 pub use group::{Ready, commit_together};
 pub use root::Root;

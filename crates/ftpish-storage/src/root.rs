@@ -20,7 +20,7 @@ use ftpish_protocol::{Code, Name, Refusal, RemotePath};
 use crate::dir::{alone, os_name, rename, sync_dir};
 use crate::source::refuse_to_open;
 use crate::stage::{Stage, Target, is_partial, partial_of, sweep};
-use crate::{Outcome, SourceFile, mtime, refuse};
+use crate::{Outcome, SourceFile, mtime, refuse, tree};
 
 /// How long a partial file may lie that nobody writes to, until it is taken away: a week, so that what broke off on a
 /// Friday can be taken up on Monday.
@@ -151,7 +151,7 @@ impl Root {
                     .and_then(|()| parent.remove_dir(name)),
                 removed => removed,
             },
-            (true, true) => parent.remove_dir_all(name),
+            (true, true) => tree::remove(&parent, name),
         }
         .map_err(refuse)?;
         self.synced(&[&parent])

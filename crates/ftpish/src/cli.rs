@@ -153,6 +153,10 @@ pub struct Serve {
     /// How many clients are served at once; the next are told that the server is busy.
     #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
+    /// Become this user once the addresses are bound and the key is read; started as root, to listen on a port
+    /// below 1024.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// Do not wait for the disk: after a power failure, files that were acknowledged may be gone.
     #[arg(long)]
     pub no_sync: bool,

@@ -16,6 +16,9 @@ use crate::session::Session;
 /// The most candidates that are looked for: nobody reads more.
 const MOST: usize = 500;
 
+/// The most entries that are looked at: a listing without end must not keep a person at the Tab key.
+const MOST_SEEN: usize = 200_000;
+
 /// Completes lines for one session.
 pub struct Completion<'a> {
     session: &'a RefCell<Session>,
@@ -55,8 +58,12 @@ impl<'a> Completion<'a> {
         let dir = if dir.is_empty() { "." } else { dir };
         let Ok(path) = session.resolve_bytes(dir.as_bytes()) else { return vec![] };
         let Ok(client) = session.client() else { return vec![] };
-        let mut names = Vec::new();
+        let (mut names, mut seen) = (Vec::new(), 0);
         let listed = client.ls(&path, &mut |entry| {
+            seen += 1;
+            if seen > MOST_SEEN {
+                return Err(std::io::ErrorKind::QuotaExceeded.into());
+            }
             let name = entry.name.as_ref().and_then(|name| std::str::from_utf8(name.as_bytes()).ok());
             if let Some(name) = name.filter(|name| name.starts_with(prefix) && names.len() < MOST) {
                 names.push(if entry.kind == Kind::Dir { format!("{name}/") } else { name.to_owned() });

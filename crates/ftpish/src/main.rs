@@ -9,6 +9,7 @@ mod failure;
 mod location;
 mod manifest;
 mod progress;
+mod sandbox;
 mod serve;
 mod session;
 mod shell;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    sandbox::forbid_core_dumps();
     let cli = cli::Cli::parse();
     let ui = ui::Ui::new(&cli.global);
     let outcome = match cli.command {

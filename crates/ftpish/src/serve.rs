@@ -1,6 +1,7 @@
 //! `serve`: a server, until Ctrl-C or SIGTERM.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 
 use ftpish_protocol::text::escape;
 use ftpish_server::{Config, Identity, Limits, Policy, Server, Shutdown};
@@ -13,11 +14,13 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Anonymous, Global, Serve};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::sandbox::{self, Account, Reach};
 use crate::session::state_dir;
 use crate::ui::{Ui, print};
 
 pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     start_log(args, global);
+    let account = args.user.as_deref().map(Account::find).transpose()?;
     let policy = Policy { read_only: args.read_only || !may_write(args)? };
     let root = Root::open(&args.root, !args.no_sync).map_err(|error| {
         let root = escape(args.root.as_os_str().as_encoded_bytes()).to_string();
@@ -40,8 +43,11 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     let server = Server::new(Config { root, policy, limits, tls }, listeners);
     let cannot_start = |error: io::Error| Failure::new(Exit::Other, format!("cannot start: {error}"));
     let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
+    let served = args.root.canonicalize().unwrap_or_else(|_| args.root.clone());
+    // Before the first thread starts: each begins with what this one may do.
+    let confined = give_up(&served, policy, &state_dir(global)?, &listening, account.as_ref())?;
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
-    announce(args, policy, &listening, identity.as_ref(), ui)?;
+    announce(&served, policy, confined, &listening, identity.as_ref(), ui)?;
     match server.run().map_err(cannot_start)? {
         true => Ok(()),
         false => Err(Failure::new(Exit::Interrupted, "transfers that did not end in time were cut")),
@@ -105,17 +111,39 @@ fn stop_on_signals(shutdown: Shutdown) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives up what serving does not need; whether that is every other file, too.
+fn give_up(
+    served: &Path,
+    policy: Policy,
+    state: &Path,
+    listening: &[Endpoint],
+    account: Option<&Account>,
+) -> Result<bool, Failure> {
+    let sockets = listening.iter().filter_map(|endpoint| match endpoint {
+        Endpoint::Unix(path) => Some(path.as_path()),
+        Endpoint::Tcp(..) => None,
+    });
+    let reach = Reach { root: served, writable: !policy.read_only, state, sockets: sockets.collect() };
+    let confined = sandbox::harden().and_then(|()| sandbox::confine(&reach));
+    let confined = confined.map_err(|error| {
+        Failure::new(Exit::Other, format!("cannot confine the server to what it serves: {error}"))
+    })?;
+    account.map_or(Ok(()), Account::assume)?;
+    Ok(confined)
+}
+
 /// Says what is served, and the line to type on the other side.
 fn announce(
-    args: &Serve,
+    served: &Path,
     policy: Policy,
+    confined: bool,
     listening: &[Endpoint],
     identity: Option<&Identity>,
     ui: &Ui,
 ) -> Result<(), Failure> {
-    let root = args.root.canonicalize().unwrap_or_else(|_| args.root.clone());
     let how = if policy.read_only { "read-only" } else { "to read and write" };
-    print(format_args!("serving {} {how}", escape(root.as_os_str().as_encoded_bytes())))?;
+    let sandbox = if confined { "in a sandbox" } else { "without a sandbox: this kernel has no Landlock" };
+    print(format_args!("serving {} {how}, {sandbox}", escape(served.as_os_str().as_encoded_bytes())))?;
     for endpoint in listening {
         match identity {
             Some(identity) => {

@@ -8,10 +8,12 @@ mod raw;
 mod tree;
 
 mod commands;
+mod confinement;
 mod crowd;
 mod deadlines;
 mod drain;
 mod get;
+mod lessons;
 mod limits;
 mod malformed;
 mod numbers;

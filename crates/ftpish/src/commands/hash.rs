@@ -2,25 +2,46 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use ftpish_client::Error;
 use ftpish_protocol::message::Kind;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Algorithm, Digest, RemotePath};
 
 use super::each;
 use crate::cli::Hash;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress;
 use crate::session::{Session, bad_path};
 
+/// How deep directories may be nested below the one that is named. Real ones are not, and each level is a call.
+const MOST_LEVELS: usize = 128;
+
+/// How many names are held at a time, over all levels: what a server can make of this client's memory.
+const MOST_NAMES: usize = 500_000;
+
 pub fn run(args: &Hash, session: &mut Session) -> Result<(), Failure> {
     each(&args.files, session, |location, session| {
         let path = session.resolve(location)?;
-        if args.recursive { below(&path, args, session) } else { one(&path, args, session) }
+        if args.recursive {
+            below(&path, Bounds { levels: MOST_LEVELS, names: MOST_NAMES }, args, session)
+        } else {
+            one(&path, args, session)
+        }
     })
 }
 
+/// How much of a tree may still be held.
+#[derive(Clone, Copy)]
+struct Bounds {
+    levels: usize,
+    names: usize,
+}
+
 /// All regular files at and below `path`, in the order of their names; links are not followed.
-fn below(path: &RemotePath, args: &Hash, session: &mut Session) -> Result<(), Failure> {
+fn below(path: &RemotePath, bounds: Bounds, args: &Hash, session: &mut Session) -> Result<(), Failure> {
+    let too = |what| Failure::new(Exit::Other, format!("cannot walk `{path}`: {what} for any real tree"));
+    let Some(levels) = bounds.levels.checked_sub(1) else { return Err(too("it is nested too deeply")) };
     let tried = |error| Failure::client(format!("cannot list `{path}`"), error);
     match session.client()?.stat(path).map_err(tried)?.kind {
         Kind::File => return one(path, args, session),
@@ -29,17 +50,26 @@ fn below(path: &RemotePath, args: &Hash, session: &mut Session) -> Result<(), Fa
     }
     let mut entries = Vec::new();
     let listed = session.client()?.ls(path, &mut |entry| {
+        if entries.len() >= bounds.names {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         entries.push((entry.name, entry.kind));
         Ok(())
     });
-    listed.map_err(tried)?;
+    match listed {
+        Err(Error::Local { .. }) if entries.len() >= bounds.names => {
+            return Err(too("it has too many names"));
+        }
+        listed => listed.map_err(tried)?,
+    };
+    let bounds = Bounds { levels, names: bounds.names - entries.len() };
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     let named: Vec<_> = entries.into_iter().filter_map(|(name, kind)| Some((name?, kind))).collect();
     each(&named, session, |(name, kind), session| {
         let path = path.join(name).map_err(|error| bad_path(name.as_bytes(), &error))?;
         match kind {
             Kind::File => one(&path, args, session),
-            Kind::Dir => below(&path, args, session),
+            Kind::Dir => below(&path, bounds, args, session),
             Kind::Link | Kind::Other => Ok(()),
         }
     })

@@ -436,6 +436,11 @@ impl Server {
         format!("ftpish://{}/{path}", self.address)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a service manager or Ctrl-C does.
     pub fn stop(mut self, signal: Signal) -> ExitStatus {
         self.end(signal)

@@ -2,12 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
 use insta::assert_snapshot;
 
 use crate::harness::{Outcome, World, names};
+use crate::terminal::{PROMPT, Terminal};
 
 /// Names that colour, ring, break lines, move the cursor by a lone C1 byte or its UTF-8, turn text around, and hide.
 const HOSTILE: [&[u8]; 8] = [
@@ -154,4 +157,117 @@ fn the_servers_log_shows_hostile_names_escaped() {
     let raw_stderr = fs::read(world.path("server.log")).unwrap();
     assert!(raw_stderr.windows(7).any(|part| part == b"request"));
     check(&Outcome { code: None, stdout: vec![], text: String::new(), raw_stderr, stderr: String::new() });
+}
+
+#[test]
+fn the_servers_log_shows_hostile_agents_commands_and_digests_escaped() {
+    let mut world = World::serving("--plaintext --verbose");
+    let hostile = "\u{1b}]52;c;AAAA\u{7}\u{9b}2J\u{202e}\r\n2026-01-01T00:00:00Z  INFO forged\u{2028}";
+    let mut stream = TcpStream::connect(&world.server().address).unwrap();
+    for request in [
+        serde_json::json!({"id": 0, "cmd": "hello", "version": 1, "agent": hostile}),
+        serde_json::json!({"id": 1, "cmd": hostile, "path": hostile}),
+        serde_json::json!({"id": 2, "cmd": "hash", "path": "a", "digest": hostile}),
+        serde_json::json!({"id": 3, "cmd": "put", "path": "a", "digest": "md5", "replace": hostile}),
+        serde_json::json!({"id": 4, "cmd": "df", "path": {"b64": hostile}}),
+        serde_json::json!({"id": 5, "cmd": "df", "path": {hostile: "YQ=="}}),
+        serde_json::json!({"id": 6, "cmd": "put", "path": "a", "digest": "md5", "expect": hostile}),
+    ] {
+        let json = request.to_string();
+        stream.write_all(&u32::try_from(json.len()).unwrap().to_be_bytes()).unwrap();
+        stream.write_all(json.as_bytes()).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    assert!(world.stop().success());
+    let raw_stderr = fs::read(world.path("server.log")).unwrap();
+    let log = String::from_utf8_lossy(&raw_stderr).into_owned();
+    assert!(log.contains("52;c;AAAA") && !log.contains("\n2026-01-01"), "{log}");
+    check(&Outcome { code: None, stdout: vec![], text: String::new(), raw_stderr, stderr: String::new() });
+}
+
+#[test]
+fn the_prompt_and_completion_show_no_hostile_name_as_it_is() {
+    let world = world();
+    let dir = world.root(OsStr::from_bytes(b"red\x1b[31m\xe2\x80\xae"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("two-safe"), "").unwrap();
+    fs::write(dir.join(OsStr::from_bytes(b"two-\x1b]52;c;AAAA\x07")), "").unwrap();
+    let mut shell = Terminal::shell(&world);
+    // The name is completed by whoever types it whole, and never shown but escaped.
+    shell.keys("ls two\t\t");
+    shell.control('c');
+    shell.expect(PROMPT);
+    let lines = b"cd red\x1b[31m\xe2\x80\xae\npwd\nls\n";
+    let done = world.client().pipe(lines, "shell").ok();
+    check(&done);
+    assert!(done.text.starts_with("/red\\x1b[31m\\u{202e}\n"), "{}", done.text);
+    shell.line("exit");
+    assert_eq!(shell.ends().0, 0);
+}
+
+/// A server in the clear on which everything is a directory, and each of them holds what `entries` says; in this
+/// process. It serves whoever comes, for as long as the test runs.
+fn lying_server(entries: fn(&mut TcpStream) -> std::io::Result<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || lie(stream, entries));
+        }
+    });
+    address
+}
+
+fn lie(mut stream: TcpStream, entries: fn(&mut TcpStream) -> std::io::Result<String>) -> std::io::Result<()> {
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut json = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut json)?;
+        let request: serde_json::Value = serde_json::from_slice(&json)?;
+        let mut reply = serde_json::json!({"id": request["id"], "ok": true, "version": 1, "agent": "",
+            "digests": ["md5", "blake3"], "commands": [], "login": false,
+            "entry": {"kind": "dir", "size": 1, "mtime": [0, 0], "mode": "755"}});
+        reply["body"] = (request["cmd"] == "ls").into();
+        stream.write_all(&framed(reply.to_string().as_bytes()))?;
+        if request["cmd"] == "ls" {
+            let lines = entries(&mut stream)?;
+            let algorithm: ftpish_protocol::Algorithm = request["digest"].as_str().unwrap().parse().unwrap();
+            let digest = algorithm.digest(lines.as_bytes()).to_string();
+            let count = lines.lines().count();
+            let trailer = serde_json::json!({"length": lines.len(), "digest": digest, "entries": count});
+            let trailer = framed(trailer.to_string().as_bytes());
+            stream.write_all(&[framed(lines.as_bytes()), vec![0; 4], trailer].concat())?;
+        }
+    }
+}
+
+fn framed(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+}
+
+const SUBDIRECTORY: &str = r#"{"name":"d","kind":"dir","size":1,"mtime":[0,0],"mode":"755"}"#;
+
+#[test]
+fn a_tree_without_a_bottom_is_not_walked_for_ever() {
+    let world = World::empty();
+    let address = lying_server(|_| Ok(format!("{SUBDIRECTORY}\n")));
+    let client = world.newcomer().flags(["--plaintext", "--server", &address].map(OsString::from));
+    let hashed = client.run("hash -r .").exits(1);
+    assert!(hashed.stderr.contains("d`: it is nested too deeply for any real tree\n"), "{}", hashed.stderr);
+}
+
+#[test]
+fn a_directory_without_an_end_is_not_held_for_ever() {
+    let world = World::empty();
+    let address = lying_server(|stream| {
+        let lines = format!("{SUBDIRECTORY}\n").repeat(15_000);
+        loop {
+            stream.write_all(&framed(lines.as_bytes()))?;
+        }
+    });
+    let client = world.newcomer().flags(["--plaintext", "--server", &address].map(OsString::from));
+    let hashed = client.run("hash -r .").exits(1);
+    assert_snapshot!(hashed.stderr, @"ftpish: cannot walk `.`: it has too many names for any real tree");
 }

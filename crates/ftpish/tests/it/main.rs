@@ -11,6 +11,7 @@ mod relay;
 mod terminal;
 mod trial;
 
+mod attack;
 mod batch;
 mod demo;
 mod exit_codes;
@@ -23,6 +24,7 @@ mod interrupt;
 mod ls;
 mod names;
 mod overwrite;
+mod process;
 mod put;
 mod python;
 mod serve;

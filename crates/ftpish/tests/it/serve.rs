@@ -42,12 +42,13 @@ fn it_prints_what_it_serves_and_a_line_to_paste() {
     let world = World::new();
     let printed = world.server().printed.replace(world.path("").to_str().unwrap(), "[DIR]/");
     let printed = printed.replace(&world.server().address, "[SERVER]");
+    let printed = printed.replace("without a sandbox: this kernel has no Landlock", "in a sandbox");
     assert_snapshot!(printed.replace(world.server().key.as_ref().unwrap(), "[KEY]"), @r"
-    serving [DIR]/root to read and write
+    serving [DIR]/root to read and write, in a sandbox
       ftpish --server [SERVER] --host-key [KEY] ls
     ");
     let mut world = World::serving_on("127.0.0.1:0", "--plaintext --read-only");
-    assert!(world.server().printed.lines().next().unwrap().ends_with("/root read-only"));
+    assert!(world.server().printed.lines().next().unwrap().contains("/root read-only, "));
     assert!(!world.path("server-state").exists());
     assert!(world.stop().success());
     let log = fs::read_to_string(world.path("server.log")).unwrap();
