@@ -7,6 +7,7 @@ use ftpish_protocol::text::escape;
 use ftpish_server::{Config, Identity, Limits, Policy, Server, Shutdown};
 use ftpish_storage::Root;
 use ftpish_transport::Endpoint;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
@@ -20,6 +21,7 @@ use crate::ui::{Ui, print};
 
 pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     start_log(args, global);
+    allow_many_files();
     let account = args.user.as_deref().map(Account::find).transpose()?;
     let policy = Policy { read_only: args.read_only || !may_write(args)? };
     let root = Root::open(&args.root, !args.no_sync).map_err(|error| {
@@ -52,6 +54,14 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new(Exit::Interrupted, "transfers that did not end in time were cut")),
     }
+}
+
+/// A connection is a file, and has others open: up to 64 small ones with their directories, until they are synced
+/// together. So the server may have as many as the system lets it (getrlimit(2)).
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // With fewer, connections are refused when they run out.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Whether clients may change anything; and whether the server may start at all.
