@@ -18,7 +18,7 @@ use crate::session::{Session, bad_path};
 const MOST_LEVELS: usize = 128;
 
 /// How many names are held at a time, over all levels: what a server can make of this client's memory.
-const MOST_NAMES: usize = 300_000;
+const MOST_NAMES: usize = 500_000;
 
 pub fn run(args: &Hash, session: &mut Session) -> Result<(), Failure> {
     each(&args.files, session, |location, session| {
