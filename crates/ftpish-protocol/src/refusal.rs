@@ -5,7 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::escape;
+use crate::text::brief;
 
 /// Why a request was refused, or a body aborted. The wire form is the name in kebab-case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(self.message.as_bytes()).fmt(out)
+        brief(&self.message).fmt(out)
     }
 }
 

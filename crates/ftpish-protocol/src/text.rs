@@ -35,6 +35,27 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// The most characters that are shown of a line that a peer wrote: more is no message, but a flood.
+const MOST_SHOWN: usize = 1000;
+
+/// Shows a peer's line [escaped](escape), and of a long one only the beginning.
+pub fn brief(line: &str) -> Brief<'_> {
+    Brief(line)
+}
+
+/// What [`brief`] returns; shown through `Display`.
+#[derive(Clone, Copy)]
+pub struct Brief<'a>(&'a str);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(MOST_SHOWN) {
+            None => escape(self.0.as_bytes()).fmt(out),
+            Some((end, _)) => write!(out, "{}…", escape(&self.0.as_bytes()[..end])),
+        }
+    }
+}
+
 /// C1 controls; and of Unicode's format characters (category Cf) and separators those that reorder, hide or
 /// break text. Zero-width joiners stay: scripts and emoji need them.
 fn acts_on_terminals(c: char) -> bool {
@@ -66,6 +87,14 @@ mod tests {
         check("\u{9b}31m".as_bytes(), "\\u{9b}31m");
         check("gpj.\u{202e}exe".as_bytes(), "gpj.\\u{202e}exe");
         check("a\u{2028}b".as_bytes(), "a\\u{2028}b");
+    }
+
+    #[test]
+    fn a_peers_line_is_shown_as_far_as_anybody_reads() {
+        let line = "é".repeat(MOST_SHOWN);
+        assert_eq!(brief(&line).to_string(), line);
+        assert_eq!(brief(&format!("{line}\n")).to_string(), format!("{line}…"));
+        assert_eq!(brief("two\nlines").to_string(), "two\\nlines");
     }
 
     #[test]

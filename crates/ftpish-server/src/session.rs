@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{Command, Envelope, Refused};
-use ftpish_protocol::text::escape;
+use ftpish_protocol::text::brief;
 use ftpish_protocol::{Code, Connection, Error, Header, Refusal};
 use ftpish_storage::Root;
 use ftpish_transport::{Deadline, Stream};
@@ -185,7 +185,7 @@ impl Session {
         match command {
             Command::Hello(args) => {
                 commands::hello::run(&args, exchange)?;
-                tracing::info!(agent = %escape(args.agent.as_bytes()), "hello");
+                tracing::info!(agent = %brief(&args.agent), "hello");
                 self.greeted = true;
                 Ok(())
             }

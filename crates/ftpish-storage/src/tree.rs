@@ -114,9 +114,9 @@ mod tests {
     fn a_tree_deeper_than_any_stack_and_than_all_descriptors_is_removed() {
         let (_scratch, dir) = scratch();
         dir.create_dir("tree").unwrap();
-        nest(&dir.open_dir("tree").unwrap(), 8_000);
+        nest(&dir.open_dir("tree").unwrap(), 3_000);
         std::thread::scope(|scope| {
-            let small = std::thread::Builder::new().stack_size(128 * 1024);
+            let small = std::thread::Builder::new().stack_size(96 * 1024);
             let removed = small.spawn_scoped(scope, || remove(&dir, "tree".as_ref())).unwrap();
             removed.join().unwrap().unwrap();
         });
