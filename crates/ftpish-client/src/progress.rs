@@ -35,7 +35,8 @@ impl Progress {
         self.done.fetch_max(done, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_total(&self, total: u64) {
+    /// Says how many bytes there are to move. Whoever moves many files knows better than the transfer of each.
+    pub fn set_total(&self, total: u64) {
         self.total.store(total, Ordering::Relaxed);
     }
 }

@@ -49,16 +49,22 @@ impl Ui {
         }
     }
 
-    /// Says that a file arrived, and what proves it.
-    pub fn transferred(&self, name: impl std::fmt::Display, done: &Transferred, took: Duration) {
-        let speed = done.moved as f64 / took.as_secs_f64().max(1e-6);
-        let (size, speed, digest) = (bytes(done.size as f64), bytes(speed), done.digest);
-        let (seconds, algorithm, hex) = (took.as_secs_f64(), digest.algorithm(), digest.hex());
+    /// Says that a file arrived, how fast where it had the time for itself, and what proves it.
+    pub fn transferred(&self, name: impl std::fmt::Display, done: &Transferred, took: Option<Duration>) {
+        let (size, digest) = (bytes(done.size as f64), done.digest);
+        let (algorithm, hex) = (digest.algorithm(), digest.hex());
+        let pace = took.map_or(String::new(), |took| pace(done.moved, took));
         let kept = match done.size - done.moved.min(done.size) {
             0 => String::new(),
             kept => format!("  {} were there", bytes(kept as f64)),
         };
-        self.say(format_args!("{name}  {size}  {seconds:.2} s  {speed}/s{kept}  verified {algorithm} {hex}"));
+        self.say(format_args!("{name}  {size}{pace}{kept}  verified {algorithm} {hex}"));
+    }
+
+    /// Says how fast files arrived that moved together.
+    pub fn arrived(&self, files: u64, size: u64, took: Duration) {
+        let total = bytes(size as f64);
+        self.say(format_args!("{files} files  {total}{}", pace(size, took)));
     }
 
     /// Asks a question that is answered with yes or no, and whose last line is where the answer is typed. Anything
@@ -78,6 +84,12 @@ impl Ui {
         let answer = editor.readline(&format!("{question} [y/N] ")).unwrap_or_default();
         matches!(answer.trim(), "y" | "Y" | "yes")
     }
+}
+
+/// How long it took, and how fast that was.
+fn pace(moved: u64, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    format!("  {seconds:.2} s  {}/s", bytes(moved as f64 / seconds.max(1e-6)))
 }
 
 /// A number of bytes for people: `17 B`, `1.5 KiB`, `64.0 MiB`.

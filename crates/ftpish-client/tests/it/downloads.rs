@@ -209,7 +209,7 @@ fn a_refusal_in_place_of_a_body_leaves_the_connection_usable() {
 #[test]
 fn a_chunk_over_the_cap_ends_the_connection() {
     let play = |peer: &mut Peer| {
-        peer.announce(u64::from(u32::MAX));
+        peer.announce(2 << 20);
         peer.send(&[0, 0x10, 0, 1]);
     };
     check(

@@ -1,38 +1,57 @@
-//! What became of files that moved many at once, until each of them is reported in its turn.
+//! What became of files that moved together, until each of them is reported in its turn.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use ftpish_client::{Error, Transferred};
+use ftpish_client::{Error, Progress, Transferred};
 
-/// What became of a file, and how long that took.
-pub type Moved = (Result<Transferred, Error>, Duration);
+use crate::progress;
+use crate::ui::Ui;
 
 /// The files of a crowd, by where they went.
 pub struct Crowd<K> {
-    moved: HashMap<K, Cell<Option<Moved>>>,
-    /// Since when the next file is on its way.
-    since: Instant,
+    moved: HashMap<K, Cell<Option<Result<Transferred, Error>>>>,
+    /// How many arrived, and the bytes of all of them.
+    arrived: (u64, u64),
+    took: Duration,
 }
 
 impl<K: Eq + Hash> Crowd<K> {
     /// One of which nothing has moved.
-    pub fn new() -> Self {
-        Self { moved: HashMap::new(), since: Instant::now() }
+    pub fn none() -> Self {
+        Self { moved: HashMap::new(), arrived: (0, 0), took: Duration::ZERO }
+    }
+
+    /// Moves `files` of them while a bar shows how far that is; `work` notes in the crowd what became of each.
+    pub fn moved(ui: &Ui, files: usize, work: impl FnOnce(&mut Self, &Progress)) -> Self {
+        let (began, mut crowd) = (Instant::now(), Self::none());
+        progress::watch(ui, &format!("{files} files"), |progress| work(&mut crowd, progress));
+        crowd.took = began.elapsed();
+        crowd
     }
 
     /// Keeps in mind what became of a file. One that the connection broke under has a try of its own before it.
     pub fn note(&mut self, to: K, done: Result<Transferred, Error>) {
-        let took = std::mem::replace(&mut self.since, Instant::now()).elapsed();
+        if let Ok(done) = &done {
+            self.arrived = (self.arrived.0 + 1, self.arrived.1 + done.size);
+        }
         if !done.as_ref().is_err_and(Error::may_pass) {
-            self.moved.insert(to, Cell::new(Some((done, took))));
+            self.moved.insert(to, Cell::new(Some(done)));
         }
     }
 
     /// What became of a file, told once.
-    pub fn take(&self, to: &K) -> Option<Moved> {
+    pub fn take(&self, to: &K) -> Option<Result<Transferred, Error>> {
         self.moved.get(to)?.take()
+    }
+
+    /// Says how fast they were, if there are any.
+    pub fn sum_up(&self, ui: &Ui) {
+        let (files, size) = self.arrived;
+        if files > 0 {
+            ui.arrived(files, size, self.took);
+        }
     }
 }

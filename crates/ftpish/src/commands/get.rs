@@ -40,9 +40,9 @@ pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
     let fetched = match &destination {
         Destination::Directory(dir) => fetch_crowd(sources, dir, args, session)?,
-        Destination::Output | Destination::File(_) => Crowd::new(),
+        Destination::Output | Destination::File(_) => Crowd::none(),
     };
-    each(sources, session, |word, session| {
+    let done = each(sources, session, |word, session| {
         let path = resolve(word, session)?;
         match &destination {
             Destination::Output => to_output(&path, args, session),
@@ -50,12 +50,14 @@ pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
             Destination::Directory(dir) => {
                 let to = below(dir, &path)?;
                 match fetched.take(&to) {
-                    Some((done, took)) => report(&path, &to, done, took, args, &mut manifest, session),
+                    Some(done) => report(&path, &to, done, None, args, &mut manifest, session),
                     None => to_file(&path, &to, args, &mut manifest, session),
                 }
             }
         }
-    })
+    });
+    fetched.sum_up(&session.ui);
+    done
 }
 
 fn resolve(word: &OsString, session: &mut Session) -> Result<RemotePath, Failure> {
@@ -78,7 +80,6 @@ fn fetch_crowd(
     args: &Get,
     session: &mut Session,
 ) -> Result<Crowd<PathBuf>, Failure> {
-    let mut fetched = Crowd::new();
     let plain = !args.repair && matches!(args.overwrite.when, Overwrite::Always | Overwrite::Never);
     let mut downloads = Vec::new();
     for word in words.iter().filter(|_| plain) {
@@ -93,18 +94,17 @@ fn fetch_crowd(
         }
     }
     if downloads.len() < 2 {
-        return Ok(fetched);
+        return Ok(Crowd::none());
     }
-    let (ui, name) = (session.ui, format!("{} files", downloads.len()));
+    let ui = session.ui;
     let client = match session.client() {
         // A server that is busy, say, is asked again for each file.
-        Err(failure) if failure.may_pass() => return Ok(fetched),
+        Err(failure) if failure.may_pass() => return Ok(Crowd::none()),
         client => client?,
     };
-    progress::watch(&ui, &name, |progress| {
-        client.download_many(downloads, progress, &mut |download, done| fetched.note(download.to, done));
-    });
-    Ok(fetched)
+    Ok(Crowd::moved(&ui, downloads.len(), |crowd, progress| {
+        client.download_many(downloads, progress, &mut |download, done| crowd.note(download.to, done));
+    }))
 }
 
 fn download(from: &RemotePath, to: &Path, args: &Get) -> Download {
@@ -151,7 +151,7 @@ fn to_output(path: &RemotePath, args: &Get, session: &mut Session) -> Result<(),
         client.get(path, args.digest.algorithm, &mut out, progress)
     });
     let done = out.outcome(got, &format!("cannot get `{path}`"))?;
-    ui.transferred(path, &done, began.elapsed());
+    ui.transferred(path, &done, Some(began.elapsed()));
     Ok(())
 }
 
@@ -174,7 +174,7 @@ fn to_file(
     let done = progress::watch(&ui, &path.to_string(), |progress| {
         session.retrying(progress, |client| client.download(&download, progress))
     });
-    report(path, to, done?, began.elapsed(), args, manifest, session)
+    report(path, to, done?, Some(began.elapsed()), args, manifest, session)
 }
 
 /// Says what became of a file, and notes it.
@@ -182,7 +182,7 @@ fn report(
     path: &RemotePath,
     to: &Path,
     done: Result<Transferred, Error>,
-    took: Duration,
+    took: Option<Duration>,
     args: &Get,
     manifest: &mut Manifest,
     session: &Session,

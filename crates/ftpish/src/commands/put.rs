@@ -52,13 +52,13 @@ pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
     let sent = match &destination {
         Destination::Directory(dir) => send_crowd(sources, dir, args, session)?,
-        Destination::Name(_) => Crowd::new(),
+        Destination::Name(_) => Crowd::none(),
     };
-    each(sources, session, |word, session| match &destination {
+    let done = each(sources, session, |word, session| match &destination {
         Destination::Directory(dir) => {
             let to = below(dir, word)?;
             match sent.take(&to) {
-                Some((done, took)) => report(&to, done, took, args, &mut manifest, session)?,
+                Some(done) => report(&to, done, None, args, &mut manifest, session)?,
                 None => try_store(word, &to, args, &mut manifest, session)?,
             }
             .map_err(|error| failure(&to, error))
@@ -70,7 +70,9 @@ pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
             }
             stored => stored.map_err(|error| failure(path, error)),
         },
-    })
+    });
+    sent.sum_up(&session.ui);
+    done
 }
 
 /// Sends the small ones of several files one behind the other, without waiting for the server in between. Those that
@@ -81,7 +83,6 @@ fn send_crowd(
     args: &Put,
     session: &mut Session,
 ) -> Result<Crowd<RemotePath>, Failure> {
-    let mut sent = Crowd::new();
     let is_small = |word: &OsString| {
         word != STDIN
             && Path::new(word).metadata().is_ok_and(|found| found.is_file() && found.len() <= SMALL_FILE)
@@ -89,25 +90,26 @@ fn send_crowd(
     let plain = args.condition.is_none() && !args.repair && args.overwrite.when != Overwrite::Ask;
     let small: Vec<_> = words.iter().filter(|word| plain && is_small(word)).collect();
     if small.len() < 2 {
-        return Ok(sent);
+        return Ok(Crowd::none());
     }
     let replace = replace(args.overwrite.when);
+    let total = small.iter().filter_map(|word| Some(Path::new(word).metadata().ok()?.len())).sum();
     let mut uploads = Vec::new();
     for word in small {
         let (from, to) = (word.into(), below(dir, word)?);
         let digest = args.digest.algorithm;
         uploads.push(Upload { from, to, digest, replace, expect: None, repair: false });
     }
-    let (ui, name) = (session.ui, format!("{} files", uploads.len()));
+    let ui = session.ui;
     let client = match session.client() {
         // A server that is busy, say, is asked again for each file.
-        Err(failure) if failure.may_pass() => return Ok(sent),
+        Err(failure) if failure.may_pass() => return Ok(Crowd::none()),
         client => client?,
     };
-    progress::watch(&ui, &name, |progress| {
-        client.upload_many(uploads, progress, &mut |upload, done| sent.note(upload.to, done));
-    });
-    Ok(sent)
+    Ok(Crowd::moved(&ui, uploads.len(), |crowd, progress| {
+        progress.set_total(total);
+        client.upload_many(uploads, progress, &mut |upload, done| crowd.note(upload.to, done));
+    }))
 }
 
 /// The path that a local file gets in a directory of the server.
@@ -140,14 +142,14 @@ fn try_store(
     {
         done = transfer(word, to, Replace::Always, args, session)?;
     }
-    report(to, done, began.elapsed(), args, manifest, session)
+    report(to, done, Some(began.elapsed()), args, manifest, session)
 }
 
 /// Says what became of a file, and notes it.
 fn report(
     to: &RemotePath,
     done: Result<Transferred, Error>,
-    took: Duration,
+    took: Option<Duration>,
     args: &Put,
     manifest: &mut Manifest,
     session: &Session,

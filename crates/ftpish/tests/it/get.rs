@@ -59,7 +59,7 @@ fn several_files_go_into_a_directory_which_is_made() {
     let got = world.run("get a b docs/c new/dir/").ok();
     assert_eq!(names(&world.here("new/dir")), ["a", "b", "c"]);
     let said: Vec<_> = got.stderr.lines().map(|line| line.split("  ").next().unwrap()).collect();
-    assert_eq!(said, ["a", "b", "docs/c"]);
+    assert_eq!(said, ["a", "b", "docs/c", "3 files"]);
 }
 
 #[test]
