@@ -17,6 +17,9 @@ use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
 /// must fit there.
 pub(crate) const REQUESTS_IN_FLIGHT: usize = 64;
 
+/// And how many bytes their paths have, together.
+pub(crate) const PATHS_IN_FLIGHT: usize = 32 * 1024;
+
 /// How long a partial file is waited for that another process is at: one that is about to end, perhaps. The server waits
 /// for us meanwhile.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -309,7 +312,8 @@ impl Client {
         let Download { from, digest, .. } = download;
         let mut mode = None;
         let mut done = assembly.present();
-        for window in assembly.missing().chunks(REQUESTS_IN_FLIGHT) {
+        let in_flight = (PATHS_IN_FLIGHT / from.as_bytes().len()).min(REQUESTS_IN_FLIGHT);
+        for window in assembly.missing().chunks(in_flight) {
             let ids: Result<Vec<u64>, Error> = window
                 .iter()
                 .map(|range| self.request_file(from, *digest, range.start, Some(range.end - range.start)))

@@ -7,7 +7,7 @@ use ftpish_protocol::message::File;
 use ftpish_protocol::{Error as ProtocolError, RemotePath};
 use ftpish_storage::{Ready, Root, commit_together};
 
-use crate::download::{REQUESTS_IN_FLIGHT, local, local_target, transferred};
+use crate::download::{PATHS_IN_FLIGHT, REQUESTS_IN_FLIGHT, local, local_target, transferred};
 use crate::{Client, Download, Error, Progress, SMALL_FILE, Transferred};
 
 /// How many small files are made durable at once.
@@ -46,7 +46,7 @@ impl Client {
         let mut all = Downloads { client: self, asked, ready, done: 0, progress, outcome };
         for download in downloads {
             all.ask(download);
-            if all.asked.len() >= REQUESTS_IN_FLIGHT {
+            while all.is_full() {
                 all.receive();
             }
         }
@@ -58,6 +58,12 @@ impl Client {
 }
 
 impl Downloads<'_> {
+    /// Whether more requests might not fit the sockets.
+    fn is_full(&self) -> bool {
+        let paths = || self.asked.iter().map(|asked| asked.download.from.as_bytes().len());
+        self.asked.len() >= REQUESTS_IN_FLIGHT || paths().sum::<usize>() >= PATHS_IN_FLIGHT
+    }
+
     fn ask(&mut self, download: Download) {
         match self.try_ask(&download) {
             Ok((id, root, name)) => self.asked.push_back(Asked { id, download, root, name }),

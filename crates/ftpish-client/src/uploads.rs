@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use ftpish_protocol::message::{Command, Stored, Time};
-use ftpish_protocol::{Error as ProtocolError, MAX_IN_FLIGHT, SendError, Sent, send_body};
+use ftpish_protocol::{Error as ProtocolError, SendError, Sent, send_body};
 use ftpish_storage::SourceFile;
 
 use crate::upload::{confirm, mismatch};
@@ -12,6 +12,10 @@ use crate::{Client, Error, Progress, Transferred, Upload};
 
 /// Up to how many bytes a file is sent in this way. A larger one is worth a round trip, and may be worth resuming.
 pub const SMALL_FILE: u64 = 1024 * 1024;
+
+/// How many files may be on their way. Their replies fit the smallest of sockets: a server that could not send them would
+/// read no more, and we would both wait.
+const FILES_IN_FLIGHT: usize = 128;
 
 /// How many bytes may be on their way, or on the server, without a reply: what is lost at the most when a connection
 /// breaks.
@@ -62,7 +66,7 @@ impl Client {
 
 impl Uploads<'_> {
     fn is_full(&self) -> bool {
-        self.waiting.len() >= MAX_IN_FLIGHT - 1 || self.bytes > BYTES_IN_FLIGHT
+        self.waiting.len() >= FILES_IN_FLIGHT || self.bytes > BYTES_IN_FLIGHT
     }
 
     /// Whether a reply is there to be read. They are read as they come, so that they cannot fill the way back.

@@ -85,12 +85,10 @@ impl Group {
         Ok(())
     }
 
-    /// Commits all that waits, where nobody is there any more to be told: it is whole and verified.
-    pub fn commit(&mut self) {
+    /// Gives up all that waits, and that nobody was told of.
+    pub fn abandon(&mut self) {
         self.waiting.clear();
-        for refusal in commit_together(std::mem::take(&mut self.files)).into_iter().filter_map(Result::err) {
-            tracing::debug!(%refusal, "not stored, and nobody is told");
-        }
+        self.files.drain(..).for_each(|ready| ready.stage.abandon());
     }
 }
 

@@ -59,7 +59,8 @@ impl Session {
     /// Between requests, in [`Connection::wait`], a session holds nothing but its connection.
     pub(crate) fn run(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
         let ended = self.serve(place, greeting);
-        self.group.commit();
+        // What nobody was told of was not stored: it must not replace what others have stored meanwhile.
+        self.group.abandon();
         if let Some(upload) = self.upload.take() {
             upload.abandon();
         }
@@ -71,6 +72,7 @@ impl Session {
         loop {
             if self.group.is_full() || !self.group.is_empty() && !self.has_input() {
                 self.settle()?;
+                self.expect_request(greeting);
             }
             // While somebody waits for a reply, the connection is not idle.
             if self.group.is_empty() && !place.set_idle(true) {
@@ -78,7 +80,7 @@ impl Session {
             }
             match self.connection.wait() {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => return self.settle().and_then(|()| self.connection.flush()),
                 Err(error) => return self.give_up(error).map(drop),
             }
             place.set_idle(false);
@@ -88,14 +90,19 @@ impl Session {
             if self.serve_one()? == Next::End {
                 return self.connection.flush();
             }
-            // A client that has been told what is here of its file reads its own side of it now.
-            let reading = self.upload.as_ref().map_or(Duration::ZERO, Upload::time_to_read);
-            self.connection.stream().set_deadline(if self.greeted {
-                Deadline::after(self.service.limits.idle + reading)
-            } else {
-                greeting
-            });
+            self.expect_request(greeting);
         }
+    }
+
+    /// Lets the client take its time until the next request.
+    fn expect_request(&mut self, greeting: Deadline) {
+        // One that has been told what is here of its file reads its own side of it now.
+        let reading = self.upload.as_ref().map_or(Duration::ZERO, Upload::time_to_read);
+        self.connection.stream().set_deadline(if self.greeted {
+            Deadline::after(self.service.limits.idle + reading)
+        } else {
+            greeting
+        });
     }
 
     /// Whether the client has sent more than was read of it.
@@ -124,12 +131,13 @@ impl Session {
     fn serve_one(&mut self) -> Result<Next, Error> {
         let header = match self.connection.receive() {
             Ok(Some(header)) => header,
-            Ok(None) => return Ok(Next::End),
+            Ok(None) => return self.settle().map(|()| Next::End),
             Err(error) => return self.give_up(error),
         };
         let Ok(envelope) = header.decode::<Envelope>() else {
             // Whether a body follows cannot be known, so neither can what comes next.
             let line = "a request is a JSON object with a whole number `id`";
+            self.settle()?;
             self.refuse(None, Refusal::new(Code::Malformed, line))?;
             return Ok(Next::End);
         };
@@ -215,6 +223,10 @@ impl Session {
             error if error.is_timeout() => Code::Timeout,
             Error::Io(_) | Error::Closed => return Err(error),
         };
+        // Whoever was too slow has left others the time to store something else.
+        if code != Code::Timeout {
+            self.settle()?;
+        }
         self.connection.stream().set_deadline(Deadline::after(Duration::from_secs(1)));
         let _ = self.refuse(None, Refusal::new(code, error.to_string()));
         Err(error)

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::hash::Hash;
 use std::io;
+use std::sync::LazyLock;
 
 use cap_std::fs::MetadataExt as _;
 use ftpish_protocol::message::Mode;
@@ -57,7 +58,7 @@ fn to_sync<'a>(
 }
 
 fn sync_files(files: &[Ready], outcomes: &mut [Outcome<()>]) {
-    if files.len() < CROWD || !can_flush() {
+    if files.len() < CROWD || !files.iter().all(|ready| can_flush(ready.stage.file())) {
         to_sync(files, outcomes).for_each(|(stage, outcome)| {
             *outcome = stage.file().sync_all().map_err(refuse);
         });
@@ -73,7 +74,7 @@ fn sync_parents(files: &[Ready], outcomes: &mut [Outcome<()>]) {
         Ok((found.dev(), found.ino()))
     };
     let parents: HashSet<_> = files.iter().filter_map(|ready| parent(&ready.stage).ok()).collect();
-    if parents.len() >= CROWD && can_flush() {
+    if parents.len() >= CROWD && files.iter().all(|ready| can_flush(ready.stage.file())) {
         return sync_files(files, outcomes);
     }
     once_each(to_sync(files, outcomes), parent, |stage| sync_dir(stage.parent()));
@@ -94,17 +95,29 @@ fn once_each<'a, K: Eq + Hash>(
     }
 }
 
-/// Whether the file system that holds a file can be flushed, and tells of errors: syncfs(2) does since Linux 5.8.
+/// Whether the file system that holds a file can be flushed, and tells of errors: syncfs(2) does since Linux 5.8, but not
+/// for all. FUSE need not ask who serves it, and overlayfs keeps the errors of the layer below; so these are the ones
+/// that are known to do it right (statfs(2) has the numbers).
 #[cfg(target_os = "linux")]
-fn can_flush() -> bool {
-    let system = rustix::system::uname();
-    let mut version = system.release().to_bytes().split(|byte| !byte.is_ascii_digit());
-    let mut next = || version.next().and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
-    (next(), next()) >= (Some(5), Some(8))
+fn can_flush(file: &File) -> bool {
+    const EXT: i64 = 0xef53;
+    const XFS: i64 = 0x5846_5342;
+    const BTRFS: i64 = 0x9123_683e;
+    const F2FS: i64 = 0xf2f5_2010;
+    const TMPFS: i64 = 0x0102_1994;
+    static IS_NEW: LazyLock<bool> = LazyLock::new(|| {
+        let system = rustix::system::uname();
+        let mut version = system.release().to_bytes().split(|byte| !byte.is_ascii_digit());
+        let mut next =
+            || version.next().and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
+        (next(), next()) >= (Some(5), Some(8))
+    });
+    let known = |kind: i64| [EXT, XFS, BTRFS, F2FS, TMPFS].contains(&kind);
+    *IS_NEW && rustix::fs::fstatfs(file).is_ok_and(|found| known(found.f_type))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn can_flush() -> bool {
+fn can_flush(_: &File) -> bool {
     false
 }
 

@@ -20,7 +20,7 @@ use ftpish_protocol::{Code, Name, Refusal, RemotePath};
 use crate::dir::{alone, os_name, rename, sync_dir};
 use crate::source::refuse_to_open;
 use crate::stage::{Stage, Target, is_partial, partial_of, sweep};
-use crate::{Outcome, SourceFile, mtime, refuse, tree};
+use crate::{Identity, Outcome, SourceFile, mtime, refuse, tree};
 
 /// How long a partial file may lie that nobody writes to, until it is taken away: a week, so that what broke off on a
 /// Friday can be taken up on Monday.
@@ -50,6 +50,11 @@ impl Root {
     pub fn stat(&self, path: &RemotePath) -> Outcome<Entry> {
         let metadata = self.dir.symlink_metadata(os_path(path)).map_err(refuse)?;
         entry(path.name(), &metadata, || self.dir.read_link_contents(os_path(path))).map_err(refuse)
+    }
+
+    /// What tells the file, or the link, that has a name from others.
+    pub fn identity(&self, path: &RemotePath) -> Outcome<Identity> {
+        Ok(Identity::of(&self.dir.symlink_metadata(os_path(path)).map_err(refuse)?))
     }
 
     /// The entries of a directory, as they come; partial files are left out, and so is what disappears meanwhile.
@@ -161,8 +166,10 @@ impl Root {
     pub fn rename(&self, from: &RemotePath, to: &RemotePath, replace: Replace) -> Outcome<()> {
         let (from_dir, from_name) = self.parent_of(from)?;
         let (to_dir, to_name) = self.parent_of(to)?;
-        let _alone = alone();
-        rename(&from_dir, os_name(&from_name), &to_dir, os_name(&to_name), replace).map_err(refuse)?;
+        {
+            let _alone = alone();
+            rename(&from_dir, os_name(&from_name), &to_dir, os_name(&to_name), replace).map_err(refuse)?;
+        }
         self.synced(&[&from_dir, &to_dir])
     }
 

@@ -133,6 +133,9 @@ impl SourceFile {
             file.seek(SeekFrom::Start(start))?;
             out.seek(SeekFrom::Start(start))?;
             io::copy(&mut file.take(end - start), out)?;
+            if end >= self.size() {
+                break;
+            }
         }
         out.set_len(self.size())?;
         Ok(self.size())

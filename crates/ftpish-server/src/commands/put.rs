@@ -68,9 +68,9 @@ pub(super) fn require_expected(
     exchange: &mut Exchange<'_>,
 ) -> Result<(), Failure> {
     let Some(expect) = args.expect else { return Ok(()) };
-    let file = root.open_file(&args.path)?;
-    stage.replace_only(file.identity());
-    let mut reader = file.reader();
+    // Of a link that is the link itself: what it points at is not replaced.
+    stage.replace_only(root.identity(&args.path)?);
+    let mut reader = root.open_file(&args.path)?.reader();
     let found = exchange.while_working(|meter| expect.algorithm().digest_of(&mut reader, meter))?;
     let found = found.map_err(|error| Refusal::from_io(&error))?;
     if found == expect {

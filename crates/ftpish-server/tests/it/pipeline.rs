@@ -127,12 +127,29 @@ fn small_puts_in_a_row_are_each_stored_or_refused_for_themselves_and_answered_in
 }
 
 #[test]
-fn small_puts_whose_client_leaves_without_waiting_are_stored() {
-    let mut server = TestServer::start();
+fn small_puts_whose_client_leaves_without_waiting_are_stored_and_answered() {
+    let server = TestServer::start();
     let mut raw = server.greeted();
     let puts: Vec<_> = (0..9).map(|id| sized(id, &format!("{id}"), b"content", "always")).collect();
     raw.send(&puts.concat());
-    drop(raw);
-    eventually("nine files", || (0..9).all(|id| server.path(format!("{id}")).exists()).then_some(()));
-    assert_eq!(server.tree_at_the_end().len(), 9);
+    let replies = raw.finish();
+    assert_eq!(
+        replies.iter().map(|reply| reply["id"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    );
+    assert_eq!(server.tree().len(), 9);
+}
+
+#[test]
+fn a_put_that_nobody_was_told_of_replaces_nothing_that_came_meanwhile() {
+    let mut server = TestServer::start();
+    let mut stalled = server.greeted();
+    stalled.send(&[&sized(1, "late", b"old", "always")[..], &[0, 0]].concat());
+    eventually("a partial file", || (server.tree().len() == 1).then_some(()));
+    let mut raw = server.greeted();
+    raw.send(&sized(1, "late", b"new", "always"));
+    assert_eq!(raw.receive()["ok"], true);
+    drop(stalled);
+    assert_eq!(server.tree_at_the_end().len(), 1);
+    assert_eq!(server.read("late"), b"new");
 }

@@ -327,3 +327,16 @@ fn of_two_who_replace_what_they_have_both_seen_one_is_refused() {
         assert_eq!(server.read("file"), contents[stored].as_bytes());
     }
 }
+
+#[test]
+fn a_link_whose_file_is_as_expected_is_replaced_and_the_file_is_not() {
+    let server = TestServer::start();
+    server.write("file", "seen");
+    symlink("file", server.path("link")).unwrap();
+    let mut raw = server.greeted();
+    let mut header = put_header(1, "link");
+    header["expect"] = json!(Algorithm::Md5.digest(b"seen").to_string());
+    raw.send(&[frame(&header), body(b"new")].concat());
+    assert_eq!(raw.receive()["ok"], true);
+    assert_eq!([server.read("link"), server.read("file")], [&b"new"[..], b"seen"]);
+}

@@ -12,7 +12,7 @@ use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, RemotePath};
 
 use super::cat::Output;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, alone};
 use super::{each, replace};
 use crate::cli::{Get, Overwrite};
 use crate::exit::Exit;
@@ -81,18 +81,16 @@ fn fetch_crowd(
     session: &mut Session,
 ) -> Result<Crowd<PathBuf>, Failure> {
     let plain = !args.repair && matches!(args.overwrite.when, Overwrite::Always | Overwrite::Never);
-    let mut downloads = Vec::new();
-    for word in words.iter().filter(|_| plain) {
+    let mut meant = Vec::new();
+    for word in words {
         // A word that means nothing is told of in its turn.
-        let Ok((from, to)) = resolve(word, session).and_then(|path| Ok((path.clone(), below(dir, &path)?)))
-        else {
-            continue;
-        };
-        let download = download(&from, &to, args);
-        if !download.has_base() {
-            downloads.push(download);
+        if let Ok((from, to)) = resolve(word, session).and_then(|path| Ok((path.clone(), below(dir, &path)?)))
+        {
+            meant.push(download(&from, &to, args));
         }
     }
+    let single = alone(meant, |download| &download.to).into_iter();
+    let downloads: Vec<_> = single.filter(|download| plain && !download.has_base()).collect();
     if downloads.len() < 2 {
         return Ok(Crowd::none());
     }

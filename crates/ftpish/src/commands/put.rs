@@ -14,7 +14,7 @@ use ftpish_transport::Interrupt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, alone};
 use super::get::is_kept;
 use super::{each, replace};
 use crate::cli::{Condition, Overwrite, Put};
@@ -59,14 +59,15 @@ pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
             let to = below(dir, word)?;
             match sent.take(&to) {
                 Some(done) => report(&to, done, None, args, &mut manifest, session)?,
-                None => try_store(word, &to, args, &mut manifest, session)?,
+                None => try_store(word, &to, sent.has_lost(&to), args, &mut manifest, session)?,
             }
             .map_err(|error| failure(&to, error))
         }
-        Destination::Name(path) => match try_store(word, path, args, &mut manifest, session)? {
+        Destination::Name(path) => match try_store(word, path, false, args, &mut manifest, session)? {
             Err(Error::Refused(refusal)) if refusal.code == Code::IsDirectory && word != STDIN => {
                 let to = below(path, word)?;
-                try_store(word, &to, args, &mut manifest, session)?.map_err(|error| failure(&to, error))
+                try_store(word, &to, false, args, &mut manifest, session)?
+                    .map_err(|error| failure(&to, error))
             }
             stored => stored.map_err(|error| failure(path, error)),
         },
@@ -88,18 +89,23 @@ fn send_crowd(
             && Path::new(word).metadata().is_ok_and(|found| found.is_file() && found.len() <= SMALL_FILE)
     };
     let plain = args.condition.is_none() && !args.repair && args.overwrite.when != Overwrite::Ask;
-    let small: Vec<_> = words.iter().filter(|word| plain && is_small(word)).collect();
-    if small.len() < 2 {
+    // A word that means nothing is told of in its turn.
+    let words = words.iter().filter_map(|word| Some((word, below(dir, word).ok()?))).collect();
+    let small = alone(words, |(_, to)| to).into_iter().filter(|(word, _)| plain && is_small(word));
+    let (digest, replace) = (args.digest.algorithm, replace(args.overwrite.when));
+    let upload = |(word, to): (&OsString, _)| Upload {
+        from: word.into(),
+        to,
+        digest,
+        replace,
+        expect: None,
+        repair: false,
+    };
+    let uploads: Vec<_> = small.map(upload).collect();
+    if uploads.len() < 2 {
         return Ok(Crowd::none());
     }
-    let replace = replace(args.overwrite.when);
-    let total = small.iter().filter_map(|word| Some(Path::new(word).metadata().ok()?.len())).sum();
-    let mut uploads = Vec::new();
-    for word in small {
-        let (from, to) = (word.into(), below(dir, word)?);
-        let digest = args.digest.algorithm;
-        uploads.push(Upload { from, to, digest, replace, expect: None, repair: false });
-    }
+    let total = uploads.iter().filter_map(|upload| Some(upload.from.metadata().ok()?.len())).sum();
     let ui = session.ui;
     let client = match session.client() {
         // A server that is busy, say, is asked again for each file.
@@ -125,22 +131,24 @@ fn failure(to: &RemotePath, error: Error) -> Failure {
     Failure::client(format!("cannot put `{to}`"), error)
 }
 
-/// Stores one file. The outer error is no connection, the inner one the transfer's.
+/// Stores one file, which may be there already where the reply to an earlier try was `lost`. The outer error is no
+/// connection, the inner one the transfer's.
 fn try_store(
     word: &OsStr,
     to: &RemotePath,
+    lost: bool,
     args: &Put,
     manifest: &mut Manifest,
     session: &mut Session,
 ) -> Result<Result<(), Error>, Failure> {
     let (ui, when) = (session.ui, args.overwrite.when);
     let began = Instant::now();
-    let mut done = transfer(word, to, replace(when), args, session)?;
+    let mut done = transfer(word, to, lost, replace(when), args, session)?;
     if when == Overwrite::Ask
         && matches!(&done, Err(Error::Refused(refusal)) if refusal.code == Code::Exists)
         && ui.confirm(&format!("replace `{to}`?"))
     {
-        done = transfer(word, to, Replace::Always, args, session)?;
+        done = transfer(word, to, false, Replace::Always, args, session)?;
     }
     report(to, done, Some(began.elapsed()), args, manifest, session)
 }
@@ -200,6 +208,7 @@ fn is_in_the_way(code: Code) -> bool {
 fn transfer(
     word: &OsStr,
     to: &RemotePath,
+    mut lost: bool,
     replace: Replace,
     args: &Put,
     session: &mut Session,
@@ -223,7 +232,6 @@ fn transfer(
             // What was read is gone, so there is no second try.
             return Ok(session.client()?.put(&mut input, to, digest, replace, progress));
         }
-        let mut lost = false;
         session.retrying(progress, |client| {
             let done = match client.upload(&upload, progress) {
                 // It may be this very file that is in the way: stored, and the reply lost.

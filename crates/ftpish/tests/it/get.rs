@@ -142,3 +142,20 @@ fn no_sync_changes_nothing_that_can_be_seen() {
     world.run("get --no-sync a").ok();
     assert_eq!(fs::read_to_string(world.here("a")).unwrap(), "this is a\n");
 }
+
+#[test]
+fn of_files_that_go_to_one_name_each_is_told_for_itself_and_the_last_has_it() {
+    let world = world();
+    std::fs::create_dir(world.root("other")).unwrap();
+    std::fs::write(world.root("other/a"), "other").unwrap();
+    world.run("get missing/a other/a b new/").exits(12);
+    assert_eq!(std::fs::read(world.here("new/a")).unwrap(), b"other");
+    for dir in ["one", "two"] {
+        std::fs::create_dir(world.here(dir)).unwrap();
+        std::fs::write(world.here(dir).join("q"), dir).unwrap();
+    }
+    let put = world.run("put --overwrite never one/q two/q other/").ok();
+    assert!(put.stderr.contains("other/q  kept what is on the server"), "{}", put.stderr);
+    assert!(put.stderr.contains("other/q  3 B"), "{}", put.stderr);
+    assert_eq!(std::fs::read(world.root("other/q")).unwrap(), b"one");
+}
