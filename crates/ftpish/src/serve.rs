@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use ftpish_protocol::text::escape;
-use ftpish_server::{Config, Identity, Limits, Policy, Server, Shutdown};
+use ftpish_server::{Accounts, Config, Identity, Limits, Policy, Rights, Server, Shutdown, Users};
 use ftpish_storage::Root;
 use ftpish_transport::Endpoint;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -19,6 +19,7 @@ use crate::ui::{Ui, print};
 pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     start_log(args, global);
     let policy = Policy { read_only: args.read_only || !may_write(args)? };
+    let accounts = accounts(args)?;
     let root = Root::open(&args.root, !args.no_sync).map_err(|error| {
         let root = escape(args.root.as_os_str().as_encoded_bytes()).to_string();
         Failure::new(Exit::NotFound, format!("cannot serve `{root}`: {error}"))
@@ -37,7 +38,7 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
     let tls = identity.as_ref().map(Identity::tls);
     let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
-    let server = Server::new(Config { root, policy, limits, tls }, listeners);
+    let server = Server::new(Config { root, policy, limits, accounts, tls }, listeners);
     let cannot_start = |error: io::Error| Failure::new(Exit::Other, format!("cannot start: {error}"));
     let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
@@ -51,15 +52,27 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
 /// Whether clients may change anything; and whether the server may start at all.
 fn may_write(args: &Serve) -> Result<bool, Failure> {
     match args.anonymous {
+        // What each of them may do is a matter of their rights.
+        _ if args.users.is_some() => Ok(true),
         Some(right) => Ok(right == Anonymous::Write),
         None if args.listen.iter().all(Endpoint::is_local) => Ok(true),
         None => {
             Err(Failure::usage("other machines could connect there, and there are no accounts to ask for")
                 .hint(
-                    "--anonymous lets everybody read, --anonymous write lets everybody change what is served",
+                    "--users FILE says who may log in; --anonymous lets everybody read, --anonymous write lets everybody change what is served",
                 ))
         }
     }
+}
+
+/// The accounts of `--users`, and what those may do who have none.
+fn accounts(args: &Serve) -> Result<Option<Accounts>, Failure> {
+    let Some(file) = &args.users else { return Ok(None) };
+    let anonymous = args.anonymous.map(|right| match right {
+        Anonymous::Read => Rights::new(&Rights::READ, Vec::new()),
+        Anonymous::Write => Rights::new(&Rights::ALL, Vec::new()),
+    });
+    Ok(Some(Accounts::new(Users::load(file)?, anonymous)))
 }
 
 fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Failure {
@@ -116,12 +129,16 @@ fn announce(
     let root = args.root.canonicalize().unwrap_or_else(|_| args.root.clone());
     let how = if policy.read_only { "read-only" } else { "to read and write" };
     print(format_args!("serving {} {how}", escape(root.as_os_str().as_encoded_bytes())))?;
+    let user = if args.users.is_some() { " --user NAME" } else { "" };
     for endpoint in listening {
         match identity {
             Some(identity) => {
-                print(format_args!("  ftpish --server {endpoint} --host-key {} ls", identity.fingerprint()))?;
+                print(format_args!(
+                    "  ftpish --server {endpoint} --host-key {}{user} ls",
+                    identity.fingerprint()
+                ))?;
             }
-            None => print(format_args!("  ftpish --server {endpoint} --plaintext ls"))?,
+            None => print(format_args!("  ftpish --server {endpoint} --plaintext{user} ls"))?,
         }
     }
     if identity.is_none() {

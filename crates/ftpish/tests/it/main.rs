@@ -11,6 +11,7 @@ mod relay;
 mod terminal;
 mod trial;
 
+mod accounts;
 mod batch;
 mod demo;
 mod exit_codes;
