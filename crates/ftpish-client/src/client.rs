@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use ftpish_protocol::message::{
-    Command, Done, Entry, Envelope, Hash, Hashed, Hello, Ls, Mkdir, Mv, PathArgs, Replace, ReplyEnvelope,
-    Request, Rm, Space, Stat, Welcome,
+    Command, Done, Entry, Envelope, Hash, Hashed, Hello, LoggedIn, Login, Ls, Mkdir, Mv, PathArgs, Replace,
+    ReplyEnvelope, Request, Rm, Space, Stat, Welcome,
 };
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, RemotePath, VERSION, receive_listing,
@@ -40,12 +40,20 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// Ends every wait, and every transfer between two blocks.
     pub interrupt: Interrupt,
+    /// Who to log in as; nobody where absent.
+    pub login: Option<Login>,
 }
 
 impl Options {
     /// Options with the default time-outs.
     pub fn new(endpoint: Endpoint, security: Security) -> Self {
-        Self { endpoint, security, timeouts: Timeouts::default(), interrupt: Interrupt::default() }
+        Self {
+            endpoint,
+            security,
+            timeouts: Timeouts::default(),
+            interrupt: Interrupt::default(),
+            login: None,
+        }
     }
 }
 
@@ -101,8 +109,8 @@ pub struct Client {
 
 /// Where the exchange of `hello` stands.
 pub(crate) enum Greeting {
-    /// Sent with this id, its reply not yet read.
-    Sent(u64),
+    /// Sent with this id, and then perhaps a login with that one; the replies not yet read.
+    Sent(u64, Option<u64>),
     /// Answered.
     Done(Welcome),
 }
@@ -110,7 +118,11 @@ pub(crate) enum Greeting {
 impl Client {
     /// Connects and does the TLS handshake. `hello` is sent along with the first request.
     pub fn connect(options: &Options) -> Result<Self, Error> {
-        let Options { endpoint, security, timeouts, interrupt } = options;
+        let Options { endpoint, security, timeouts, interrupt, login } = options;
+        if login.is_some() && *security == Security::Plaintext && !endpoint.is_local() {
+            let line = "a password is not sent in the clear to another machine";
+            return Err(Error::Refused(Refusal::new(Code::LoginFailed, line)));
+        }
         let no_connection = |error| Error::Connect { endpoint: endpoint.clone(), error };
         let deadline = Deadline::after(timeouts.connect);
         let socket = endpoint.connect(timeouts.connect).map_err(no_connection)?;
@@ -128,11 +140,15 @@ impl Client {
             timeouts: *timeouts,
             host_key,
             next_id: 0,
-            greeting: Greeting::Sent(0),
+            greeting: Greeting::Sent(0, None),
             broken: false,
             asked: VecDeque::new(),
         };
         client.send(&Command::Hello(Hello { version: VERSION, agent: AGENT.to_owned() }), false)?;
+        if let Some(login) = login {
+            let id = client.send(&Command::Login(login.clone()), false)?;
+            client.greeting = Greeting::Sent(0, Some(id));
+        }
         Ok(client)
     }
 
@@ -146,7 +162,7 @@ impl Client {
         self.greet()?;
         match &self.greeting {
             Greeting::Done(welcome) => Ok(welcome),
-            Greeting::Sent(_) => Err(Error::Protocol("no reply to hello".to_owned())),
+            Greeting::Sent(..) => Err(Error::Protocol("no reply to hello".to_owned())),
         }
     }
 
@@ -337,13 +353,22 @@ impl Greeting {
         connection: &mut Connection<Stream>,
         timeouts: &Timeouts,
     ) -> Result<(), Error> {
-        if let Self::Sent(id) = *self {
+        if let Self::Sent(id, login) = *self {
             let welcome: Welcome = receive_reply(connection, timeouts, id, false, &Progress::default())?;
             if welcome.version != VERSION {
                 return Err(Error::Protocol(format!("it speaks version {} of it", welcome.version)));
             }
-            if welcome.login {
-                return Err(Error::Protocol("it wants a login, which this client does not know".to_owned()));
+            match login {
+                Some(id) => {
+                    receive_reply::<LoggedIn>(connection, timeouts, id, false, &Progress::default())?;
+                }
+                None if welcome.login => {
+                    return Err(Error::Refused(Refusal::new(
+                        Code::LoginRequired,
+                        "the server wants a login",
+                    )));
+                }
+                None => {}
             }
             *self = Self::Done(welcome);
         }

@@ -20,6 +20,7 @@ pub mod message;
 mod meter;
 mod path;
 mod refusal;
+mod secret;
 pub mod text;
 
 pub use body::{
@@ -33,6 +34,7 @@ pub use listing::{receive_listing, send_listing};
 pub use meter::Meter;
 pub use path::{Name, PathError, RemotePath};
 pub use refusal::{Code, Refusal};
+pub use secret::Secret;
 
 /// The protocol version that `hello` carries. It changes only when an old peer would misread a new one.
 pub const VERSION: u32 = 1;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::entry::{Entry, Kind, LinkTarget, Mode, Time};
 use crate::path::deserialize_bytes;
-use crate::{Algorithm, Code, Digest, Header, Refusal, RemotePath};
+use crate::{Algorithm, Code, Digest, Header, Refusal, RemotePath, Secret};
 
 /// What both ends of a request agree on before its command is looked at.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Request<'a> {
 pub enum Command {
     /// The first request of every connection. Answered with [`Welcome`].
     Hello(Hello),
+    /// Says who the client is. Answered with [`LoggedIn`].
+    Login(Login),
     /// Lists a directory. Answered with a body of one [`Entry`] a line.
     Ls(Ls),
     /// Describes one name; a link, not what it points at. Answered with [`Stat`].
@@ -120,6 +122,22 @@ pub struct Welcome {
     pub commands: Vec<String>,
     /// Whether a login is needed before anything else.
     pub login: bool,
+}
+
+/// The arguments of `login`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Login {
+    /// Who the client says to be.
+    pub user: String,
+    /// What only that user knows.
+    pub password: Secret,
+}
+
+/// The reply to `login`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// Who the client now is.
+    pub user: String,
 }
 
 /// The arguments of a command that takes a path alone.

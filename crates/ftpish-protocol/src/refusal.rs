@@ -19,6 +19,12 @@ pub enum Code {
     Unsupported,
     /// The first request was not `hello`.
     HelloFirst,
+    /// A login is needed before this request.
+    LoginRequired,
+    /// The login failed; it is not said why.
+    LoginFailed,
+    /// Too many logins failed from this address: it has to wait.
+    LockedOut,
     /// A path is not in the canonical form that [`RemotePath`](crate::RemotePath) documents.
     BadPath,
     /// No free connection; the connection closes.

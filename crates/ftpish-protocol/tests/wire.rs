@@ -39,6 +39,11 @@ const VECTORS: &[(&str, Play)] = &[
         };
         it.granted(1, false, welcome);
     }),
+    ("login-request", |it| {
+        let login = Login { user: "ada".into(), password: Secret::new("open sesame".into()) };
+        it.request(2, false, Command::Login(login));
+    }),
+    ("login-reply", |it| it.granted(2, false, LoggedIn { user: "ada".into() })),
     ("ls-request", |it| it.request(2, false, Command::Ls(Ls { path: path("docs"), digest: Algorithm::Md5 }))),
     ("ls-reply", |it| {
         it.granted(2, true, Done {});
@@ -286,7 +291,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 29, "the number of examples");
+    assert_eq!(shown, 31, "the number of examples");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! Out of scope: arguments, signals, and where logs go; that is the binary's. The log itself is `tracing`'s.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod accounts;
 mod commands;
 mod connections;
 mod exchange;
@@ -17,6 +18,7 @@ mod policy;
 pub mod server;
 mod session;
 
+pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, hash};
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;
 pub use policy::Policy;

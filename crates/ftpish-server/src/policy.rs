@@ -4,6 +4,8 @@ use ftpish_protocol::message::Command;
 use ftpish_protocol::{Code, Refusal, RemotePath};
 use ftpish_storage::is_partial;
 
+use crate::accounts::{Right as Access, Rights};
+
 /// What a client may do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
@@ -11,23 +13,10 @@ pub struct Policy {
     pub read_only: bool,
 }
 
-/// What a command does to a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    /// Tells that it is there, and what it is.
-    List,
-    /// Tells what is in it.
-    Read,
-    /// Makes or replaces it.
-    Write,
-    /// Takes it away.
-    Delete,
-}
-
 /// The table: every command, and what it does to which path.
 fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
     match command {
-        Command::Hello(_) | Command::Unknown => vec![],
+        Command::Hello(_) | Command::Login(_) | Command::Unknown => vec![],
         Command::Ls(args) => vec![(Access::List, &args.path)],
         Command::Stat(args) | Command::Df(args) => vec![(Access::List, &args.path)],
         Command::Get(args) => vec![(Access::Read, &args.path)],
@@ -48,6 +37,32 @@ impl Policy {
         accesses(command).into_iter().try_for_each(|(access, path)| self.permit_access(access, path))
     }
 
+    /// Whether a client with these rights may do `command`; `None` is one that has to log in first.
+    pub(crate) fn permit_client(&self, command: &Command, rights: Option<&Rights>) -> Result<(), Refusal> {
+        self.permit(command)?;
+        let Some(rights) = rights else {
+            return match command {
+                Command::Hello(_) | Command::Login(_) => Ok(()),
+                _ => Err(Refusal::new(Code::LoginRequired, "log in first")),
+            };
+        };
+        // What is renamed can be read under its new name.
+        let renamed = match command {
+            Command::Mv(args) => Some((Access::Read, &args.from)),
+            _ => None,
+        };
+        let takes_all = matches!(command, Command::Rm(_) | Command::Mv(_));
+        let mut needed = accesses(command).into_iter().chain(renamed);
+        let allowed = needed.all(|(access, path)| match takes_all {
+            true => rights.allow_below(access, path),
+            false => rights.allow(access, path),
+        });
+        match allowed {
+            true => Ok(()),
+            false => Err(Refusal::new(Code::Forbidden, "this user has no right to that here")),
+        }
+    }
+
     fn permit_access(self, access: Access, path: &RemotePath) -> Result<(), Refusal> {
         let changes = matches!(access, Access::Write | Access::Delete);
         let why = if changes && self.read_only {
@@ -65,7 +80,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use ftpish_protocol::message::{Mkdir, Mv, PathArgs, Replace, Rm};
+    use ftpish_protocol::message::{Hello, Mkdir, Mv, PathArgs, Replace, Rm};
 
     use super::*;
 
@@ -87,6 +102,29 @@ mod tests {
         let why = Some("the server is read-only");
         check(policy, &Command::Mkdir(Mkdir { path: path("a"), parents: false }), why);
         check(policy, &Command::Mv(Mv { from: path("a"), to: path("b"), replace: Replace::Always }), why);
+    }
+
+    #[test]
+    fn a_client_without_rights_may_only_log_in() {
+        let stat = Command::Stat(PathArgs { path: path("a") });
+        let code = |command| Policy::default().permit_client(command, None).map_err(|r| r.code);
+        assert_eq!(code(&stat), Err(Code::LoginRequired));
+        assert_eq!(code(&Command::Unknown), Err(Code::LoginRequired));
+        let hello = Hello { version: 1, agent: String::new() };
+        assert_eq!(code(&Command::Hello(hello)), Ok(()));
+    }
+
+    #[test]
+    fn a_rename_needs_the_right_to_read_what_it_moves() {
+        let below = vec![(path("in"), vec![Access::Write, Access::Delete])];
+        let rights = Rights::new(&Rights::ALL, below);
+        let mv = |from: &str, to: &str| {
+            let mv = Mv { from: path(from), to: path(to), replace: Replace::Always };
+            Policy::default().permit_client(&Command::Mv(mv), Some(&rights)).is_ok()
+        };
+        assert!(mv("a", "b"));
+        assert!(!mv("in/a", "b"));
+        assert!(mv("a", "in/a"));
     }
 
     #[test]

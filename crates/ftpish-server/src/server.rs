@@ -11,6 +11,8 @@ use ftpish_transport::{Deadline, Endpoint, Interrupt, Socket, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::ServerConfig;
 
+use crate::accounts::Accounts;
+use crate::commands::login::Peer;
 use crate::connections::{Connections, Place};
 use crate::limits::TURNED_AWAY;
 use crate::session::{Service, Session};
@@ -30,6 +32,8 @@ pub struct Config {
     pub policy: Policy,
     /// How long they may take, and how many they may be.
     pub limits: Limits,
+    /// Who may log in; everybody is served alike where absent.
+    pub accounts: Option<Accounts>,
     /// TLS; in the clear where absent.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -64,8 +68,8 @@ impl Server {
             listener.set_nonblocking(true)?;
         }
         let connections = Connections::new(config.limits.connections);
-        let Config { root, policy, limits, tls } = config;
-        let service = Arc::new(Service { root, policy, limits });
+        let Config { root, policy, limits, accounts, tls } = config;
+        let service = Arc::new(Service { root, policy, limits, accounts });
         let acceptor = Acceptor { service, tls, connections, turned_away: Connections::new(TURNED_AWAY) };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }
@@ -121,6 +125,8 @@ impl Acceptor {
             Err(error) if is_transient(&error) => return Ok(()),
             accepted => accepted?,
         };
+        let address = peer.as_socket().map(|peer| peer.ip());
+        let from = Peer { address, encrypted: self.tls.is_some() };
         let peer = match peer.as_socket() {
             Some(peer) => peer.to_string(),
             None => Endpoint::of(listener)?.to_string(),
@@ -129,13 +135,13 @@ impl Acceptor {
         let (service, tls) = (Arc::clone(&self.service), self.tls.clone());
         if let Some(place) = self.connections.enter(socket.try_clone()?) {
             return spawn(peer, place, move |place| {
-                Ok(open(socket, greeting, tls, service)?.run(place, greeting)?)
+                Ok(open(socket, greeting, tls, service, from)?.run(place, greeting)?)
             });
         }
         match self.turned_away.enter(socket.try_clone()?) {
-            Some(place) => {
-                spawn(peer, place, move |_| Ok(open(socket, greeting, tls, service)?.turn_away(greeting)?))
-            }
+            Some(place) => spawn(peer, place, move |_| {
+                Ok(open(socket, greeting, tls, service, from)?.turn_away(greeting)?)
+            }),
             None => {
                 tracing::warn!(peer, "far too many connections: closed without a word");
                 Ok(())
@@ -162,9 +168,10 @@ fn open(
     greeting: Deadline,
     tls: Option<Arc<ServerConfig>>,
     service: Arc<Service>,
+    peer: Peer,
 ) -> Result<Session, SessionError> {
     let socket = Socket::new(socket, greeting, Interrupt::default()).map_err(SessionError::Setup)?;
-    Ok(Session::new(Stream::accept(socket, tls).map_err(SessionError::Setup)?, service))
+    Ok(Session::new(Stream::accept(socket, tls).map_err(SessionError::Setup)?, service, peer))
 }
 
 /// Runs a session on a thread of its own, where its panic harms no other. Its place is free when it ends.

@@ -10,7 +10,9 @@ use ftpish_protocol::{Code, Connection, Error, Header, Refusal};
 use ftpish_storage::Root;
 use ftpish_transport::{Deadline, Stream};
 
+use crate::accounts::{Accounts, Rights};
 use crate::commands;
+use crate::commands::login::Peer;
 use crate::commands::resume::Upload;
 use crate::connections::Place;
 use crate::exchange::{Exchange, Failure};
@@ -22,6 +24,8 @@ pub(crate) struct Service {
     pub(crate) root: Root,
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
+    /// Everybody may do what the policy permits where there are none.
+    pub(crate) accounts: Option<Accounts>,
 }
 
 /// A connection whose transport is set up.
@@ -29,6 +33,9 @@ pub(crate) struct Session {
     connection: Connection<Stream>,
     service: Arc<Service>,
     greeted: bool,
+    peer: Peer,
+    /// What the user who logged in may do.
+    rights: Option<Arc<Rights>>,
     /// What a `resume` found, for the `put` that follows it.
     upload: Option<Upload>,
     /// The small puts that are answered together, once the client waits for it.
@@ -43,11 +50,13 @@ enum Next {
 }
 
 impl Session {
-    pub(crate) fn new(stream: Stream, service: Arc<Service>) -> Self {
+    pub(crate) fn new(stream: Stream, service: Arc<Service>, peer: Peer) -> Self {
         Self {
             connection: Connection::new(stream),
             service,
             greeted: false,
+            peer,
+            rights: None,
             upload: None,
             group: Group::default(),
         }
@@ -84,7 +93,7 @@ impl Session {
                 Err(error) => return self.give_up(error).map(drop),
             }
             place.set_idle(false);
-            if self.greeted {
+            if self.is_admitted() {
                 self.connection.stream().set_deadline(Deadline::after(self.service.limits.request));
             }
             if self.serve_one()? == Next::End {
@@ -98,7 +107,8 @@ impl Session {
     fn expect_request(&mut self, greeting: Deadline) {
         // One that has been told what is here of its file reads its own side of it now.
         let reading = self.upload.as_ref().map_or(Duration::ZERO, Upload::time_to_read);
-        self.connection.stream().set_deadline(if self.greeted {
+        let admitted = self.is_admitted();
+        self.connection.stream().set_deadline(if admitted {
             Deadline::after(self.service.limits.idle + reading)
         } else {
             greeting
@@ -160,6 +170,10 @@ impl Session {
             }
             Err(Failure::Broken(error)) => return self.give_up(error),
         }
+        if envelope.body && self.service.accounts.is_some() && !self.is_admitted() {
+            // A stranger's body is read so that the refusal before it arrives, but not for long.
+            self.connection.stream().set_deadline(Deadline::after(self.service.limits.request));
+        }
         // What is still queued belongs to this request: while the client has not taken it, it is not idle.
         if let Err(error) = self.connection.drain_body().and_then(|()| self.connection.flush()) {
             return self.give_up(error);
@@ -184,7 +198,7 @@ impl Session {
         if !self.greeted && !matches!(command, Command::Hello(_)) {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
         }
-        self.service.policy.permit(&command)?;
+        self.permit(&command)?;
         if !Group::admits(&command) {
             self.settle()?;
         }
@@ -192,9 +206,15 @@ impl Session {
         let root = &self.service.root;
         match command {
             Command::Hello(args) => {
-                commands::hello::run(&args, exchange)?;
+                commands::hello::run(&args, self.service.accounts.as_ref(), exchange)?;
                 tracing::info!(agent = %brief(&args.agent), "hello");
                 self.greeted = true;
+                Ok(())
+            }
+            Command::Login(args) => {
+                let accounts = self.service.accounts.as_ref();
+                self.rights = Some(commands::login::run(&args, accounts, self.peer, exchange)?);
+                tracing::info!(user = %brief(&args.user), "login");
                 Ok(())
             }
             Command::Ls(args) => commands::ls::run(&args, root, exchange),
@@ -213,6 +233,23 @@ impl Session {
             Command::Df(args) => commands::df::run(&args, root, exchange),
             Command::Unknown => Err(Refusal::new(Code::Unsupported, "no such command").into()),
         }
+    }
+
+    /// What the client may do; `None` where it has to log in first.
+    fn permit(&self, command: &Command) -> Result<(), Refusal> {
+        let Service { policy, accounts, .. } = &*self.service;
+        match accounts {
+            None => policy.permit(command),
+            Some(accounts) => {
+                policy.permit_client(command, self.rights.as_deref().or_else(|| accounts.anonymous()))
+            }
+        }
+    }
+
+    /// Whether the client may be more patient than a stranger: it said hello, and logged in where that is needed.
+    fn is_admitted(&self) -> bool {
+        let open = self.service.accounts.as_ref().is_none_or(|accounts| accounts.anonymous().is_some());
+        self.greeted && (open || self.rights.is_some())
     }
 
     /// Tells a client that broke the protocol or was too slow why it is left, as well as that can still be done.

@@ -30,6 +30,9 @@ pub struct Global {
     /// The server: HOST, HOST:PORT (IPv6 addresses in brackets) or unix:PATH.
     #[arg(long, global = true, env = "FTPISH_SERVER", value_name = "ADDR", default_value = "127.0.0.1:2121")]
     pub server: Endpoint,
+    /// Who to log in as. The password comes from FTPISH_PASSWORD, or is asked for.
+    #[arg(long, global = true, env = "FTPISH_USER", value_name = "NAME")]
+    pub login: Option<String>,
     /// Neither encrypt nor ask for the server's key. Both ends must say so.
     #[arg(long, global = true)]
     pub plaintext: bool,
@@ -68,6 +71,9 @@ pub enum Command {
     Verb(Verb),
     /// Work with a server interactively; or, if standard input is no terminal, run it line by line.
     Shell,
+    /// Say who may log in to a server that is started with `serve --users FILE`.
+    #[command(subcommand)]
+    User(UserCommand),
     /// See it work: a server in this process, real files, every byte verified.
     Demo,
 }
@@ -150,6 +156,9 @@ pub struct Serve {
     /// Listen where other machines can connect, and let whoever does read, or write too.
     #[arg(long, value_name = "RIGHT", num_args = 0..=1, default_missing_value = "read")]
     pub anonymous: Option<Anonymous>,
+    /// Who may log in: a file that `ftpish user` makes. With --anonymous, whoever does not log in is served, too.
+    #[arg(long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
     /// How many clients are served at once; the next are told that the server is busy.
     #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
@@ -163,6 +172,37 @@ pub struct Serve {
     /// Log each request, too.
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user who may do everything; the file says how to allow less.
+    Add(NewPassword),
+    /// Change a user's password.
+    Passwd(NewPassword),
+    /// List the users.
+    Ls {
+        /// The users file.
+        file: PathBuf,
+    },
+    /// Remove a user.
+    Rm {
+        /// The users file.
+        file: PathBuf,
+        /// Whom.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct NewPassword {
+    /// The users file.
+    pub file: PathBuf,
+    /// Whose password it is.
+    pub name: String,
+    /// Read the password from this file descriptor, in place of asking for it.
+    #[arg(long, value_name = "N")]
+    pub password_fd: Option<u16>,
 }
 
 /// What everybody may do.

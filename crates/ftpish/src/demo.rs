@@ -38,6 +38,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         root: Root::open(&served, true).map_err(broken)?,
         policy: Policy::default(),
         limits: Limits::default(),
+        accounts: None,
         tls: Some(identity.tls()),
     };
     let server = Server::new(config, vec![listener]).map_err(broken)?;

@@ -12,6 +12,8 @@ pub enum Exit {
     Usage = 2,
     /// Nobody answers at the server's address.
     Connect = 3,
+    /// The login failed, or one is needed.
+    Login = 4,
     /// The server's key is not known, or not the one that is expected.
     HostKey = 5,
     /// No such file or directory, on either side.
@@ -47,6 +49,7 @@ Exit codes:
   1  any other error              10  no space left
   2  usage                        11  verification failed, nothing written
   3  cannot connect               12  partial: some of several files failed
+  4  login failed, or needed
   5  host key unknown or changed  13  connection lost, or too slow
   6  not found                    14  protocol error
   7  denied                       15  server busy or going down
@@ -59,6 +62,7 @@ impl Exit {
         match code {
             Code::NotFound => Self::NotFound,
             Code::Forbidden | Code::PermissionDenied => Self::Denied,
+            Code::LoginRequired | Code::LoginFailed | Code::LockedOut => Self::Login,
             Code::Exists | Code::NotNewer => Self::Exists,
             Code::IsDirectory | Code::NotDirectory | Code::NotEmpty | Code::NotRegular => Self::WrongKind,
             Code::NoSpace => Self::NoSpace,
@@ -85,6 +89,7 @@ mod tests {
             Other,
             Usage,
             Connect,
+            Login,
             HostKey,
             NotFound,
             Denied,

@@ -68,6 +68,7 @@ impl Failure {
                 | Error::Protocol(_)
                 | Error::Interrupted
         );
+        let goes_on = goes_on && !matches!(&error, Error::Refused(why) if Exit::of(why.code) == Exit::Login);
         let failure = match error {
             Error::Refused(refusal) => Self::refused(tried, &refusal, ON_SERVER),
             Error::Local { path, refusal } => {
@@ -122,6 +123,7 @@ impl Failure {
             Code::NoSpace => failure.hint(format!("nothing was changed; make room {side}, and try again")),
             Code::NotEmpty => failure.hint("rm -r removes a directory with all it holds"),
             Code::IsDirectory => failure.hint("name a file"),
+            Code::LoginRequired => failure.hint("--login NAME says who you are"),
             Code::Busy | Code::ShuttingDown => failure.hint("try again later"),
             Code::Changed => failure.hint("try again when nobody writes to it"),
             Code::PermissionDenied => failure.hint(format!("the permissions {side} forbid it")),

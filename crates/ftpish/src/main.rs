@@ -14,6 +14,7 @@ mod serve;
 mod session;
 mod shell;
 mod ui;
+mod user;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let ui = ui::Ui::new(&cli.global);
     let outcome = match cli.command {
         Some(cli::Command::Serve(args)) => serve::run(&args, &cli.global, &ui),
+        Some(cli::Command::User(command)) => user::run(&command),
         Some(cli::Command::Demo) => demo::run(&ui),
         Some(cli::Command::Verb(verb)) => commands::run_once(&verb, &cli.global, &ui),
         Some(cli::Command::Shell) | None => shell::run(&cli.global, &ui),

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use ftpish_protocol::text::escape;
-use ftpish_server::{Config, Identity, Limits, Policy, Server, Shutdown};
+use ftpish_server::{Accounts, Config, Identity, Limits, Policy, Rights, Server, Shutdown, Users};
 use ftpish_storage::Root;
 use ftpish_transport::Endpoint;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -24,6 +24,7 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     allow_many_files();
     let account = args.user.as_deref().map(Account::find).transpose()?;
     let policy = Policy { read_only: args.read_only || !may_write(args)? };
+    let accounts = accounts(args)?;
     let root = Root::open(&args.root, !args.no_sync).map_err(|error| {
         let root = escape(args.root.as_os_str().as_encoded_bytes()).to_string();
         Failure::new(Exit::NotFound, format!("cannot serve `{root}`: {error}"))
@@ -42,14 +43,14 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
     let tls = identity.as_ref().map(Identity::tls);
     let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
-    let server = Server::new(Config { root, policy, limits, tls }, listeners);
+    let server = Server::new(Config { root, policy, limits, accounts, tls }, listeners);
     let cannot_start = |error: io::Error| Failure::new(Exit::Other, format!("cannot start: {error}"));
     let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
     let served = args.root.canonicalize().unwrap_or_else(|_| args.root.clone());
     // Before the first thread starts: each begins with what this one may do.
     let confined = give_up(&served, policy, &state_dir(global)?, &listening, account.as_ref())?;
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
-    announce(&served, policy, confined, &listening, identity.as_ref(), ui)?;
+    announce(&served, policy, confined, &listening, identity.as_ref(), args.users.is_some(), ui)?;
     match server.run().map_err(cannot_start)? {
         true => Ok(()),
         false => Err(Failure::new(Exit::Interrupted, "transfers that did not end in time were cut")),
@@ -67,15 +68,27 @@ fn allow_many_files() {
 /// Whether clients may change anything; and whether the server may start at all.
 fn may_write(args: &Serve) -> Result<bool, Failure> {
     match args.anonymous {
+        // What each of them may do is a matter of their rights.
+        _ if args.users.is_some() => Ok(true),
         Some(right) => Ok(right == Anonymous::Write),
         None if args.listen.iter().all(Endpoint::is_local) => Ok(true),
         None => {
             Err(Failure::usage("other machines could connect there, and there are no accounts to ask for")
                 .hint(
-                    "--anonymous lets everybody read, --anonymous write lets everybody change what is served",
+                    "--users FILE says who may log in; --anonymous lets everybody read, --anonymous write lets everybody change what is served",
                 ))
         }
     }
+}
+
+/// The accounts of `--users`, and what those may do who have none.
+fn accounts(args: &Serve) -> Result<Option<Accounts>, Failure> {
+    let Some(file) = &args.users else { return Ok(None) };
+    let anonymous = args.anonymous.map(|right| match right {
+        Anonymous::Read => Rights::new(&Rights::READ, Vec::new()),
+        Anonymous::Write => Rights::new(&Rights::ALL, Vec::new()),
+    });
+    Ok(Some(Accounts::new(Users::load(file)?, anonymous)))
 }
 
 fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Failure {
@@ -149,17 +162,22 @@ fn announce(
     confined: bool,
     listening: &[Endpoint],
     identity: Option<&Identity>,
+    with_users: bool,
     ui: &Ui,
 ) -> Result<(), Failure> {
     let how = if policy.read_only { "read-only" } else { "to read and write" };
     let sandbox = if confined { "in a sandbox" } else { "without a sandbox: this kernel has no Landlock" };
     print(format_args!("serving {} {how}, {sandbox}", escape(served.as_os_str().as_encoded_bytes())))?;
+    let login = if with_users { " --login NAME" } else { "" };
     for endpoint in listening {
         match identity {
             Some(identity) => {
-                print(format_args!("  ftpish --server {endpoint} --host-key {} ls", identity.fingerprint()))?;
+                print(format_args!(
+                    "  ftpish --server {endpoint} --host-key {}{login} ls",
+                    identity.fingerprint()
+                ))?;
             }
-            None => print(format_args!("  ftpish --server {endpoint} --plaintext ls"))?,
+            None => print(format_args!("  ftpish --server {endpoint} --plaintext{login} ls"))?,
         }
     }
     if identity.is_none() {

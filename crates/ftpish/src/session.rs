@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use etcetera::BaseStrategy as _;
 use ftpish_client::{Client, Error, KnownHosts, Options, Progress, Security, Timeouts, Trust};
-use ftpish_protocol::{PathError, RemotePath};
+use ftpish_protocol::message::Login;
+use ftpish_protocol::{PathError, RemotePath, Secret};
 use ftpish_server::Identity;
 use ftpish_transport::{Endpoint, Fingerprint, Interrupt};
 
@@ -37,6 +38,9 @@ pub struct Session {
     endpoint: Endpoint,
     /// Whether the endpoint may still be another one: none was used yet.
     movable: bool,
+    /// Who to log in as, and the password, once it is known.
+    user: Option<String>,
+    password: Option<Secret>,
     plaintext: bool,
     pinned: Option<Fingerprint>,
     accept_new: bool,
@@ -58,6 +62,8 @@ impl Session {
             input_is_commands: false,
             endpoint: global.server.clone(),
             movable: true,
+            user: global.login.clone(),
+            password: None,
             plaintext: global.plaintext,
             pinned: global.host_key,
             accept_new: global.accept_new,
@@ -90,6 +96,9 @@ impl Session {
             Location::Path(typed) => self.resolve_bytes(typed.as_bytes()),
             Location::Url(url) if self.movable || url.endpoint == self.endpoint => {
                 self.endpoint = url.endpoint.clone();
+                if url.user.is_some() {
+                    self.user = url.user.clone();
+                }
                 self.movable = false;
                 Ok(url.path.clone())
             }
@@ -169,11 +178,28 @@ impl Session {
         };
         let client = match usable {
             Some(client) => client,
-            None => self.connect()?,
+            None => {
+                self.know_password()?;
+                self.connect()?
+            }
         };
         self.movable = false;
         self.reached = true;
         Ok(self.client.insert(client))
+    }
+
+    /// Finds the password of the user, where there is one: in the environment, or by asking once.
+    fn know_password(&mut self) -> Result<(), Failure> {
+        if let (Some(user), None) = (&self.user, &self.password) {
+            self.password = Some(match std::env::var("FTPISH_PASSWORD") {
+                Ok(password) => Secret::new(password),
+                Err(_) => {
+                    let user = ftpish_protocol::text::escape(user.as_bytes());
+                    crate::user::ask(&format!("Password of {user} at {}: ", self.endpoint))?
+                }
+            });
+        }
+        Ok(())
     }
 
     fn connect(&self) -> Result<Client, Failure> {
@@ -225,7 +251,12 @@ impl Session {
             security,
             timeouts: self.timeouts,
             interrupt: self.interrupt.clone(),
+            login: self.login(),
         }
+    }
+
+    fn login(&self) -> Option<Login> {
+        Some(Login { user: self.user.clone()?, password: self.password.clone()? })
     }
 }
 

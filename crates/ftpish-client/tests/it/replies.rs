@@ -26,6 +26,10 @@ fn check(play: impl FnOnce(&mut Peer) + Send + 'static, expected: fn(&Error) -> 
     assert_eq!(ask(&mut client).is_ok(), usable);
 }
 
+fn is_login_required(error: &Error) -> bool {
+    matches!(error, Error::Refused(refusal) if refusal.code == Code::LoginRequired)
+}
+
 fn is_protocol(error: &Error) -> bool {
     matches!(error, Error::Protocol(_))
 }
@@ -208,7 +212,7 @@ fn a_server_that_refuses_hello_is_told_of_and_left() {
 
 /// Answers `hello` with these fields: no server of which this client could make anything.
 #[track_caller]
-fn check_welcome(fields: Value) {
+fn check_welcome(fields: Value, expected: fn(&Error) -> bool) {
     let shown = fields.to_string();
     let script = Script::from_the_start(move |peer| {
         let hello = peer.request();
@@ -219,16 +223,25 @@ fn check_welcome(fields: Value) {
     });
     let mut client = script.client();
     let error = ask(&mut client).err();
-    assert!(error.as_ref().is_some_and(is_protocol), "{shown}: {error:?}");
+    assert!(error.as_ref().is_some_and(expected), "{shown}: {error:?}");
     assert!(!client.is_usable());
 }
 
 #[test]
 fn a_server_that_wants_a_login_or_speaks_another_version_is_left() {
-    check_welcome(json!({"version": 1, "agent": "a", "digests": ["md5"], "commands": [], "login": true}));
-    check_welcome(json!({"version": 2, "agent": "a", "digests": ["md5"], "commands": [], "login": false}));
-    check_welcome(json!({"version": 1, "agent": "a", "digests": "md5", "commands": [], "login": false}));
-    check_welcome(json!({"version": 1}));
+    check_welcome(
+        json!({"version": 1, "agent": "a", "digests": ["md5"], "commands": [], "login": true}),
+        is_login_required,
+    );
+    check_welcome(
+        json!({"version": 2, "agent": "a", "digests": ["md5"], "commands": [], "login": false}),
+        is_protocol,
+    );
+    check_welcome(
+        json!({"version": 1, "agent": "a", "digests": "md5", "commands": [], "login": false}),
+        is_protocol,
+    );
+    check_welcome(json!({"version": 1}), is_protocol);
 }
 
 #[test]

@@ -4,22 +4,24 @@ use ftpish_protocol::message::{Hello, Welcome};
 use ftpish_protocol::{Algorithm, Code, Refusal, VERSION};
 
 use crate::AGENT;
+use crate::accounts::Accounts;
 use crate::exchange::{Exchange, Failure};
 
 /// The commands that the session dispatches.
 const COMMANDS: [&str; 12] =
     ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df", "blocks", "resume"];
 
-pub fn run(args: &Hello, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+pub fn run(args: &Hello, accounts: Option<&Accounts>, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     if args.version != VERSION {
         let line = format!("version {} of the protocol is not spoken here, only {VERSION}", args.version);
         return Err(Refusal::new(Code::Unsupported, line).into());
     }
+    let login = accounts.map(|_| "login");
     exchange.grant(&Welcome {
         version: VERSION,
         agent: AGENT.to_owned(),
         digests: Algorithm::ALL.map(|a| a.name().to_owned()).to_vec(),
-        commands: COMMANDS.map(str::to_owned).to_vec(),
-        login: false,
+        commands: COMMANDS.into_iter().chain(login).map(str::to_owned).collect(),
+        login: accounts.is_some_and(|accounts| accounts.anonymous().is_none()),
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ftpish_client::{Client, Options, Security, Trust};
 use ftpish_protocol::RemotePath;
-use ftpish_server::{Config, Identity, Limits, Policy, Server, Shutdown};
+use ftpish_server::{Accounts, Config, Identity, Limits, Policy, Server, Shutdown};
 use ftpish_storage::Root;
 use ftpish_transport::Endpoint;
 use tempfile::TempDir;
@@ -48,6 +48,7 @@ pub struct Setup {
     pub identity: Option<Identity>,
     pub policy: Policy,
     pub limits: Limits,
+    pub accounts: Option<Accounts>,
     /// Flushes everything to the disk.
     pub sync: bool,
     /// Gives up root's power to open what its permission bits forbid, in the server's threads.
@@ -84,12 +85,13 @@ impl TestServer {
             identity: None,
             policy: Policy::default(),
             limits: Limits { drain: PATIENCE, ..Limits::default() },
+            accounts: None,
             sync: false,
             unprivileged: false,
             top: None,
         };
         change(&mut setup);
-        let Setup { listen, identity, policy, limits, sync, unprivileged, top } = setup;
+        let Setup { listen, identity, policy, limits, accounts, sync, unprivileged, top } = setup;
         let scratch = tempfile::tempdir().unwrap();
         let top = top.unwrap_or_else(|| {
             let own = scratch.path().join("root");
@@ -105,7 +107,7 @@ impl TestServer {
         let endpoint = Endpoint::of(&listener).unwrap();
         let root = Root::open(&top, sync).unwrap();
         let tls = identity.as_ref().map(Identity::tls);
-        let server = Server::new(Config { root, policy, limits, tls }, vec![listener]).unwrap();
+        let server = Server::new(Config { root, policy, limits, accounts, tls }, vec![listener]).unwrap();
         let shutdown = server.shutdown();
         let running = std::thread::spawn(move || {
             if unprivileged {

@@ -7,6 +7,7 @@ mod harness;
 mod raw;
 mod tree;
 
+mod accounts;
 mod commands;
 mod confinement;
 mod crowd;

@@ -191,7 +191,7 @@ fn fields_of_the_wrong_type_are_malformed() {
     ] {
         refused(&server, &framed(request.as_bytes()), "malformed");
     }
-    for unknown in ["RM", "rm ", "", "login", "unknown", "Unknown"] {
+    for unknown in ["RM", "rm ", "", "teleport", "unknown", "Unknown"] {
         let request = json!({"id": 1, "cmd": unknown, "path": "a"});
         refused(&server, &frame(&request), "unsupported");
     }

@@ -11,6 +11,7 @@ mod relay;
 mod terminal;
 mod trial;
 
+mod accounts;
 mod attack;
 mod batch;
 mod demo;

@@ -1,0 +1,73 @@
+//! Who may log in, and what for: the users file, the hashing of passwords, and who guesses too often.
+//!
+//! What a right means for a command is `policy`'s.
+
+mod lockout;
+mod password;
+mod rights;
+mod users;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ftpish_protocol::message::Login;
+use ftpish_protocol::{Code, Refusal};
+
+use lockout::Lockout;
+use password::{HashingPool, decoy};
+
+pub use password::hash;
+pub use rights::{Right, Rights};
+pub use users::{User, Users, UsersError};
+
+/// The accounts of a running server.
+pub struct Accounts {
+    users: Users,
+    anonymous: Option<Rights>,
+    /// What a password for an unknown user is compared with, so that it costs as much.
+    decoy: String,
+    pool: HashingPool,
+    lockout: Lockout,
+}
+
+impl Accounts {
+    /// The accounts of `users`; who is not logged in has the rights `anonymous`, or none.
+    pub fn new(users: Users, anonymous: Option<Rights>) -> Self {
+        Self { users, anonymous, decoy: decoy(), pool: HashingPool::default(), lockout: Lockout::default() }
+    }
+
+    /// What a client may do before it logs in; nothing where `None`.
+    pub(crate) fn anonymous(&self) -> Option<&Rights> {
+        self.anonymous.as_ref()
+    }
+
+    /// Checks a password that came from `from`; a Unix socket has no address. The reply and the time are the same
+    /// for an unknown user, a user without a password, and a wrong password.
+    pub(crate) fn login(&self, login: &Login, from: Option<IpAddr>) -> Result<Arc<Rights>, Refusal> {
+        // The attempt counts before it is looked at, so that many at once cannot outrun the count.
+        if let Some(wait) = from.and_then(|from| self.lockout.attempt(from, Instant::now())) {
+            let line =
+                format!("too many failed logins from this address: try again in {} s", wait.as_secs() + 1);
+            return Err(Refusal::new(Code::LockedOut, line));
+        }
+        let user = self.users.find(&login.user);
+        let hash = user.and_then(|user| user.password.as_deref());
+        let Some(matches) = self.pool.verify(&login.password, hash.unwrap_or(&self.decoy)) else {
+            // Nothing was tried: the server has too much to do.
+            if let Some(from) = from {
+                self.lockout.forgive(from);
+            }
+            return Err(Refusal::new(Code::Busy, "too many logins at the same time: try again later"));
+        };
+        match user {
+            Some(user) if matches && hash.is_some() => {
+                if let Some(from) = from {
+                    self.lockout.forget(from);
+                }
+                Ok(Arc::new(user.rights()))
+            }
+            _ => Err(Refusal::new(Code::LoginFailed, "wrong user or password")),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Who may log in, what for, and what a stranger is told.
+
+use ftpish_client::{Client, Error, Options};
+use ftpish_protocol::message::Login;
+use ftpish_protocol::{Code, Secret};
+use ftpish_server::{Accounts, Rights, User, Users, hash};
+
+use crate::harness::{Listen, TestServer};
+
+fn accounts(anonymous: Option<Rights>) -> Accounts {
+    let mut users = Users::default();
+    let mut reader = User::new(hash(&Secret::new("letters".to_owned())).unwrap());
+    reader.rights = Some(Rights::READ.to_vec());
+    assert!(users.add("reader", reader));
+    assert!(users.add("ada", User::new(hash(&Secret::new("open sesame".to_owned())).unwrap())));
+    assert!(users.add("nobody", User { password: None, ..User::new(String::new()) }));
+    Accounts::new(users, anonymous)
+}
+
+fn server(listen: Listen, anonymous: Option<Rights>) -> TestServer {
+    TestServer::with(|setup| {
+        setup.listen = listen;
+        setup.accounts = Some(accounts(anonymous));
+    })
+}
+
+/// Makes a directory as this user, and tells what was said to that.
+fn mkdir(server: &TestServer, login: Option<(&str, &str)>) -> Result<(), Code> {
+    let login = login
+        .map(|(user, password)| Login { user: user.to_owned(), password: Secret::new(password.to_owned()) });
+    let mut client = Client::connect(&Options { login, ..server.options() }).unwrap();
+    client.mkdir(&"made".parse().unwrap(), true).map_err(|error| match error {
+        Error::Refused(refusal) => refusal.code,
+        error => panic!("{error}"),
+    })
+}
+
+#[test]
+fn only_the_right_password_opens_and_rights_hold_behind_it() {
+    let server = server(Listen::Unix, None);
+    assert_eq!(mkdir(&server, None), Err(Code::LoginRequired));
+    for wrong in [("ada", "open sesam"), ("ada", ""), ("eve", "open sesame"), ("nobody", ""), ("nobody", "x")]
+    {
+        assert_eq!(mkdir(&server, Some(wrong)), Err(Code::LoginFailed), "{wrong:?}");
+    }
+    assert_eq!(mkdir(&server, Some(("reader", "letters"))), Err(Code::Forbidden));
+    assert_eq!(mkdir(&server, Some(("ada", "open sesame"))), Ok(()));
+}
+
+#[test]
+fn beside_accounts_strangers_have_the_anonymous_rights() {
+    let server = server(Listen::Unix, Some(Rights::new(&Rights::READ, Vec::new())));
+    assert_eq!(mkdir(&server, None), Err(Code::Forbidden));
+    assert_eq!(mkdir(&server, Some(("ada", "open sesame"))), Ok(()));
+}
+
+#[test]
+fn guessing_locks_the_address_out_even_for_the_right_password() {
+    let server = server(Listen::Ipv4, None);
+    // The waits grow to more than a second before the loop can be as slow as that.
+    let codes: Vec<_> = (0..12).map(|_| mkdir(&server, Some(("ada", "guess")))).collect();
+    assert_eq!(codes[..3], [Err(Code::LoginFailed); 3]);
+    assert!(codes.contains(&Err(Code::LockedOut)), "{codes:?}");
+    assert_eq!(mkdir(&server, Some(("ada", "open sesame"))), Err(Code::LockedOut));
+}

@@ -1,0 +1,100 @@
+//! `user`: the accounts of a users file. A password comes from a prompt or a file descriptor, never from an argument,
+//! which the process list would show to everybody.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use ftpish_protocol::Secret;
+use ftpish_server::{User, Users, UsersError, hash};
+
+use crate::cli::{NewPassword, UserCommand};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::ui::print;
+
+/// How much of a file descriptor is read: more than the longest password.
+const MAX_LINE: u64 = 4096;
+
+pub fn run(command: &UserCommand) -> Result<(), Failure> {
+    match command {
+        UserCommand::Add(args) => {
+            let mut users = if args.file.exists() { load(&args.file)? } else { Users::default() };
+            if users.find(&args.name).is_some() {
+                return Err(Failure::new(Exit::Exists, format!("there is a user `{}` already", args.name))
+                    .hint("`user passwd` changes the password"));
+            }
+            if !users.add(&args.name, User::new(new_password(args)?)) {
+                return Err(Failure::usage("a user's name is 1 to 64 letters, digits, `.`, `_`, `-` or `@`"));
+            }
+            save(&users, &args.file)
+        }
+        UserCommand::Passwd(args) => {
+            let mut users = load(&args.file)?;
+            let user = users.find_mut(&args.name).ok_or_else(|| no_such(&args.name))?;
+            user.password = Some(new_password(args)?);
+            save(&users, &args.file)
+        }
+        UserCommand::Ls { file } => load(file)?.names().try_for_each(|name| print(format_args!("{name}"))),
+        UserCommand::Rm { file, name } => {
+            let mut users = load(file)?;
+            if !users.remove(name) {
+                return Err(no_such(name));
+            }
+            save(&users, file)
+        }
+    }
+}
+
+fn load(file: &Path) -> Result<Users, Failure> {
+    Users::load(file).map_err(Failure::from)
+}
+
+fn save(users: &Users, file: &Path) -> Result<(), Failure> {
+    users.save(file).map_err(Failure::from)
+}
+
+fn no_such(name: &str) -> Failure {
+    Failure::new(
+        Exit::NotFound,
+        format!("there is no user `{}`", ftpish_protocol::text::escape(name.as_bytes())),
+    )
+}
+
+/// The hash of the password that is asked for, or that the file descriptor gives.
+fn new_password(args: &NewPassword) -> Result<String, Failure> {
+    let password = match args.password_fd {
+        Some(fd) => from_descriptor(fd)?,
+        None => {
+            let typed = ask("New password: ")?;
+            if ask("Again: ")? != typed {
+                return Err(Failure::usage("the two are not the same"));
+            }
+            typed
+        }
+    };
+    hash(&password).ok_or_else(|| Failure::usage("a password has 1 to 1024 bytes"))
+}
+
+fn from_descriptor(fd: u16) -> Result<Secret, Failure> {
+    let cannot = |error| Failure::usage(format!("cannot read a password from file descriptor {fd}: {error}"));
+    let mut text = String::new();
+    let file = std::fs::File::open(format!("/dev/fd/{fd}")).map_err(cannot)?;
+    file.take(MAX_LINE).read_to_string(&mut text).map_err(cannot)?;
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    drop(Secret::new(text));
+    Ok(Secret::new(line))
+}
+
+/// Asks for a password on the terminal, without echo.
+pub fn ask(prompt: &str) -> Result<Secret, Failure> {
+    rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| {
+        Failure::new(Exit::Login, format!("cannot ask for a password: {error}"))
+            .hint("without a terminal, FTPISH_PASSWORD or --password-fd gives it")
+    })
+}
+
+impl From<UsersError> for Failure {
+    fn from(error: UsersError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
