@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use ftpish_protocol::message::{
@@ -12,7 +11,7 @@ use ftpish_protocol::message::{
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, RemotePath, VERSION, receive_listing,
 };
-use ftpish_transport::{Deadline, Endpoint, Fingerprint, Interrupt, Socket, Stream, client_config};
+use ftpish_transport::{Deadline, Endpoint, Fingerprint, Interrupt, Socket, Stream, attend, client_config};
 use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 
@@ -298,23 +297,7 @@ impl Client {
     /// Does slow work on this side on a second thread, and asks the server for a trifle now and then, so that it does not
     /// take the connection for an idle one. The work is told to stop when the connection is gone, or interrupted.
     pub(crate) fn in_touch<T: Send>(&mut self, work: impl FnOnce(&Meter) -> T + Send) -> Result<T, Error> {
-        let meter = self.meter();
-        let (finished, wait) = mpsc::channel::<()>();
-        std::thread::scope(|scope| {
-            let worker = scope.spawn(|| {
-                let _finished = finished;
-                work(&meter)
-            });
-            let mut asked = Ok(());
-            while asked.is_ok() && wait.recv_timeout(TOUCH_EVERY) == Err(RecvTimeoutError::Timeout) {
-                asked = self.stat(&RemotePath::root()).map(drop);
-            }
-            if asked.is_err() {
-                meter.stop();
-            }
-            let done = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            asked.map(|()| done)
-        })
+        attend(&self.meter(), TOUCH_EVERY, work, |_| self.stat(&RemotePath::root()).map(drop))
     }
 
     /// A meter for local work that the interrupt is to end, too.

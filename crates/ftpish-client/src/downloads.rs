@@ -125,12 +125,8 @@ impl Downloads<'_> {
 
     /// Gives all that is here its names.
     fn commit(&mut self) {
-        let mut files = Vec::new();
-        let mut rest = Vec::new();
-        for (download, ready, done) in self.ready.drain(..) {
-            files.push(ready);
-            rest.push((download, done));
-        }
+        let ready = self.ready.drain(..).map(|(download, ready, done)| (ready, (download, done)));
+        let (files, rest): (Vec<_>, Vec<_>) = ready.unzip();
         for (outcome, (download, done)) in commit_together(files).into_iter().zip(rest) {
             let outcome = outcome.map(|()| done).map_err(|refusal| local(&download.to, refusal));
             (self.outcome)(download, outcome);

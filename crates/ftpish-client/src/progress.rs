@@ -40,3 +40,16 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_retry_does_again_was_done_before() {
+        let progress = Progress::default();
+        progress.set_done(5);
+        progress.set_done(3);
+        assert_eq!((progress.done(), progress.total()), (5, None));
+    }
+}

@@ -187,7 +187,7 @@ impl<S: Read + Write> Connection<S> {
 
     /// Says that the message just received has a body.
     pub fn begin_body(&mut self) {
-        self.head.clone_from(&self.received);
+        std::mem::swap(&mut self.head, &mut self.received);
         self.incoming = Incoming::Chunk(0);
     }
 

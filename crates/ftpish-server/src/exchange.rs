@@ -1,7 +1,6 @@
 //! One request and its answer, as a command sees them: the connection, without the freedom to get out of step.
 
 use std::ops::Range;
-use std::sync::mpsc::{self, RecvTimeoutError};
 
 use ftpish_protocol::blocks::{Assembly, WriteAt};
 use ftpish_protocol::message::{Entry, Envelope, Granted, Put, Refused, Working};
@@ -9,7 +8,7 @@ use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Digest, Error, Meter, Refusal, SendError, Sent, Verified,
     receive_body, receive_ranges, send_body, send_listing,
 };
-use ftpish_transport::Stream;
+use ftpish_transport::{Stream, attend};
 use serde::Serialize;
 
 use crate::Limits;
@@ -130,26 +129,11 @@ impl<'a> Exchange<'a> {
     /// Does slow work on a second thread, and lets the client know that it goes on. The work may tell how many bytes
     /// are done, and is told to stop when the client is gone.
     pub fn while_working<T: Send>(&mut self, work: impl FnOnce(&Meter) -> T + Send) -> Result<T, Failure> {
-        let meter = Meter::default();
-        let (finished, wait) = mpsc::channel::<()>();
-        std::thread::scope(|scope| {
-            let worker = scope.spawn(|| {
-                // Dropped when the work ends, be it in a panic: that is what the wait ends at.
-                let _finished = finished;
-                work(&meter)
-            });
-            let mut told = Ok(());
-            while told.is_ok() && wait.recv_timeout(WORKING_EVERY) == Err(RecvTimeoutError::Timeout) {
-                let working = Working { id: self.id, working: meter.done() };
-                told = self.connection.send(&working).and_then(|()| self.connection.flush());
-            }
-            if told.is_err() {
-                meter.stop();
-            }
-            let outcome = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            told.map_err(Failure::Broken)?;
-            Ok(outcome)
-        })
+        let told = attend(&Meter::default(), WORKING_EVERY, work, |meter| {
+            let working = Working { id: self.id, working: meter.done() };
+            self.connection.send(&working).and_then(|()| self.connection.flush())
+        });
+        told.map_err(Failure::Broken)
     }
 
     fn send_granted(&mut self, fields: &impl Serialize, body: bool) -> Result<(), Failure> {

@@ -69,6 +69,9 @@ fn sync_files(files: &[Ready], outcomes: &mut [Outcome<()>]) {
 }
 
 fn sync_parents(files: &[Ready], outcomes: &mut [Outcome<()>]) {
+    if !files.iter().any(|ready| ready.stage.is_synced()) {
+        return;
+    }
     let parent = |stage: &Stage| {
         let found = stage.parent().dir_metadata()?;
         Ok((found.dev(), found.ino()))

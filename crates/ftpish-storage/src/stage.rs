@@ -23,7 +23,8 @@ use crate::{Identity, Outcome, SourceFile, mtime, refuse};
 /// target's name has for a digest: nothing else need be remembered to resume.
 const PREFIX: &str = ".ftpish-";
 
-/// How often the lock of a partial file is tried that somebody else is at.
+/// How often the lock of a partial file is tried that somebody else is at: flock(2) waits either not at all or without
+/// an end.
 const LOCK_CHECK: Duration = Duration::from_millis(10);
 
 /// What statfs(2) calls a tmpfs.
@@ -94,6 +95,8 @@ pub struct Stage {
     at: u64,
     /// Up to where the file has bytes or holes.
     end: u64,
+    /// Whether the last of that is a hole, so that the file is not yet as long.
+    ends_in_hole: bool,
     /// Whether a later try finds it by its name.
     resumable: bool,
 }
@@ -107,7 +110,7 @@ impl Stage {
         let file = target.parent.open_with(&partial, options.create_new(true)).map_err(refuse)?.into_std();
         // Nobody else can hold the lock of a file that did not exist; it tells a sweep that the file is in use.
         let _ = lock(&file);
-        Ok(Self { file, partial, target, sync, at: 0, end: 0, resumable: false })
+        Ok(Self { file, partial, target, sync, at: 0, end: 0, ends_in_hole: false, resumable: false })
     }
 
     /// The partial file of an earlier try, with what that left in it; an empty one where there was none, or where
@@ -131,7 +134,16 @@ impl Stage {
                     return Self::begin(target, sync);
                 }
                 let end = file.metadata().map_err(refuse)?.len();
-                return Ok(Self { file, partial, target, sync, at: 0, end, resumable: true });
+                return Ok(Self {
+                    file,
+                    partial,
+                    target,
+                    sync,
+                    at: 0,
+                    end,
+                    ends_in_hole: false,
+                    resumable: true,
+                });
             }
             if Instant::now() >= until {
                 return Self::begin(target, sync);
@@ -222,8 +234,7 @@ impl Stage {
         if self.end != verified.length() {
             return Err(Refusal::new(Code::Internal, "the partial file is not what was verified"));
         }
-        // A file that ends in a hole is only now as long as it is.
-        if self.file.metadata().map_err(refuse)?.len() != self.end {
+        if self.ends_in_hole {
             self.file.set_len(self.end).map_err(refuse)?;
         }
         let mode = mode.map_or(DEFAULT_MODE, Mode::bits);
@@ -273,12 +284,16 @@ impl Stage {
 
 impl WriteAt for Stage {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if bytes.len() >= HOLE && bytes.iter().all(|byte| *byte == 0) {
+        let is_hole = bytes.len() >= HOLE && bytes.iter().all(|byte| *byte == 0);
+        if is_hole {
             self.make_hole(bytes, offset)?;
         } else {
             self.file.write_all_at(bytes, offset)?;
         }
-        self.end = self.end.max(offset + bytes.len() as u64);
+        let end = offset + bytes.len() as u64;
+        if end > self.end {
+            (self.end, self.ends_in_hole) = (end, is_hole);
+        }
         Ok(())
     }
 }

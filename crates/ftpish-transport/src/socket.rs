@@ -201,6 +201,16 @@ mod tests {
     }
 
     #[test]
+    fn tcp_sends_at_once_and_asks_after_a_peer_that_is_silent() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = Deadline::after(Duration::from_secs(60));
+        let socket = Socket::new(stream.into(), far, Interrupt::default()).unwrap();
+        assert!(socket.inner.tcp_nodelay().unwrap() && socket.inner.keepalive().unwrap());
+        assert_eq!(socket.inner.tcp_keepalive_time().unwrap(), KEEPALIVE);
+    }
+
+    #[test]
     fn a_silent_peer_is_left_at_the_deadline() {
         let (mut socket, _peer) = pair(Deadline::after(Duration::from_millis(20)));
         assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);

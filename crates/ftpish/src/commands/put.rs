@@ -84,28 +84,25 @@ fn send_crowd(
     args: &Put,
     session: &mut Session,
 ) -> Result<Crowd<RemotePath>, Failure> {
-    let is_small = |word: &OsString| {
-        word != STDIN
-            && Path::new(word).metadata().is_ok_and(|found| found.is_file() && found.len() <= SMALL_FILE)
+    let small_size = |word: &OsString| {
+        let found = Path::new(word).metadata().ok().filter(|found| found.is_file() && word != STDIN)?;
+        Some(found.len()).filter(|size| *size <= SMALL_FILE)
     };
     let plain = args.condition.is_none() && !args.repair && args.overwrite.when != Overwrite::Ask;
     // A word that means nothing is told of in its turn.
     let words = words.iter().filter_map(|word| Some((word, below(dir, word).ok()?))).collect();
-    let small = alone(words, |(_, to)| to).into_iter().filter(|(word, _)| plain && is_small(word));
+    let single = alone(words, |(_, to)| to).into_iter().filter(|_| plain);
     let (digest, replace) = (args.digest.algorithm, replace(args.overwrite.when));
-    let upload = |(word, to): (&OsString, _)| Upload {
-        from: word.into(),
-        to,
-        digest,
-        replace,
-        expect: None,
-        repair: false,
-    };
-    let uploads: Vec<_> = small.map(upload).collect();
+    let (mut uploads, mut total) = (Vec::new(), 0);
+    for (word, to) in single {
+        if let Some(size) = small_size(word) {
+            total += size;
+            uploads.push(Upload { from: word.into(), to, digest, replace, expect: None, repair: false });
+        }
+    }
     if uploads.len() < 2 {
         return Ok(Crowd::none());
     }
-    let total = uploads.iter().filter_map(|upload| Some(upload.from.metadata().ok()?.len())).sum();
     let ui = session.ui;
     let client = match session.client() {
         // A server that is busy, say, is asked again for each file.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,9 @@ pub enum Harm {
     Cut,
     /// One bit is another.
     Flip,
+    /// From the first byte on, a second connection to the server gets the same bytes: as if a client had made it twice.
+    /// Nobody hears what the server says there.
+    Double,
 }
 
 /// A running relay. Each harm is done once, in their order, the next one perhaps on the next connection; all that
@@ -171,7 +174,7 @@ fn accept(listener: &TcpListener, wire: &Arc<Wire>) {
             let (from, to) = if toward == Toward::Client { (server, client) } else { (client, server) };
             let wire = Arc::clone(wire);
             std::thread::spawn(move || {
-                let mut pump = Pump { from: &from, to: &to, toward, wire: &wire, drip: None };
+                let mut pump = Pump { from: &from, to: &to, toward, wire: &wire, drip: None, twin: None };
                 if pump.run().is_err() {
                     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
                 }
@@ -188,6 +191,8 @@ struct Pump<'a> {
     wire: &'a Wire,
     /// While bytes only drip: until this is closed.
     drip: Option<Receiver<()>>,
+    /// Who writes the same to a second connection, at whatever pace that takes it.
+    twin: Option<Sender<Vec<u8>>>,
 }
 
 impl Pump<'_> {
@@ -214,6 +219,7 @@ impl Pump<'_> {
                     Harm::Drip => self.drip = Some(trap.go_on),
                     Harm::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
                     Harm::Flip => block[sent] ^= 1,
+                    Harm::Double => self.twin = Some(twin(self.to.peer_addr()?)?),
                 }
             }
             self.pass(&block[sent..])?;
@@ -232,7 +238,27 @@ impl Pump<'_> {
 
     fn pass_at_once(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.to.write_all(bytes)?;
+        if let Some(twin) = &self.twin {
+            let _ = twin.send(bytes.to_vec());
+        }
         self.wire.passed(self.toward).fetch_add(bytes.len() as u64, Ordering::SeqCst);
         Ok(())
     }
+}
+
+/// A connection that gets what is sent to the channel, and whose answers are read by nobody.
+fn twin(server: SocketAddr) -> io::Result<Sender<Vec<u8>>> {
+    let (sender, bytes) = channel::<Vec<u8>>();
+    let mut reading = TcpStream::connect(server)?;
+    let mut writing = reading.try_clone()?;
+    std::thread::spawn(move || io::copy(&mut reading, &mut io::sink()));
+    std::thread::spawn(move || {
+        for bytes in bytes {
+            if writing.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = writing.shutdown(Shutdown::Write);
+    });
+    Ok(sender)
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write as _;
 
 use crate::harness::{World, dress, names};
-use crate::trial::content;
+use crate::relay::{Harm, Relay, Toward};
+use crate::trial::{Trial, Way, content, eventually};
 
 /// Whoever looks, at any time, sees one of the two, whole.
 #[track_caller]
@@ -53,4 +54,20 @@ fn two_writers_of_one_small_name_never_mix() {
 #[test]
 fn two_who_mend_one_name_never_mix() {
     check((2 << 20) + 1, 50, "--repair");
+}
+
+#[test]
+fn a_connection_that_is_made_twice_stores_the_file_once_more_and_mixes_nothing() {
+    let world = World::plaintext();
+    for way in Way::BOTH {
+        for size in [1000, 6 << 20] {
+            let trial = Trial::new(&world, way, size);
+            let relay = Relay::to(&world.server().address, Toward::Server, 0, Harm::Double);
+            trial.run(&relay, "--retries 0").ok();
+            assert!(trial.is_done());
+            eventually(|| trial.partials().is_empty());
+            assert!(trial.is_done());
+            trial.completes(size);
+        }
+    }
 }
