@@ -19,7 +19,7 @@ use crate::hostkeys::KeyVerifier;
 use crate::{AGENT, Error, Progress, Trust};
 
 /// The digest of listings, which every server has.
-const LISTING_DIGEST: Algorithm = Algorithm::Md5;
+pub(crate) const LISTING_DIGEST: Algorithm = Algorithm::Md5;
 
 /// How many bytes must move within [`Timeouts::pace`].
 const PACE_BYTES: u64 = 16 * 1024;
@@ -300,6 +300,10 @@ impl Client {
         attend(&self.meter(), TOUCH_EVERY, work, |_| self.stat(&RemotePath::root()).map(drop))
     }
 
+    pub(crate) fn check_interrupt(&self) -> Result<(), Error> {
+        if self.interrupt.is_set() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
     /// A meter for local work that the interrupt is to end, too.
     pub(crate) fn meter(&self) -> Meter {
         Meter::stopped_by(self.interrupt.flag())
@@ -440,7 +444,7 @@ fn secure(
 }
 
 /// What was listed is no listing, or not all of one; or whoever listed wants no more of it.
-fn of_listing(error: BodyError) -> Error {
+pub(crate) fn of_listing(error: BodyError) -> Error {
     match error {
         BodyError::Sink(error) => match Refusal::from_io(&error) {
             refusal if refusal.code == Code::Malformed => Error::Protocol(refusal.to_string()),

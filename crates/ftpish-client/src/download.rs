@@ -13,12 +13,12 @@ use ftpish_storage::{Root, Stage};
 
 use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
 
-/// How many bodies are asked for without waiting. The requests lie in the sockets until the first body has come, so they
+/// How many ranges are asked for without waiting. The requests lie in the sockets until the first body has come, so they
 /// must fit there.
-pub(crate) const REQUESTS_IN_FLIGHT: usize = 64;
+const REQUESTS_IN_FLIGHT: usize = 64;
 
 /// And how many bytes their paths have, together.
-pub(crate) const PATHS_IN_FLIGHT: usize = 32 * 1024;
+const PATHS_IN_FLIGHT: usize = 32 * 1024;
 
 /// How long a partial file is waited for that another process is at: one that is about to end, perhaps. The server waits
 /// for us meanwhile.
@@ -85,7 +85,7 @@ impl Client {
     ) -> Result<Transferred, Error> {
         let id = self.request_file(path, digest, 0, None)?;
         let file: File = self.receive_with_body(id)?;
-        progress.set_total(file.length);
+        progress.set_size(file.length);
         let moved = |done| progress.set_done(done);
         let verified = self.receive_into(out, digest, &file, Path::new("-"), &moved)?;
         Ok(transferred(&verified, verified.length(), file.mtime))
@@ -155,7 +155,7 @@ impl Client {
         let file: File = self.receive_with_body(id)?;
         let staged = self.stage(download, root, name, &file);
         let mut stage = staged.map_err(|refusal| self.note(local(to, refusal)))?;
-        progress.set_total(file.length);
+        progress.set_size(file.length);
         match self.receive_stage(&mut stage, &file, download, &|done| progress.set_done(done)) {
             Ok(verified) => {
                 let done = transferred(&verified, verified.length(), file.mtime);
@@ -235,7 +235,7 @@ impl Client {
         };
         let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
         let (cut, blocks, sender) = self.receive_digests(id)?;
-        progress.set_total(cut.size);
+        progress.set_size(cut.size);
         let mut stage = root.resume(name, *replace, Some(cut.mtime), LOCK_WAIT).map_err(refused)?;
         let completed =
             self.complete(&mut stage, root, name, base, (&cut, blocks, &sender), download, progress);

@@ -21,12 +21,12 @@
 mod client;
 mod compare;
 mod download;
-mod downloads;
 mod error;
 mod hostkeys;
+mod pipeline;
 mod progress;
+mod tree;
 mod upload;
-mod uploads;
 mod url;
 
 pub use client::{Client, Options, Security, Timeouts};
@@ -35,8 +35,8 @@ pub use download::Download;
 pub use error::Error;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use progress::Progress;
+pub use tree::{Compare, Filter, FilterError, LinkPolicy, Step, Tree, TreeJob, Way};
 pub use upload::Upload;
-pub use uploads::SMALL_FILE;
 pub use url::{ServerUrl, UrlError};
 
 /// What this client calls itself in `hello`.
@@ -45,6 +45,10 @@ pub const AGENT: &str = concat!("ftpish/", env!("CARGO_PKG_VERSION"));
 /// From how many bytes on a transfer that was cut is worth resuming: less is sent anew in the time that asking
 /// takes.
 pub const RESUME_FROM: u64 = 4 * 1024 * 1024;
+
+/// Up to how many bytes a file is stored by [`Client::upload_many`]: a larger one is worth the round trip that tells what
+/// is there of it.
+pub const SMALL_FILE: u64 = RESUME_FROM - 1;
 
 /// What a finished transfer proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

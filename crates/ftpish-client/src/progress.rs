@@ -1,18 +1,30 @@
 //! How far a transfer is, for whoever draws it: counters that are cheap to write and safe to read at any time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// One transfer's counters. The transfer writes them, any other thread may read them.
+/// The counters of one transfer, be it of one file or of many. The transfer writes them, any other thread may read them.
 #[derive(Debug)]
 pub struct Progress {
     done: AtomicU64,
     /// `u64::MAX` while it is not known.
     total: AtomicU64,
+    /// How many files are done.
+    files: AtomicU64,
+    /// Whether single files are parts of it: their sizes are not its total then.
+    is_whole: AtomicBool,
+    /// What was done before the file that is moving by itself, as a part.
+    base: AtomicU64,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { done: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) }
+        Self {
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(u64::MAX),
+            files: AtomicU64::new(0),
+            is_whole: AtomicBool::new(false),
+            base: AtomicU64::new(0),
+        }
     }
 }
 
@@ -20,6 +32,11 @@ impl Progress {
     /// How many bytes have moved.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// How many files are done, where there are many.
+    pub fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
     }
 
     /// How many bytes there are to move, once it is known.
@@ -31,8 +48,31 @@ impl Progress {
     }
 
     /// Notes how far it is. It never goes back: what a retry does again was done before.
-    pub(crate) fn set_done(&self, done: u64) {
+    pub(crate) fn reach(&self, done: u64) {
         self.done.fetch_max(done, Ordering::Relaxed);
+    }
+
+    /// Notes that one of many files is done.
+    pub(crate) fn add_file(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes how far the file is that moves by itself.
+    pub(crate) fn set_done(&self, done: u64) {
+        self.reach(self.base.load(Ordering::Relaxed) + done);
+    }
+
+    /// Says how many bytes the file has that moves by itself.
+    pub(crate) fn set_size(&self, size: u64) {
+        if !self.is_whole.load(Ordering::Relaxed) {
+            self.set_total(size);
+        }
+    }
+
+    /// Says that the next file that moves by itself is a part of this, behind `base` bytes of others.
+    pub(crate) fn begin_part(&self, base: u64) {
+        self.is_whole.store(true, Ordering::Relaxed);
+        self.base.store(base, Ordering::Relaxed);
     }
 
     /// Says how many bytes there are to move. Whoever moves many files knows better than the transfer of each.
@@ -51,5 +91,15 @@ mod tests {
         progress.set_done(5);
         progress.set_done(3);
         assert_eq!((progress.done(), progress.total()), (5, None));
+    }
+
+    #[test]
+    fn a_part_adds_to_the_whole_and_does_not_say_how_much_that_is() {
+        let progress = Progress::default();
+        progress.set_total(100);
+        progress.begin_part(50);
+        progress.set_size(7);
+        progress.set_done(7);
+        assert_eq!((progress.done(), progress.total()), (57, Some(100)));
     }
 }

@@ -77,7 +77,7 @@ impl Client {
     pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
         let Upload { from, repair, .. } = upload;
         let file = SourceFile::open(from).map_err(|refusal| Error::Local { path: from.clone(), refusal })?;
-        progress.set_total(file.size());
+        progress.set_size(file.size());
         let put = upload.put(&file);
         let by_block = *repair || file.size() >= RESUME_FROM;
         match Blocks::of(file.size()).filter(|_| by_block) {

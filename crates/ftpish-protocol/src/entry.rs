@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::path::{deserialize_bytes, serialize_bytes};
-use crate::{MAX_PATH, Name};
+use crate::{MAX_PATH, Name, Refusal, RemotePath};
 
 /// One name in a directory, and what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,27 @@ pub struct Entry {
     /// Where a link points, as it is written there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<LinkTarget>,
+}
+
+/// One thing in a tree, as a walk meets it: what it is and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its path below the top of the tree, which itself is [the root](RemotePath::root).
+    pub path: RemotePath,
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// A file's size in bytes; for anything else what its file system says.
+    pub size: u64,
+    /// When it was last modified.
+    pub mtime: Time,
+    /// Its permission bits.
+    pub mode: Mode,
+    /// Where a link points, as it is written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<LinkTarget>,
+    /// Why nothing, or not all, of what is in a directory follows; or why a link is not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refusal>,
 }
 
 /// What a symbolic link holds: any bytes, at most [`MAX_PATH`]. The wire form is a name's.

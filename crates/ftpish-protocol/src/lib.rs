@@ -22,6 +22,7 @@ mod path;
 mod refusal;
 mod secret;
 pub mod text;
+mod tree;
 
 pub use body::{
     BodyError, SendError, Sent, Verified, Watch, receive_body, receive_ranges, send_body, send_ranges,
@@ -30,11 +31,12 @@ pub use connection::Connection;
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
 pub use error::Error;
 pub use frame::Header;
-pub use listing::{receive_listing, send_listing};
+pub use listing::{Line, receive_listing, send_listing};
 pub use meter::Meter;
 pub use path::{Name, PathError, RemotePath};
 pub use refusal::{Code, Refusal};
 pub use secret::Secret;
+pub use tree::{WalkOrder, walk_order};
 
 /// The protocol version that `hello` carries. It changes only when an old peer would misread a new one.
 pub const VERSION: u32 = 1;

@@ -1,15 +1,37 @@
-//! Listings: bodies of one JSON entry a line, streamed. Neither end holds more than a block of them.
+//! Listings: bodies of one JSON object a line, an [`Entry`] or a [`Node`], streamed. Neither end holds more than a block
+//! of them.
 
 use std::io::{self, Read, Write};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::body::{receive_with_trailer, send_hashed};
-use crate::message::{Entry, Trailer};
+use crate::message::{Entry, Node, Trailer};
 use crate::{Algorithm, BodyError, Code, Connection, MAX_HEADER, Refusal, SendError};
 
+/// What a line of a listing may hold.
+pub trait Line: Serialize + DeserializeOwned {
+    /// Why it cannot stand in a listing, if it cannot.
+    fn fault(&self) -> Option<&'static str>;
+}
+
+impl Line for Entry {
+    fn fault(&self) -> Option<&'static str> {
+        self.name.is_none().then_some("it has no name")
+    }
+}
+
+impl Line for Node {
+    fn fault(&self) -> Option<&'static str> {
+        None
+    }
+}
+
 /// Sends `entries` as a body whose trailer counts them. An error among them aborts the body.
-pub fn send_listing<S: Read + Write>(
+pub fn send_listing<S: Read + Write, L: Line>(
     connection: &mut Connection<S>,
-    entries: impl Iterator<Item = io::Result<Entry>>,
+    entries: impl Iterator<Item = io::Result<L>>,
     algorithm: Algorithm,
 ) -> Result<u64, SendError> {
     let head = Some(connection.sent_head(algorithm));
@@ -28,10 +50,10 @@ pub fn send_listing<S: Read + Write>(
 /// Receives a listing and gives each entry to `take` as it comes. That all came is known only when this
 /// returns: the number of entries then. Lines that are no entries, and a count that is not theirs, are
 /// [`BodyError::Sink`].
-pub fn receive_listing<S: Read + Write>(
+pub fn receive_listing<S: Read + Write, L: Line>(
     connection: &mut Connection<S>,
     algorithm: Algorithm,
-    take: &mut dyn FnMut(Entry) -> io::Result<()>,
+    take: &mut dyn FnMut(L) -> io::Result<()>,
 ) -> Result<u64, BodyError> {
     let mut sink = Entries { take, partial: Vec::new(), count: 0 };
     let (_, trailer) = receive_with_trailer(connection, &mut sink, algorithm, None, &mut |_, _| true)?;
@@ -53,7 +75,7 @@ struct Lines<I> {
     count: u64,
 }
 
-impl<I: Iterator<Item = io::Result<Entry>>> Read for Lines<I> {
+impl<L: Line, I: Iterator<Item = io::Result<L>>> Read for Lines<I> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -77,14 +99,14 @@ impl<I: Iterator<Item = io::Result<Entry>>> Read for Lines<I> {
 }
 
 /// The bytes of lines as entries.
-struct Entries<'a> {
-    take: &'a mut dyn FnMut(Entry) -> io::Result<()>,
+struct Entries<'a, L> {
+    take: &'a mut dyn FnMut(L) -> io::Result<()>,
     /// The line that is not yet whole: at most [`MAX_HEADER`] bytes.
     partial: Vec<u8>,
     count: u64,
 }
 
-impl Write for Entries<'_> {
+impl<L: Line> Write for Entries<'_, L> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             if self.partial.len() + piece.len() > MAX_HEADER {
@@ -94,7 +116,7 @@ impl Write for Entries<'_> {
                 self.partial.extend_from_slice(piece);
                 continue;
             }
-            let entry: Result<Entry, _> = if self.partial.is_empty() {
+            let entry: Result<L, _> = if self.partial.is_empty() {
                 serde_json::from_slice(piece)
             } else {
                 self.partial.extend_from_slice(piece);
@@ -103,8 +125,8 @@ impl Write for Entries<'_> {
                 entry
             };
             let entry = entry.map_err(malformed)?;
-            if entry.name.is_none() {
-                return Err(malformed("it has no name"));
+            if let Some(fault) = entry.fault() {
+                return Err(malformed(fault));
             }
             (self.take)(entry)?;
             self.count += 1;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::entry::{Entry, Kind, LinkTarget, Mode, Time};
+pub use crate::entry::{Entry, Kind, LinkTarget, Mode, Node, Time};
 use crate::path::deserialize_bytes;
 use crate::{Algorithm, Code, Digest, Header, Refusal, RemotePath, Secret};
 
@@ -37,6 +37,8 @@ pub enum Command {
     Login(Login),
     /// Lists a directory. Answered with a body of one [`Entry`] a line.
     Ls(Ls),
+    /// Lists a directory and all that is below it, in walk order. Answered with a body of one [`Node`] a line.
+    Tree(Tree),
     /// Describes one name; a link, not what it points at. Answered with [`Stat`].
     Stat(PathArgs),
     /// Sends a file, or a range of it. Answered with [`File`] and a body.
@@ -45,6 +47,10 @@ pub enum Command {
     Put(Put),
     /// Makes a directory.
     Mkdir(Mkdir),
+    /// Makes a symbolic link.
+    Symlink(Symlink),
+    /// Gives a file or a directory another time and other permission bits.
+    Set(Set),
     /// Removes a file, a link, or a directory.
     Rm(Rm),
     /// Renames; an existing file at the new name is replaced.
@@ -66,7 +72,7 @@ pub enum Command {
 impl Command {
     /// Whether the reply has a body, if it is granted.
     pub fn has_answer_body(&self) -> bool {
-        matches!(self, Self::Ls(_) | Self::Get(_) | Self::Blocks(_) | Self::Resume(_))
+        matches!(self, Self::Ls(_) | Self::Tree(_) | Self::Get(_) | Self::Blocks(_) | Self::Resume(_))
     }
 
     /// Reads the command of a request. A path that breaks the rules, and a digest that is not known here, are
@@ -79,10 +85,12 @@ impl Command {
                 path: Option<AnyBytes>,
                 from: Option<AnyBytes>,
                 to: Option<AnyBytes>,
+                after: Option<AnyBytes>,
                 digest: Option<String>,
             }
-            if let Ok(Suspects { path, from, to, digest }) = header.decode() {
-                let bad = [path, from, to].into_iter().flatten().find_map(|p| RemotePath::parse(&p.0).err());
+            if let Ok(Suspects { path, from, to, after, digest }) = header.decode() {
+                let bad =
+                    [path, from, to, after].into_iter().flatten().find_map(|p| RemotePath::parse(&p.0).err());
                 if let Some(bad) = bad {
                     return Refusal::new(Code::BadPath, bad.to_string());
                 }
@@ -154,6 +162,23 @@ pub struct Ls {
     pub path: RemotePath,
     /// The digest of the listing's trailer.
     pub digest: Algorithm,
+}
+
+/// The arguments of `tree`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tree {
+    /// The directory, or a file, which is a tree of one.
+    pub path: RemotePath,
+    /// The digest of the listing's trailer.
+    pub digest: Algorithm,
+    /// Begin behind this path, relative to `path`, in walk order; at the top where absent. It need not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<RemotePath>,
+    /// The most nodes wanted. Fewer are all that there are.
+    pub limit: u64,
+    /// Describe what links stand for, and go into directories through them, as long as they stay inside.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub follow: bool,
 }
 
 /// The arguments of `get`.
@@ -303,6 +328,31 @@ pub struct Mkdir {
     /// Make missing parents too, and do not mind if it exists.
     #[serde(default, skip_serializing_if = "is_false")]
     pub parents: bool,
+}
+
+/// The arguments of `symlink`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Symlink {
+    /// The link to make.
+    pub path: RemotePath,
+    /// What it holds.
+    pub target: LinkTarget,
+    /// `always`, which replaces a file or a link, or `never`.
+    #[serde(default, skip_serializing_if = "Replace::is_always")]
+    pub replace: Replace,
+}
+
+/// The arguments of `set`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Set {
+    /// A file or a directory; a link is not followed.
+    pub path: RemotePath,
+    /// When it is to have been modified last; as it is where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<Time>,
+    /// Its new permission bits; as they are where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
 }
 
 /// The arguments of `rm`.

@@ -267,7 +267,7 @@ fn a_listing_arrives_entry_by_entry_with_names_of_any_bytes() {
         for pace in [1000, usize::MAX] {
             let mut arrived = vec![];
             let mut connection = receiving(&bytes, pace);
-            let take = &mut |entry| {
+            let take = &mut |entry: Entry| {
                 arrived.push(entry);
                 Ok(())
             };
@@ -283,7 +283,7 @@ fn a_listing_arrives_entry_by_entry_with_names_of_any_bytes() {
 fn a_directory_that_cannot_be_read_to_its_end_aborts_the_listing() {
     let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
     let mut connection = receiving(&listed([Ok(entry(b"a")), Err(denied())].into_iter()), usize::MAX);
-    let error = receive_listing(&mut connection, Algorithm::Md5, &mut |_| Ok(())).unwrap_err();
+    let error = receive_listing(&mut connection, Algorithm::Md5, &mut |_: Entry| Ok(())).unwrap_err();
     assert!(matches!(error, BodyError::Aborted(refusal) if refusal.code == Code::PermissionDenied));
     assert_in_step(connection);
 }
@@ -304,7 +304,7 @@ fn a_listing_that_is_not_one_is_refused() {
         bytes.extend(finished(trailer));
 
         let mut connection = receiving(&bytes, usize::MAX);
-        let error = receive_listing(&mut connection, Algorithm::Md5, &mut |_| Ok(())).unwrap_err();
+        let error = receive_listing(&mut connection, Algorithm::Md5, &mut |_: Entry| Ok(())).unwrap_err();
         assert_eq!(error.refusal(), Some(Refusal::new(code, message)));
         connection.drain_body().unwrap();
         assert_in_step(connection);

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use ftpish_protocol::blocks::{Assembly, WriteAt};
-use ftpish_protocol::message::{Entry, Envelope, Granted, Put, Refused, Working};
+use ftpish_protocol::message::{Envelope, Granted, Put, Refused, Working};
 use ftpish_protocol::{
-    Algorithm, BodyError, Code, Connection, Digest, Error, Meter, Refusal, SendError, Sent, Verified,
+    Algorithm, BodyError, Code, Connection, Digest, Error, Line, Meter, Refusal, SendError, Sent, Verified,
     receive_body, receive_ranges, send_body, send_listing,
 };
 use ftpish_transport::{Stream, attend};
@@ -86,7 +86,7 @@ impl<'a> Exchange<'a> {
     pub fn grant_with_listing(
         &mut self,
         fields: &impl Serialize,
-        entries: impl Iterator<Item = std::io::Result<Entry>>,
+        entries: impl Iterator<Item = std::io::Result<impl Line>>,
         algorithm: Algorithm,
     ) -> Result<(), Failure> {
         self.send_granted(fields, true)?;

@@ -1,9 +1,11 @@
-//! Puts that were received and not yet answered: small files that a client sends one behind the other, without waiting.
-//! They are committed together, so that they share the flush of the disk, and answered in their order.
+//! What was received and not yet answered of small files that a client sends one behind the other, without waiting, and
+//! of their directories. It is made durable together, so that it shares the flush of the disk, and answered in order.
 
-use ftpish_protocol::message::{Command, Put, Stored};
-use ftpish_protocol::{Connection, Error, Refusal};
-use ftpish_storage::{Ready, commit_together};
+use std::collections::HashSet;
+
+use ftpish_protocol::message::{Command, Done, Put, Stored};
+use ftpish_protocol::{Connection, Error, Refusal, RemotePath};
+use ftpish_storage::{Ready, Root, commit_together};
 use ftpish_transport::Stream;
 
 use crate::Limits;
@@ -12,28 +14,42 @@ use crate::exchange::{Exchange, Failure};
 /// Up to how many bytes a file shares its flush with others: a larger one has enough to write on its own.
 const SMALL: u64 = 1024 * 1024;
 
-/// How many files wait for each other at the most: each has two descriptors open.
+/// How many requests wait for each other at the most: a file has two descriptors open.
 const MOST: usize = 64;
 
 /// A request whose reply waits for those before it.
 enum Waiting {
     /// Verified, and not yet under its name.
     Ready(Stored),
+    /// A new directory, which is not yet durable.
+    Made,
     Refused(Refusal),
 }
 
-/// The puts that wait.
+/// The requests that wait.
 #[derive(Default)]
 pub struct Group {
     waiting: Vec<(u64, Waiting)>,
     /// One for each [`Waiting::Ready`], in the same order.
     files: Vec<Ready>,
+    /// The names that these files are to have.
+    names: HashSet<RemotePath>,
+    /// One for each [`Waiting::Made`].
+    dirs: Vec<RemotePath>,
 }
 
 impl Group {
-    /// Whether a request may join others that wait, in place of being answered behind them.
-    pub fn admits(command: &Command) -> bool {
-        matches!(command, Command::Put(put) if Self::admits_put(put))
+    /// Whether a request may join those that wait, in place of being answered behind them.
+    pub fn admits(&self, command: &Command) -> bool {
+        match command {
+            Command::Put(put) => Self::admits_put(put),
+            // A directory is made at once, so it must not come before a file of the same name.
+            Command::Mkdir(args) => {
+                let mut above = std::iter::successors(Some(args.path.clone()), RemotePath::parent);
+                self.names.is_empty() || !above.any(|path| self.names.contains(&path))
+            }
+            _ => false,
+        }
     }
 
     /// As [`admits`](Self::admits).
@@ -50,9 +66,16 @@ impl Group {
     }
 
     /// Lets a file wait that is to be granted.
-    pub fn add(&mut self, id: u64, ready: Ready, stored: Stored) {
+    pub fn add(&mut self, id: u64, path: RemotePath, ready: Ready, stored: Stored) {
+        self.names.insert(path);
         self.files.push(ready);
         self.waiting.push((id, Waiting::Ready(stored)));
+    }
+
+    /// Lets a directory wait that was made.
+    pub fn add_dir(&mut self, id: u64, path: RemotePath) {
+        self.dirs.push(path);
+        self.waiting.push((id, Waiting::Made));
     }
 
     /// Lets a refusal wait for those before it.
@@ -61,34 +84,45 @@ impl Group {
     }
 
     /// Commits all that waits, and queues the replies.
-    pub fn settle(&mut self, connection: &mut Connection<Stream>, limits: &Limits) -> Result<(), Error> {
-        let Some(&(first, _)) = self.waiting.first() else { return Ok(()) };
-        let (files, waiting) = (std::mem::take(&mut self.files), std::mem::take(&mut self.waiting));
+    pub fn settle(
+        &mut self,
+        root: &Root,
+        connection: &mut Connection<Stream>,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let Self { waiting, files, dirs, .. } = std::mem::take(self);
+        let Some(&(first, _)) = waiting.first() else { return Ok(()) };
         connection.stream().set_deadline(limits.moving());
-        let outcomes = if files.len() <= 1 {
-            commit_together(files)
+        let is_quick = files.len() + dirs.len() <= 1;
+        let commit = || (root.sync_above(&dirs), commit_together(files));
+        let (made, stored) = if is_quick {
+            commit()
         } else {
-            broken(Exchange::new(connection, limits, first).while_working(|_| commit_together(files)))?
+            broken(Exchange::new(connection, limits, first).while_working(|_| commit()))?
         };
-        let mut outcomes = outcomes.into_iter();
+        let mut committed = stored.into_iter();
         for (id, waiting) in waiting {
-            let outcome = match waiting {
-                Waiting::Refused(refusal) => Err(refusal),
-                Waiting::Ready(stored) => outcomes.next().unwrap_or(Ok(())).map(|()| stored),
-            };
             let exchange = &mut Exchange::new(connection, limits, id);
-            broken(match outcome {
-                Ok(stored) => exchange.grant(&stored),
-                Err(refusal) => exchange.refuse(refusal),
-            })?;
+            let answered = match waiting {
+                Waiting::Refused(refusal) => exchange.refuse(refusal),
+                Waiting::Made => match &made {
+                    Ok(()) => exchange.grant(&Done {}),
+                    Err(refusal) => exchange.refuse(refusal.clone()),
+                },
+                Waiting::Ready(stored) => match committed.next() {
+                    Some(Err(refusal)) => exchange.refuse(refusal),
+                    _ => exchange.grant(&stored),
+                },
+            };
+            broken(answered)?;
         }
         Ok(())
     }
 
     /// Gives up all that waits, and that nobody was told of.
     pub fn abandon(&mut self) {
-        self.waiting.clear();
-        self.files.drain(..).for_each(|ready| ready.stage.abandon());
+        let Self { files, .. } = std::mem::take(self);
+        files.iter().for_each(|ready| ready.stage.abandon());
     }
 }
 

@@ -18,6 +18,7 @@ fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
     match command {
         Command::Hello(_) | Command::Login(_) | Command::Unknown => vec![],
         Command::Ls(args) => vec![(Access::List, &args.path)],
+        Command::Tree(args) => vec![(Access::List, &args.path)],
         Command::Stat(args) | Command::Df(args) => vec![(Access::List, &args.path)],
         Command::Get(args) => vec![(Access::Read, &args.path)],
         Command::Hash(args) => vec![(Access::Read, &args.path)],
@@ -26,6 +27,8 @@ fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
         // It tells of a file that is there already, too.
         Command::Resume(args) => vec![(Access::Read, &args.path), (Access::Write, &args.path)],
         Command::Mkdir(args) => vec![(Access::Write, &args.path)],
+        Command::Symlink(args) => vec![(Access::Write, &args.path)],
+        Command::Set(args) => vec![(Access::Write, &args.path)],
         Command::Rm(args) => vec![(Access::Delete, &args.path)],
         Command::Mv(args) => vec![(Access::Delete, &args.from), (Access::Write, &args.to)],
     }
@@ -51,7 +54,12 @@ impl Policy {
             Command::Mv(args) => Some((Access::Read, &args.from)),
             _ => None,
         };
-        let takes_all = matches!(command, Command::Rm(_) | Command::Mv(_));
+        // Whoever follows a link has the rights of the link's own path.
+        if matches!(command, Command::Symlink(_)) && !rights.are_uniform() {
+            let why = "a user whose rights differ from place to place makes no links between them";
+            return Err(Refusal::new(Code::Forbidden, why));
+        }
+        let takes_all = matches!(command, Command::Tree(_) | Command::Rm(_) | Command::Mv(_));
         let mut needed = accesses(command).into_iter().chain(renamed);
         let allowed = needed.all(|(access, path)| match takes_all {
             true => rights.allow_below(access, path),

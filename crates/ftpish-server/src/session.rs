@@ -14,6 +14,7 @@ use crate::accounts::{Accounts, Rights};
 use crate::commands;
 use crate::commands::login::Peer;
 use crate::commands::resume::Upload;
+use crate::commands::tree::Cursor;
 use crate::connections::Place;
 use crate::exchange::{Exchange, Failure};
 use crate::group::Group;
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     upload: Option<Upload>,
     /// The small puts that are answered together, once the client waits for it.
     group: Group,
+    /// Where the listing of a tree goes on.
+    cursor: Cursor,
 }
 
 /// Whether there may be a next request.
@@ -59,6 +62,7 @@ impl Session {
             rights: None,
             upload: None,
             group: Group::default(),
+            cursor: Cursor::default(),
         }
     }
 
@@ -122,7 +126,7 @@ impl Session {
 
     /// Commits the puts that wait for each other, and answers them.
     fn settle(&mut self) -> Result<(), Error> {
-        self.group.settle(&mut self.connection, &self.service.limits)
+        self.group.settle(&self.service.root, &mut self.connection, &self.service.limits)
     }
 
     /// Tells the client that it is too much, in answer to its first request.
@@ -199,7 +203,7 @@ impl Session {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
         }
         self.permit(&command)?;
-        if !Group::admits(&command) {
+        if !self.group.admits(&command) {
             self.settle()?;
         }
         let exchange = &mut Exchange::new(&mut self.connection, &self.service.limits, id);
@@ -218,6 +222,7 @@ impl Session {
                 Ok(())
             }
             Command::Ls(args) => commands::ls::run(&args, root, exchange),
+            Command::Tree(args) => commands::tree::run(&args, root, &mut self.cursor, exchange),
             Command::Stat(args) => commands::stat::run(&args, root, exchange),
             Command::Get(args) => commands::get::run(&args, root, exchange),
             Command::Put(args) => commands::put::run(&args, root, upload, &mut self.group, exchange),
@@ -226,7 +231,9 @@ impl Session {
                 self.upload = commands::resume::run(&args, root, exchange)?;
                 Ok(())
             }
-            Command::Mkdir(args) => commands::mkdir::run(&args, root, exchange),
+            Command::Mkdir(args) => commands::mkdir::run(&args, root, &mut self.group, exchange),
+            Command::Symlink(args) => commands::symlink::run(&args, root, exchange),
+            Command::Set(args) => commands::set::run(&args, root, exchange),
             Command::Rm(args) => commands::rm::run(&args, root, exchange),
             Command::Mv(args) => commands::mv::run(&args, root, exchange),
             Command::Hash(args) => commands::hash::run(&args, root, exchange),

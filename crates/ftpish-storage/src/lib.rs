@@ -1,4 +1,4 @@
-//! The disk, for both ends: a directory that cannot be left ([`Root`]), files that notice when they change while
+//! The disk, for both ends: a directory that cannot be left ([`Root`]), trees in it ([`Walk`]), files that notice when they change while
 //! they are read ([`SourceFile`]), and files that are whole under their name or not there at all ([`Stage`]).
 //!
 //! Errors are [`Refusal`]s: what a peer may be told, without this machine's own paths.
@@ -12,11 +12,13 @@ mod root;
 mod source;
 mod stage;
 mod tree;
+mod walk;
 
 pub use group::{Ready, commit_together};
 pub use root::Root;
 pub use source::{Identity, RangesReader, SourceFile, SourceReader};
 pub use stage::{Stage, is_partial};
+pub use walk::{Links, Walk};
 
 use std::io;
 

@@ -16,10 +16,12 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use ftpish_protocol::message::{Entry, Kind, LinkTarget, Mode, Replace, Space, Time};
 use ftpish_protocol::{Code, Name, Refusal, RemotePath};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 
 use crate::dir::{alone, os_name, rename, sync_dir};
 use crate::source::refuse_to_open;
-use crate::stage::{Stage, Target, is_partial, partial_of, sweep};
+use crate::stage::{Stage, Target, is_partial, partial_name, partial_of, sweep, timestamps};
 use crate::{Identity, Outcome, SourceFile, mtime, refuse, tree};
 
 /// How long a partial file may lie that nobody writes to, until it is taken away: a week, so that what broke off on a
@@ -46,10 +48,21 @@ impl Root {
         Ok(Self { dir, sync, swept: Arc::default() })
     }
 
+    /// As [`open`](Self::open), but the directory is made where it is missing, and so are those above it.
+    pub fn create(path: &Path, sync: bool) -> io::Result<Self> {
+        Dir::create_ambient_dir_all(path, ambient_authority())?;
+        Self::open(path, sync)
+    }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     /// Describes what `path` names; a link itself, not what it points at.
     pub fn stat(&self, path: &RemotePath) -> Outcome<Entry> {
         let metadata = self.dir.symlink_metadata(os_path(path)).map_err(refuse)?;
-        entry(path.name(), &metadata, || self.dir.read_link_contents(os_path(path))).map_err(refuse)
+        let target = link_target(&metadata, || self.dir.read_link_contents(os_path(path))).map_err(refuse)?;
+        Ok(entry(path.name(), &metadata, target))
     }
 
     /// What tells the file, or the link, that has a name from others.
@@ -68,7 +81,9 @@ impl Root {
                     return Ok(None);
                 }
                 let name = Name::parse(file_name.as_bytes()).map_err(io::Error::other)?;
-                entry(Some(name), &found.metadata()?, || dir.read_link_contents(&file_name)).map(Some)
+                let metadata = found.metadata()?;
+                let target = link_target(&metadata, || dir.read_link_contents(&file_name))?;
+                Ok(Some(entry(Some(name), &metadata, target)))
             });
             match listed {
                 Err(gone) if gone.kind() == io::ErrorKind::NotFound => None,
@@ -125,20 +140,79 @@ impl Root {
         found.is_file().then(|| found.len())
     }
 
-    /// Makes a directory; with `parents`, the missing ones above it too, and none is no error if it exists.
+    /// Makes a directory; with `parents`, the missing ones above it too, and none is no error if it exists. It is
+    /// durable once it is [told to be](Self::sync_above).
     pub fn make_dir(&self, path: &RemotePath, parents: bool) -> Outcome<()> {
         if parents {
-            self.dir.create_dir_all(os_path(path)).map_err(refuse)?;
+            self.dir.create_dir_all(os_path(path)).map_err(refuse)
         } else {
-            self.dir.create_dir(os_path(path)).map_err(refuse)?;
+            self.dir.create_dir(os_path(path)).map_err(refuse)
         }
-        // Each new directory is an entry of the one above it.
-        let mut above = path.parent();
-        while let Some(path) = above.filter(|_| self.sync) {
-            sync_dir(&*self.open_dir(&path)?).map_err(refuse)?;
-            above = if parents { path.parent() } else { None };
+    }
+
+    /// Makes new directories durable, whose last ones are `made`: each is an entry of the one above it.
+    pub fn sync_above<'a>(&self, made: impl IntoIterator<Item = &'a RemotePath>) -> Outcome<()> {
+        let mut synced = HashSet::new();
+        for path in made {
+            let mut above = path.parent().filter(|_| self.sync);
+            while let Some(path) = above.filter(|path| !synced.contains(path)) {
+                sync_dir(&*self.open_dir(&path)?).map_err(refuse)?;
+                above = path.parent();
+                synced.insert(path);
+            }
         }
         Ok(())
+    }
+
+    /// Makes a symbolic link, at once and whole as a file is; what it holds is not looked at. A link that is replaced
+    /// is not followed.
+    pub fn make_link(&self, path: &RemotePath, target: &LinkTarget, replace: Replace) -> Outcome<()> {
+        let (parent, name) = self.parent_of(path)?;
+        let partial = partial_name();
+        let target = OsStr::from_bytes(&target.0);
+        rustix::fs::symlinkat(target, &*parent, &partial).map_err(refuse)?;
+        let made = {
+            let _alone = alone();
+            let target = Target {
+                parent: Arc::clone(&parent),
+                name: name.clone(),
+                replace,
+                mtime: None,
+                expected: None,
+            };
+            target.check().and_then(|()| {
+                rename(&parent, partial.as_ref(), &parent, os_name(&name), replace).map_err(refuse)
+            })
+        };
+        if made.is_err() {
+            parent.remove_file(&partial).map_err(refuse)?;
+        }
+        made?;
+        self.synced(&[&parent])
+    }
+
+    /// Gives a file or a directory another modification time and other permission bits; a link is not followed. That is
+    /// not made durable: no byte depends on it.
+    pub fn set(&self, path: &RemotePath, mtime: Option<Time>, mode: Option<Mode>) -> Outcome<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let open = |dir: &Dir, name: &OsStr| {
+            rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty()).map_err(refuse_to_open_at)
+        };
+        let file = match (path.parent(), path.name()) {
+            (Some(parent), Some(name)) => open(&*self.open_dir(&parent)?, os_name(&name))?,
+            _ => open(&self.dir, OsStr::new("."))?,
+        };
+        let found = FileType::from_raw_mode(rustix::fs::fstat(&file).map_err(refuse)?.st_mode);
+        if !found.is_file() && !found.is_dir() {
+            return Err(Refusal::new(Code::NotRegular, "it is neither a file nor a directory"));
+        }
+        if let Some(mtime) = mtime {
+            rustix::fs::futimens(&file, &timestamps(mtime)).map_err(refuse)?;
+        }
+        match mode {
+            Some(mode) => rustix::fs::fchmod(&file, mode.bits().into()).map_err(refuse),
+            None => Ok(()),
+        }
     }
 
     /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds.
@@ -224,27 +298,42 @@ fn looks_empty(dir: &Dir) -> io::Result<bool> {
     Ok(true)
 }
 
-fn os_path(path: &RemotePath) -> &Path {
+pub(crate) fn os_path(path: &RemotePath) -> &Path {
     Path::new(OsStr::from_bytes(path.as_bytes()))
 }
 
-fn entry(
-    name: Option<Name>,
+/// A link is not opened (open(2), `O_NOFOLLOW`).
+fn refuse_to_open_at(error: Errno) -> Refusal {
+    match error {
+        Errno::LOOP => Refusal::new(Code::NotRegular, "it is a link"),
+        error => refuse_to_open(error.into()),
+    }
+}
+
+fn link_target(
     metadata: &Metadata,
     read_link: impl FnOnce() -> io::Result<PathBuf>,
-) -> io::Result<Entry> {
+) -> io::Result<Option<Vec<u8>>> {
+    if metadata.is_symlink() {
+        return Ok(Some(read_link()?.into_os_string().into_encoded_bytes()));
+    }
+    Ok(None)
+}
+
+/// Describes what is there; `target` is what a link holds.
+pub(crate) fn entry(name: Option<Name>, metadata: &Metadata, target: Option<Vec<u8>>) -> Entry {
     let file_type = metadata.file_type();
-    let (kind, target) = if file_type.is_file() {
-        (Kind::File, None)
+    let kind = if file_type.is_file() {
+        Kind::File
     } else if file_type.is_dir() {
-        (Kind::Dir, None)
+        Kind::Dir
     } else if file_type.is_symlink() {
-        (Kind::Link, Some(LinkTarget(read_link()?.into_os_string().as_bytes().to_vec())))
+        Kind::Link
     } else {
-        (Kind::Other, None)
+        Kind::Other
     };
     let (size, mode) = (metadata.len(), Mode::from_bits(metadata.mode()));
-    Ok(Entry { name, kind, size, mtime: mtime(metadata), mode, target })
+    Entry { name, kind, size, mtime: mtime(metadata), mode, target: target.map(LinkTarget) }
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Stage {
     /// An empty partial file, of which nobody else knows the name.
     pub(crate) fn begin(target: Target, sync: bool) -> Outcome<Self> {
         target.check()?;
-        let partial = format!("{PREFIX}{:016x}", fastrand::u64(..));
+        let partial = partial_name();
         let mut options = open_options();
         let file = target.parent.open_with(&partial, options.create_new(true)).map_err(refuse)?.into_std();
         // Nobody else can hold the lock of a file that did not exist; it tells a sweep that the file is in use.
@@ -310,6 +310,11 @@ impl Write for Stage {
     }
 }
 
+/// The name of a partial file, or a link, that nobody else knows.
+pub(crate) fn partial_name() -> String {
+    format!("{PREFIX}{:016x}", fastrand::u64(..))
+}
+
 /// The name of the partial file that a later try for the same target finds again.
 pub(crate) fn partial_of(target: &Name) -> String {
     let digest = Algorithm::Blake3.digest(target.as_bytes()).hex();
@@ -383,6 +388,10 @@ pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
         if !stale {
             continue;
         }
+        if entry.file_type()?.is_symlink() {
+            dir.remove_file(&name)?;
+            continue;
+        }
         let Ok(file) = open_partial(dir, &name, &open_options()) else { continue };
         if lock(&file) && has_name(&file, dir, &name)? && is_ours(&file)? {
             dir.remove_file(&name)?;
@@ -391,7 +400,7 @@ pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
     Ok(())
 }
 
-fn timestamps(mtime: Time) -> Timestamps {
+pub(crate) fn timestamps(mtime: Time) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },

@@ -87,10 +87,12 @@ pub enum Verb {
     Stat(Stat),
     /// Write files to standard output.
     Cat(Cat),
-    /// Fetch files.
+    /// Fetch files, or whole trees.
     Get(Get),
-    /// Store files.
+    /// Store files, or whole trees.
     Put(Put),
+    /// Make one tree like another: only what differs moves. One of the two is on the server.
+    Sync(Sync),
     /// Make directories.
     Mkdir(Mkdir),
     /// Remove files, links and directories.
@@ -264,6 +266,63 @@ pub struct Get {
     /// Note each file in a manifest, for `verify --manifest`: one JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+    /// Directories too, with all they hold.
+    #[arg(short, long, conflicts_with = "repair")]
+    pub recursive: bool,
+    #[command(flatten)]
+    pub tree: TreeArgs,
+}
+
+/// What of a tree moves, and how.
+#[derive(Clone, Debug, Args)]
+pub struct TreeArgs {
+    /// In a tree: leave out what this pattern matches, as in a .gitignore file; may be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// In a tree: do not leave out what this pattern matches, whatever --exclude says.
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// In a tree: what becomes of symbolic links.
+    #[arg(long, value_enum, value_name = "HOW", default_value = "keep")]
+    pub links: Links,
+    /// In a tree: do nothing, and say what would be done.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Links {
+    /// They are left out.
+    Skip,
+    /// They are made anew, as they are.
+    Keep,
+    /// What they stand for is moved in their place.
+    Follow,
+}
+
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// The directory to copy: a local one, or one on the server, with a colon in front or as a URL.
+    pub from: OsString,
+    /// The directory that is to be like it, on the other side; it is made where it is missing.
+    pub to: OsString,
+    #[command(flatten)]
+    pub digest: Digest,
+    /// Tell files that are the same by their digests, and not by size and time; both sides read them.
+    #[arg(short, long)]
+    pub checksum: bool,
+    /// Remove what the source does not have.
+    #[arg(long)]
+    pub delete: bool,
+    /// With --delete: remove nothing if it would be more than so many names.
+    #[arg(long, value_name = "N", default_value = "1000", requires = "delete")]
+    pub max_delete: u64,
+    /// Do not wait for the disk: after a power failure, what was fetched may be gone.
+    #[arg(long)]
+    pub no_sync: bool,
+    #[command(flatten)]
+    pub tree: TreeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -285,6 +344,11 @@ pub struct Put {
     /// Note each file in a manifest, for `verify --manifest`: one JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+    /// Directories too, with all they hold.
+    #[arg(short, long, conflicts_with_all = ["repair", "condition"])]
+    pub recursive: bool,
+    #[command(flatten)]
+    pub tree: TreeArgs,
 }
 
 /// What must hold of the file that is there, for another to take its name.

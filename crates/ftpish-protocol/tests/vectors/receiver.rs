@@ -3,7 +3,7 @@
 use std::io;
 
 use ftpish_protocol::blocks::{BLOCK_DIGEST, Blocks};
-use ftpish_protocol::message::{Command, Cut, Envelope, File, ReplyEnvelope};
+use ftpish_protocol::message::{Command, Cut, Entry, Envelope, File, ReplyEnvelope};
 use ftpish_protocol::{Algorithm, BodyError, Connection, Error, Header, receive_body, receive_listing};
 use serde::Deserialize;
 
@@ -64,7 +64,7 @@ pub(crate) fn hear_reply(
                 receive_body(connection, &mut io::sink(), Algorithm::Md5, length, &mut |_, _| true);
             hear_body(received, heard)?;
         }
-        Err(_) => hear_body(receive_listing(connection, Algorithm::Md5, &mut |_| Ok(())), heard)?,
+        Err(_) => hear_body(receive_listing(connection, Algorithm::Md5, &mut |_: Entry| Ok(())), heard)?,
     }
     connection.drain_body().map_err(|error| closes(&error))
 }

@@ -122,7 +122,7 @@ impl Replay {
 
     pub(crate) fn listing(&mut self, expected: &[Entry]) {
         let mut entries = vec![];
-        let take = &mut |entry| {
+        let take = &mut |entry: Entry| {
             entries.push(entry);
             Ok(())
         };

@@ -36,6 +36,11 @@ impl Rights {
         Self { everywhere: everywhere.to_vec(), below }
     }
 
+    /// Whether they are the same everywhere.
+    pub fn are_uniform(&self) -> bool {
+        self.below.is_empty()
+    }
+
     /// Whether `right` holds for `path`.
     pub fn allow(&self, right: Right, path: &RemotePath) -> bool {
         let innermost = self

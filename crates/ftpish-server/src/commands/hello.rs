@@ -8,8 +8,10 @@ use crate::accounts::Accounts;
 use crate::exchange::{Exchange, Failure};
 
 /// The commands that the session dispatches.
-const COMMANDS: [&str; 12] =
-    ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df", "blocks", "resume"];
+const COMMANDS: [&str; 15] = [
+    "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "set", "rm", "mv", "hash", "df",
+    "blocks", "resume",
+];
 
 pub fn run(args: &Hello, accounts: Option<&Accounts>, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     if args.version != VERSION {

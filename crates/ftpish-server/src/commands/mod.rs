@@ -12,4 +12,7 @@ pub mod mv;
 pub mod put;
 pub mod resume;
 pub mod rm;
+pub mod set;
 pub mod stat;
+pub mod symlink;
+pub mod tree;

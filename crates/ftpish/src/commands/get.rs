@@ -6,14 +6,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ftpish_client::{Download, Error, Transferred};
+use ftpish_client::{Download, Error, Transferred, Tree, Way};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, RemotePath};
 
 use super::cat::Output;
 use super::crowd::{Crowd, alone};
-use super::{each, replace};
+use super::{each, replace, tree};
 use crate::cli::{Get, Overwrite};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -39,11 +39,14 @@ pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
     };
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
     let fetched = match &destination {
-        Destination::Directory(dir) => fetch_crowd(sources, dir, args, session)?,
-        Destination::Output | Destination::File(_) => Crowd::none(),
+        Destination::Directory(dir) if !args.recursive => fetch_crowd(sources, dir, args, session)?,
+        _ => Crowd::none(),
     };
     let done = each(sources, session, |word, session| {
         let path = resolve(word, session)?;
+        if args.recursive && fetch_tree(&path, &destination, args, &mut manifest, session)? {
+            return Ok(());
+        }
         match &destination {
             Destination::Output => to_output(&path, args, session),
             Destination::File(to) => to_file(&path, to, args, &mut manifest, session),
@@ -103,6 +106,35 @@ fn fetch_crowd(
     Ok(Crowd::moved(&ui, downloads.len(), |crowd, progress| {
         client.download_many(downloads, progress, &mut |download, done| crowd.note(download.to, done));
     }))
+}
+
+/// Fetches a tree, if it is one; a file is fetched as any other.
+fn fetch_tree(
+    path: &RemotePath,
+    destination: &Destination,
+    args: &Get,
+    manifest: &mut Manifest,
+    session: &mut Session,
+) -> Result<bool, Failure> {
+    let local = match destination {
+        Destination::Output => return Err(Failure::usage("a tree cannot be written to standard output")),
+        Destination::File(to) => to.clone(),
+        Destination::Directory(dir) => match tree::name(path) {
+            Some(name) => dir.join(name),
+            None if dir.as_os_str().is_empty() => PathBuf::from("."),
+            None => dir.clone(),
+        },
+    };
+    let when = args.overwrite.when;
+    if when == Overwrite::Ask {
+        return Err(Failure::usage("--overwrite ask is for single files"));
+    }
+    let tree = Tree {
+        replace: replace(when),
+        sync: !args.no_sync,
+        ..tree::tree(Way::Get, path.clone(), local, args.digest.algorithm, &args.tree)?
+    };
+    Ok(tree::run(tree, when, manifest, session)?.is_ok())
 }
 
 fn download(from: &RemotePath, to: &Path, args: &Get) -> Download {

@@ -11,6 +11,8 @@ mod mv;
 mod put;
 mod rm;
 mod stat;
+mod sync;
+mod tree;
 mod verify;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ pub fn run(verb: &Verb, session: &mut Session) -> Result<(), Failure> {
         Verb::Cat(args) => cat::run(args, session),
         Verb::Get(args) => get::run(args, session),
         Verb::Put(args) => put::run(args, session),
+        Verb::Sync(args) => sync::run(args, session),
         Verb::Mkdir(args) => mkdir::run(args, session),
         Verb::Rm(args) => rm::run(args, session),
         Verb::Mv(args) => mv::run(args, session),

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ftpish_client::{Error, SMALL_FILE, Transferred, Upload};
-use ftpish_protocol::message::Replace;
+use ftpish_client::{Error, SMALL_FILE, Transferred, Tree, Upload, Way};
+use ftpish_protocol::message::{Kind, Replace};
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, Name, RemotePath};
 use ftpish_transport::Interrupt;
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::crowd::{Crowd, alone};
 use super::get::is_kept;
-use super::{each, replace};
+use super::{each, replace, tree};
 use crate::cli::{Condition, Overwrite, Put};
 use crate::failure::Failure;
 use crate::location::Location;
@@ -51,10 +51,13 @@ pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
     };
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
     let sent = match &destination {
-        Destination::Directory(dir) => send_crowd(sources, dir, args, session)?,
-        Destination::Name(_) => Crowd::none(),
+        Destination::Directory(dir) if !args.recursive => send_crowd(sources, dir, args, session)?,
+        _ => Crowd::none(),
     };
     let done = each(sources, session, |word, session| match &destination {
+        _ if args.recursive && Path::new(word).is_dir() => {
+            store_tree(word, &destination, args, &mut manifest, session)
+        }
         Destination::Directory(dir) => {
             let to = below(dir, word)?;
             match sent.take(&to) {
@@ -74,6 +77,36 @@ pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
     });
     sent.sum_up(&session.ui);
     done
+}
+
+fn store_tree(
+    word: &OsStr,
+    destination: &Destination,
+    args: &Put,
+    manifest: &mut Manifest,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let named = |dir: &RemotePath| match Path::new(word).file_name() {
+        Some(_) => below(dir, word),
+        None => Ok(dir.clone()),
+    };
+    let remote = match destination {
+        Destination::Directory(dir) => named(dir)?,
+        // As with cp(1), a directory that is there already takes the tree up.
+        Destination::Name(path) => match session.client()?.stat(path) {
+            Ok(found) if found.kind == Kind::Dir => named(path)?,
+            _ => path.clone(),
+        },
+    };
+    let when = args.overwrite.when;
+    if when == Overwrite::Ask {
+        return Err(Failure::usage("--overwrite ask is for single files"));
+    }
+    let tree = Tree {
+        replace: replace(when),
+        ..tree::tree(Way::Put, remote.clone(), word.into(), args.digest.algorithm, &args.tree)?
+    };
+    tree::run(tree, when, manifest, session)?.map_err(|error| failure(&remote, error))
 }
 
 /// Sends the small ones of several files one behind the other, without waiting for the server in between. Those that

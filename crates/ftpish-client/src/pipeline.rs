@@ -1,0 +1,379 @@
+//! Requests that leave before the replies to those in front of them have come, so that none costs a round trip, and what
+//! becomes of them. Replies come in order, so a queue tells which is whose.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use ftpish_protocol::message::{Command, Done, File, Hash, Hashed, Node, Stored, Time, Tree};
+use ftpish_protocol::{
+    Algorithm, Error as ProtocolError, RemotePath, SendError, Sent, receive_listing, send_body,
+};
+use ftpish_storage::{Ready, Root, SourceFile, commit_together};
+
+use crate::client::{LISTING_DIGEST, of_listing};
+use crate::download::{local, local_target, transferred};
+use crate::upload::{confirm, mismatch};
+use crate::{Client, Download, Error, Progress, Transferred, Upload};
+
+/// How many requests may be on their way. The replies to small ones, of about 130 bytes, fit the smallest of sockets: a
+/// server that could not send them would read no more, and we would both wait.
+const MOST_IN_FLIGHT: usize = 500;
+
+/// How many bytes requests without a body may have together, by [`REQUEST`] and their paths. They lie in the sockets
+/// while a body comes, so they must fit there; 64 KiB is what Linux has at least for a peer that does not read
+/// (tcp(7), `tcp_rmem`).
+const REQUESTS_IN_FLIGHT: usize = 48 * 1024;
+
+/// About how many bytes a request has besides its path.
+const REQUEST: usize = 80;
+
+/// How many bytes of bodies may be on their way, or on the server, without a reply: what is lost at the most when a
+/// connection breaks.
+const BODIES_IN_FLIGHT: u64 = 32 * 1024 * 1024;
+
+/// How many small files are made durable at once.
+const TOGETHER: usize = 64;
+
+/// Up to how many bytes a file is small: it shares its flush of the disk with others.
+const SMALL: u64 = 1024 * 1024;
+
+/// What a request came to.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A file is where it was to go.
+    Moved(Transferred),
+    /// It was granted, and that is all.
+    Done,
+    /// The digest of a file.
+    Hashed(Hashed),
+    /// A part of a tree.
+    Nodes(Vec<Node>),
+}
+
+/// What left of a file, and its modification time; or why it did not, which the server was told in its place.
+type Left = Result<(Sent, Time), Error>;
+
+/// A request that was sent.
+enum Asked {
+    Get { download: Download, root: Root, name: RemotePath },
+    Put(Left),
+    Hash,
+    Tree,
+    Plain,
+}
+
+/// A file that is here, and has yet to be committed.
+struct Arrived<T> {
+    tag: T,
+    to: PathBuf,
+    ready: Ready,
+    done: Transferred,
+}
+
+/// The requests that are on their way, and the files that are here and have yet to be committed. Each goes by a tag of
+/// the caller's, and comes back with it.
+pub(crate) struct Pipeline<'a, T> {
+    pub(crate) client: &'a mut Client,
+    progress: &'a Progress,
+    asked: VecDeque<(u64, T, Asked)>,
+    /// The size of the requests that are on their way and have no body.
+    requests: VecDeque<usize>,
+    request_bytes: usize,
+    body_bytes: u64,
+    ready: Vec<Arrived<T>>,
+    /// How many bytes of bodies have moved, acknowledged or not.
+    moved: u64,
+    answers: VecDeque<(T, Result<Answer, Error>)>,
+}
+
+impl<'a, T> Pipeline<'a, T> {
+    /// One with nothing in it, where `moved` bytes have moved before.
+    pub(crate) fn new(client: &'a mut Client, progress: &'a Progress, moved: u64) -> Self {
+        Self {
+            client,
+            progress,
+            asked: VecDeque::new(),
+            requests: VecDeque::new(),
+            request_bytes: 0,
+            body_bytes: 0,
+            ready: Vec::new(),
+            moved,
+            answers: VecDeque::new(),
+        }
+    }
+
+    /// Says that a file has moved beside this, up to so many bytes in all.
+    pub(crate) fn skip_to(&mut self, moved: u64) {
+        self.moved = moved;
+    }
+
+    /// Whether a reply is better awaited before the next request.
+    pub(crate) fn is_full(&self) -> bool {
+        self.asked.len() >= MOST_IN_FLIGHT
+            || self.request_bytes >= REQUESTS_IN_FLIGHT
+            || self.body_bytes > BODIES_IN_FLIGHT
+    }
+
+    /// Whether nothing is on its way, and nothing has yet to be committed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.ready.is_empty()
+    }
+
+    /// What became of a request, in the order in which that was known.
+    pub(crate) fn answer(&mut self) -> Option<(T, Result<Answer, Error>)> {
+        self.answers.pop_front()
+    }
+
+    /// Asks for a file that goes to `name` in `root`, which is what the download says, too.
+    pub(crate) fn get(&mut self, tag: T, download: Download, root: Root, name: RemotePath) {
+        let length = download.from.as_bytes().len();
+        let asked = self.client.check_interrupt().and_then(|()| {
+            root.check(&name, download.replace, None).map_err(|refusal| local(&download.to, refusal))?;
+            self.client.request_file(&download.from, download.digest, 0, None)
+        });
+        self.note_asked(tag, length, asked, Asked::Get { download, root, name });
+    }
+
+    /// Asks for the digest of a file on the server.
+    pub(crate) fn hash(&mut self, tag: T, path: RemotePath, digest: Algorithm) {
+        let length = path.as_bytes().len();
+        let asked = self.client.send(&Command::Hash(Hash { path, digest }), false);
+        self.note_asked(tag, length, asked, Asked::Hash);
+    }
+
+    /// Asks for nodes of a tree.
+    pub(crate) fn tree(&mut self, tag: T, tree: Tree) {
+        let length = tree.path.as_bytes().len();
+        let asked = self.client.send(&Command::Tree(tree), false);
+        self.note_asked(tag, length, asked, Asked::Tree);
+    }
+
+    /// Asks for something that is granted, or not, and no more; `length` bytes of names are in it.
+    pub(crate) fn ask(&mut self, tag: T, command: &Command, length: usize) {
+        let asked = self.client.send(command, false);
+        self.note_asked(tag, length, asked, Asked::Plain);
+    }
+
+    fn note_asked(&mut self, tag: T, length: usize, id: Result<u64, Error>, asked: Asked) {
+        match id {
+            Ok(id) => {
+                self.requests.push_back(REQUEST + length);
+                self.request_bytes += REQUEST + length;
+                self.asked.push_back((id, tag, asked));
+            }
+            Err(error) => self.answers.push_back((tag, Err(error))),
+        }
+    }
+
+    /// Sends a file. Replies that are there by then are read, so that they cannot fill the way back.
+    pub(crate) fn put(&mut self, tag: T, upload: &Upload) {
+        match self.try_put(upload) {
+            Ok((id, sent)) => self.asked.push_back((id, tag, Asked::Put(sent))),
+            Err(error) => self.answers.push_back((tag, Err(error))),
+        }
+        while self.has_reply() {
+            self.receive();
+        }
+    }
+
+    fn try_put(&mut self, upload: &Upload) -> Result<(u64, Left), Error> {
+        self.client.check_interrupt()?;
+        let file = SourceFile::open(&upload.from).map_err(|refusal| local(&upload.from, refusal))?;
+        let (put, mtime) = (upload.put(&file), file.mtime());
+        let id = self.client.send(&Command::Put(put), true)?;
+        let (progress, base) = (self.progress, self.moved);
+        let mut source = file.reader();
+        let sent = send_body(&mut self.client.connection, &mut source, upload.digest, &mut |_, done| {
+            progress.reach(base + done);
+            true
+        });
+        match sent {
+            Ok(sent) => {
+                self.body_bytes += sent.length;
+                self.moved += sent.length;
+                progress.reach(self.moved);
+                Ok((id, Ok((sent, mtime))))
+            }
+            Err(SendError::Connection(error)) => Err(self.client.note(error.into())),
+            // The body was aborted, and the server refuses it in its turn.
+            Err(SendError::Source(error)) => Ok((id, Err(Error::local(&upload.from, error)))),
+            Err(SendError::Stopped) => Ok((id, Err(Error::Interrupted))),
+        }
+    }
+
+    fn has_reply(&mut self) -> bool {
+        if self.asked.is_empty() || !self.has_input() {
+            return false;
+        }
+        // Behind the reply to `hello` there may be none yet.
+        self.client.greeting.is_done() || self.client.greet().is_err() || self.has_input()
+    }
+
+    fn has_input(&mut self) -> bool {
+        let connection = &mut self.client.connection;
+        connection.has_input() || !matches!(connection.stream().is_readable(), Ok(false))
+    }
+
+    /// Receives the reply that is due next.
+    pub(crate) fn receive(&mut self) {
+        let Some((id, tag, asked)) = self.asked.pop_front() else { return };
+        if !matches!(asked, Asked::Put(_)) {
+            self.request_bytes -= self.requests.pop_front().unwrap_or(0);
+        }
+        let answer = match asked {
+            Asked::Get { download, root, name } => {
+                match self.receive_file(id, &download, &root, &name) {
+                    Ok((ready, done)) => {
+                        let is_small = done.size <= SMALL;
+                        self.ready.push(Arrived { tag, to: download.to, ready, done });
+                        if !is_small || self.ready.len() >= TOGETHER {
+                            self.commit();
+                        }
+                        return;
+                    }
+                    Err(error) => {
+                        // What is left of a body is in the way of those that come behind it.
+                        self.client.broken |= self.client.connection.in_body();
+                        Err(error)
+                    }
+                }
+            }
+            Asked::Put(sent) => self.receive_stored(id, sent).map(Answer::Moved),
+            Asked::Hash => self.receive_plain(id).map(Answer::Hashed),
+            Asked::Plain => self.receive_plain::<Done>(id).map(|Done {}| Answer::Done),
+            Asked::Tree => self.receive_nodes(id).map(Answer::Nodes),
+        };
+        self.answers.push_back((tag, answer));
+    }
+
+    /// Receives all replies that are due, and gives all files that are here their names.
+    pub(crate) fn drain(&mut self) {
+        while !self.asked.is_empty() {
+            self.receive();
+        }
+        self.commit();
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.client.broken { Err(Error::Connection(ProtocolError::Closed)) } else { Ok(()) }
+    }
+
+    fn receive_plain<R: serde::de::DeserializeOwned>(&mut self, id: u64) -> Result<R, Error> {
+        self.check()?;
+        self.client.receive(id, &Progress::default())
+    }
+
+    fn receive_nodes(&mut self, id: u64) -> Result<Vec<Node>, Error> {
+        self.check()?;
+        self.client.receive_with_body::<Done>(id)?;
+        let mut nodes = Vec::new();
+        let received = receive_listing(&mut self.client.connection, LISTING_DIGEST, &mut |node| {
+            nodes.push(node);
+            Ok(())
+        });
+        received.map_err(|error| self.client.note(of_listing(error)))?;
+        Ok(nodes)
+    }
+
+    fn receive_stored(&mut self, id: u64, sent: Left) -> Result<Transferred, Error> {
+        let stored = self.receive_plain::<Stored>(id).map_err(mismatch);
+        let (sent, mtime) = sent?;
+        self.body_bytes -= sent.length;
+        let stored = stored?;
+        confirm(sent.digest, sent.length, &stored)?;
+        Ok(Transferred { size: stored.size, moved: sent.length, digest: stored.digest, mtime: Some(mtime) })
+    }
+
+    fn receive_file(
+        &mut self,
+        id: u64,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+    ) -> Result<(Ready, Transferred), Error> {
+        self.check()?;
+        let file: File = self.client.receive_with_body(id)?;
+        let staged = self.client.stage(download, root, name, &file);
+        let mut stage = staged.map_err(|refusal| self.client.note(local(&download.to, refusal)))?;
+        let (progress, base) = (self.progress, self.moved);
+        let moved = |moved| progress.reach(base + moved);
+        match self.client.receive_stage(&mut stage, &file, download, &moved) {
+            Ok(verified) => {
+                self.moved += verified.length();
+                let done = transferred(&verified, verified.length(), file.mtime);
+                Ok((Ready { stage, verified, mode: Some(file.mode) }, done))
+            }
+            Err(error) => {
+                stage.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives all files that are here their names.
+    fn commit(&mut self) {
+        let arrived = self.ready.drain(..).map(|Arrived { tag, to, ready, done }| (ready, (tag, to, done)));
+        let (files, rest): (Vec<_>, Vec<_>) = arrived.unzip();
+        for (committed, (tag, to, done)) in commit_together(files).into_iter().zip(rest) {
+            let answer = committed.map(|()| Answer::Moved(done)).map_err(|refusal| local(&to, refusal));
+            self.answers.push_back((tag, answer));
+        }
+    }
+}
+
+impl Client {
+    /// Stores files without a round trip for each, and tells the `outcome` of every one: of those that were sent in
+    /// their order. Where the connection breaks, that is the outcome of all that were not acknowledged by then; each of
+    /// them is on the server as a whole, or not at all.
+    pub fn upload_many(
+        &mut self,
+        uploads: impl IntoIterator<Item = Upload>,
+        progress: &Progress,
+        outcome: &mut dyn FnMut(Upload, Result<Transferred, Error>),
+    ) {
+        let mut all = Pipeline::new(self, progress, 0);
+        for upload in uploads {
+            all.put(upload.clone(), &upload);
+            all.tell(outcome);
+        }
+        all.drain();
+        all.tell(outcome);
+    }
+
+    /// Fetches files as [`download`](Self::download) does, but without a round trip for each, and with nothing that is
+    /// here already taken into account. Tells the `outcome` of every one. Where the connection breaks, that is the
+    /// outcome of all that had not come by then.
+    pub fn download_many(
+        &mut self,
+        downloads: impl IntoIterator<Item = Download>,
+        progress: &Progress,
+        outcome: &mut dyn FnMut(Download, Result<Transferred, Error>),
+    ) {
+        let mut all = Pipeline::new(self, progress, 0);
+        for download in downloads {
+            match local_target(&download.to, download.sync) {
+                Ok((root, name)) => all.get(download.clone(), download, root, name),
+                Err(error) => outcome(download, Err(error)),
+            }
+            all.tell(outcome);
+        }
+        all.drain();
+        all.tell(outcome);
+    }
+}
+
+impl<T> Pipeline<'_, T> {
+    /// Waits for replies until there is room for another request, and passes on what became of the files.
+    fn tell(&mut self, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
+        while self.is_full() {
+            self.receive();
+        }
+        while let Some((tag, answer)) = self.answer() {
+            let moved = answer.map(|answer| match answer {
+                Answer::Moved(done) => done,
+                answer => unreachable!("a file came to {answer:?}"),
+            });
+            outcome(tag, moved);
+        }
+    }
+}

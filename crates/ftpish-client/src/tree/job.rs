@@ -1,0 +1,498 @@
+//! A tree on its way: the plan's steps, done over a connection without waiting for one before the next.
+
+use std::collections::{HashSet, VecDeque};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
+use ftpish_protocol::{Code, Refusal, RemotePath};
+use ftpish_storage::{Links, Root, Walk};
+
+use super::plan::{Next, Plan, Side};
+use super::{LinkPolicy, Step, Tree, Way};
+use crate::client::LISTING_DIGEST;
+use crate::download::local;
+use crate::pipeline::{Answer, Pipeline};
+use crate::{Client, Download, Error, Progress, RESUME_FROM, Transferred, Upload, digest_of};
+
+/// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
+/// will not.
+const FIRST_PAGE: [u64; 2] = [1_000, 16_000];
+
+/// How many are asked for later on: each time more, so that long walks cost few round trips.
+const LARGEST_PAGE: u64 = 16_000;
+
+/// How many nodes are taken from the local walk at a time.
+const LOCAL_PAGE: usize = 256;
+
+/// How many directories wait for their times and permission bits, which are set when nothing more comes into them.
+const MOST_SETS: usize = 4096;
+
+/// What became of a step: what moved, if it moved anything; `None` where nothing was done, because that was asked.
+pub type Outcome = Result<Option<Transferred>, Error>;
+
+/// What a request is for.
+enum Tag {
+    Step(Step),
+    Page,
+}
+
+/// A tree that is moved, and how far that is.
+pub struct TreeJob {
+    tree: Tree,
+    plan: Plan,
+    walk: Option<Walk>,
+    here: Option<Root>,
+    /// Steps that have to be done before the plan goes on: again, or because of what others came to.
+    todo: VecDeque<Step>,
+    /// Files that the connection broke under: they may be where they were to go.
+    lost: HashSet<RemotePath>,
+    /// Time and permission bits of directories, which come last.
+    sets: Vec<Step>,
+    /// The size of the next page.
+    page: u64,
+    /// How many bytes have moved.
+    moved: u64,
+}
+
+impl TreeJob {
+    /// A job of which nothing is done.
+    pub fn new(tree: Tree) -> Self {
+        let page = FIRST_PAGE[usize::from(tree.compare.is_some())];
+        Self {
+            plan: Plan::new(tree.clone()),
+            tree,
+            walk: None,
+            here: None,
+            todo: VecDeque::new(),
+            lost: HashSet::new(),
+            sets: Vec::new(),
+            page,
+            moved: 0,
+        }
+    }
+
+    /// Does what there is to do, and reports each step. Where one fails, the others are done. An error is one that ends
+    /// the whole: of the connection, and then another run goes on over another one; or of the top of a tree.
+    /// [`not-directory`](Code::NotDirectory) is a source, or a destination, that is a single file.
+    pub fn run(
+        &mut self,
+        client: &mut Client,
+        progress: &Progress,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<(), Error> {
+        self.begin()?;
+        let mut pipe = Pipeline::new(client, progress, self.moved);
+        let ran = self.drive(&mut pipe, progress, report);
+        // What is here is worth keeping, whatever has ended the rest.
+        pipe.drain();
+        let settled = self.settle(&mut pipe, progress, report);
+        ran.and(settled.map(drop))
+    }
+
+    /// Opens what is on this side.
+    fn begin(&mut self) -> Result<(), Error> {
+        if self.here.is_some() {
+            return Ok(());
+        }
+        let root = match Root::open(&self.tree.local, self.tree.sync) {
+            Ok(root) => root,
+            Err(error) if self.tree.way == Way::Get && error.kind() == std::io::ErrorKind::NotFound => {
+                self.plan.end(Side::Target);
+                return Ok(());
+            }
+            Err(error) => return Err(Error::local(&self.tree.local, error)),
+        };
+        if self.plan.waiting(self.local_side()).is_some() {
+            let links = match self.tree.links {
+                LinkPolicy::Follow if self.tree.way == Way::Put => Links::Follow,
+                _ => Links::Tell,
+            };
+            let walk = root.walk(&RemotePath::root(), links, None);
+            self.walk = Some(walk.map_err(|refusal| local(&self.tree.local, refusal))?);
+        }
+        self.here = Some(root);
+        Ok(())
+    }
+
+    fn local_side(&self) -> Side {
+        match self.tree.way {
+            Way::Get => Side::Target,
+            Way::Put => Side::Source,
+        }
+    }
+
+    fn remote_side(&self) -> Side {
+        match self.tree.way {
+            Way::Get => Side::Source,
+            Way::Put => Side::Target,
+        }
+    }
+
+    fn drive(
+        &mut self,
+        pipe: &mut Pipeline<'_, Tag>,
+        progress: &Progress,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<(), Error> {
+        let mut page_asked = false;
+        loop {
+            page_asked &= !self.settle(pipe, progress, report)?;
+            pipe.client.check_interrupt()?;
+            if pipe.is_full() {
+                pipe.receive();
+                continue;
+            }
+            if !page_asked && self.wants_page() {
+                self.ask_page(pipe);
+                page_asked = true;
+            }
+            let next = self.todo.pop_front().map_or_else(|| self.plan.next(), Next::Step);
+            if self.plan.is_finished() {
+                progress.set_total(self.plan.bytes());
+            }
+            match next {
+                Next::Step(step) => self.start(step, pipe, progress, report)?,
+                Next::Starved(side) if side == self.local_side() => self.walk_on()?,
+                Next::Starved(_) => pipe.receive(),
+                Next::End if !pipe.is_empty() => pipe.drain(),
+                Next::End if self.sets.is_empty() => return Ok(()),
+                Next::End => self.set_all(pipe, report),
+            }
+        }
+    }
+
+    /// Takes the answers that have come. Whether the nodes that were asked for are among them.
+    fn settle(
+        &mut self,
+        pipe: &mut Pipeline<'_, Tag>,
+        progress: &Progress,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<bool, Error> {
+        let (mut ended, mut page) = (Ok(()), false);
+        while let Some((tag, answer)) = pipe.answer() {
+            match (tag, answer) {
+                (Tag::Page, Err(Error::Refused(refusal)))
+                    if refusal.code == Code::NotFound && self.remote_side() == Side::Target =>
+                {
+                    page = true;
+                    self.plan.end(Side::Target);
+                }
+                (Tag::Page, answer) => {
+                    page = true;
+                    ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
+                }
+                (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {
+                    self.lost.insert(step.path().clone());
+                    self.todo.push_back(step);
+                    ended = ended.and(Err(error));
+                }
+                (Tag::Step(step), answer) => {
+                    let outcome = match answer {
+                        Ok(Answer::Hashed(there)) => match self.compare(&step, &there.digest) {
+                            Ok(()) => continue,
+                            Err(error) => Err(error),
+                        },
+                        Ok(Answer::Moved(done)) => {
+                            self.moved += done.moved;
+                            Ok(Some(done))
+                        }
+                        Ok(Answer::Done | Answer::Nodes(_)) => Ok(None),
+                        Err(error) => self.find_lost(&step, error, pipe),
+                    };
+                    tell(&step, outcome, progress, report);
+                }
+            }
+        }
+        ended.map(|()| page)
+    }
+
+    /// Whether more of the server's tree is wanted, and soon.
+    fn wants_page(&self) -> bool {
+        let waiting = self.plan.waiting(self.remote_side());
+        waiting.is_some_and(|waiting| (waiting as u64) < self.page / 2)
+    }
+
+    fn ask_page(&mut self, pipe: &mut Pipeline<'_, Tag>) {
+        let after = self.plan.last(self.remote_side()).cloned();
+        if after.is_some() {
+            self.page = (self.page * 4).min(LARGEST_PAGE);
+        }
+        let tree = ftpish_protocol::message::Tree {
+            path: self.tree.remote.clone(),
+            digest: LISTING_DIGEST,
+            after,
+            limit: self.page,
+            follow: self.tree.links == LinkPolicy::Follow && self.tree.way == Way::Get,
+        };
+        pipe.tree(Tag::Page, tree);
+    }
+
+    fn take_page(&mut self, answer: Answer) -> Result<(), Error> {
+        let Answer::Nodes(nodes) = answer else { return Ok(()) };
+        let (side, count) = (self.remote_side(), nodes.len() as u64);
+        check_top(&nodes)?;
+        let fed = self.plan.feed(side, nodes);
+        fed.map_err(|fault| Error::Protocol(format!("a listing of a tree is wrong: {fault}")))?;
+        if count < self.page {
+            self.plan.end(side);
+        }
+        Ok(())
+    }
+
+    /// Takes more of the local tree.
+    fn walk_on(&mut self) -> Result<(), Error> {
+        let side = self.local_side();
+        let nodes: Vec<Node> = self.walk.iter_mut().flatten().take(LOCAL_PAGE).collect();
+        check_top(&nodes).map_err(|error| match error {
+            Error::Refused(refusal) => local(&self.tree.local, refusal),
+            error => error,
+        })?;
+        if nodes.len() < LOCAL_PAGE {
+            self.plan.end(side);
+        }
+        self.plan.feed(side, nodes).map_err(|fault| {
+            local(&self.tree.local, Refusal::new(Code::Internal, format!("a walk is wrong: {fault}")))
+        })
+    }
+
+    /// Begins a step; those that this side does alone are done at once.
+    fn start(
+        &mut self,
+        step: Step,
+        pipe: &mut Pipeline<'_, Tag>,
+        progress: &Progress,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<(), Error> {
+        let is_top = step.path().is_root() && self.tree.way == Way::Put && self.tree.remote.is_root();
+        match &step {
+            Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
+            Step::Compare { path, .. } => {
+                pipe.hash(Tag::Step(step.clone()), self.remote(path)?, self.tree.digest);
+            }
+            // The served directory itself is the server's own.
+            Step::MakeDir(_) | Step::Set { .. } if is_top => {}
+            _ if self.tree.dry_run => report(&step, Ok(None)),
+            Step::Set { .. } => {
+                self.sets.push(step);
+                if self.sets.len() >= MOST_SETS && self.tree.delete.is_none() {
+                    pipe.drain();
+                    self.set_all(pipe, report);
+                }
+            }
+            Step::Move { path, size } => {
+                let whole = self.remote(path)?;
+                self.start_move(&step, whole, *size, pipe, progress, report)?;
+            }
+            Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) => {
+                self.start_small(step, pipe, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_move(
+        &mut self,
+        step: &Step,
+        whole: RemotePath,
+        size: u64,
+        pipe: &mut Pipeline<'_, Tag>,
+        progress: &Progress,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<(), Error> {
+        let is_large = size >= RESUME_FROM;
+        let path = step.path();
+        let alone = match self.tree.way {
+            Way::Get => {
+                let (download, root) = (self.download(path, whole), self.here(path)?);
+                if !is_large || !download.has_base() {
+                    pipe.get(Tag::Step(step.clone()), download, root, path.clone());
+                    return Ok(());
+                }
+                pipe.drain();
+                progress.begin_part(self.moved);
+                pipe.client.download(&download, progress)
+            }
+            Way::Put => {
+                let upload = self.upload(path, whole);
+                if !is_large {
+                    pipe.put(Tag::Step(step.clone()), &upload);
+                    return Ok(());
+                }
+                pipe.drain();
+                progress.begin_part(self.moved);
+                pipe.client.upload(&upload, progress)
+            }
+        };
+        match alone {
+            Err(error) if error.may_pass() || matches!(error, Error::Interrupted) => {
+                self.lost.insert(path.clone());
+                self.todo.push_front(step.clone());
+                return Err(error);
+            }
+            Err(error) => {
+                let found = self.find_lost(step, error, pipe);
+                tell(step, found, progress, report);
+            }
+            Ok(done) => {
+                self.moved += done.size;
+                pipe.skip_to(self.moved);
+                tell(step, Ok(Some(done)), progress, report);
+            }
+        }
+        Ok(())
+    }
+
+    fn start_small(
+        &mut self,
+        step: Step,
+        pipe: &mut Pipeline<'_, Tag>,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<(), Error> {
+        if self.tree.way == Way::Get {
+            // What has the name may be on its way.
+            if matches!(step, Step::Remove(_)) {
+                pipe.drain();
+            }
+            let done = self.do_here(&step);
+            report(&step, done.map(|()| None));
+            return Ok(());
+        }
+        let path = self.remote(step.path())?;
+        let length = path.as_bytes().len();
+        let command = match &step {
+            Step::MakeDir(_) => Command::Mkdir(Mkdir { path, parents: true }),
+            Step::Link { target, .. } => {
+                Command::Symlink(Symlink { path, target: target.clone(), replace: self.tree.replace })
+            }
+            Step::Set { mtime, mode, .. } => {
+                Command::Set(Set { path, mtime: Some(*mtime), mode: Some(*mode) })
+            }
+            _ => Command::Rm(Rm { path, recursive: true }),
+        };
+        pipe.ask(Tag::Step(step), &command, length);
+        Ok(())
+    }
+
+    /// Does a step on this side, which moves nothing.
+    fn do_here(&mut self, step: &Step) -> Result<(), Error> {
+        let path = step.path();
+        let to = self.local(path);
+        if path.is_root() && matches!(step, Step::MakeDir(_)) {
+            let root = Root::create(&to, self.tree.sync).map_err(|error| Error::local(&to, error))?;
+            self.here = Some(root);
+            return Ok(());
+        }
+        let root = self.here(path)?;
+        let done = match step {
+            Step::MakeDir(_) => match root.make_dir(path, false) {
+                Err(refusal)
+                    if refusal.code == Code::Exists
+                        && root.stat(path).is_ok_and(|found| found.kind == Kind::Dir) =>
+                {
+                    Ok(())
+                }
+                made => made,
+            },
+            Step::Link { target, .. } => root.make_link(path, target, self.tree.replace),
+            Step::Set { mtime, mode, .. } => root.set(path, Some(*mtime), Some(*mode)),
+            Step::Remove(_) => root.remove(path, true),
+            Step::Move { .. } | Step::Compare { .. } | Step::Problem { .. } => Ok(()),
+        };
+        done.map_err(|refusal| local(&to, refusal))
+    }
+
+    /// Sets the times and permission bits of the directories that wait for it.
+    fn set_all(&mut self, pipe: &mut Pipeline<'_, Tag>, report: &mut dyn FnMut(&Step, Outcome)) {
+        let sets = std::mem::take(&mut self.sets);
+        if self.tree.way == Way::Get {
+            let synced = self.here.iter().try_for_each(|root| root.sync_above(sets.iter().map(Step::path)));
+            if let Err(refusal) = synced {
+                report(&Step::MakeDir(RemotePath::root()), Err(local(&self.tree.local, refusal)));
+            }
+        }
+        for step in sets {
+            if let Err(error) = self.start_small(step.clone(), pipe, report) {
+                report(&step, Err(error));
+            }
+        }
+    }
+
+    /// Both digests of a file are known when this returns: it moves only if they differ.
+    fn compare(&mut self, step: &Step, there: &ftpish_protocol::Digest) -> Result<(), Error> {
+        let Step::Compare { path, size, set } = step else { return Ok(()) };
+        let from = self.local(path);
+        let root = self.here(path)?;
+        let file = root.open_file(path).map_err(|refusal| local(&from, refusal))?;
+        let here = digest_of(&from, file, self.tree.digest, &ftpish_protocol::Meter::default())?;
+        let path = path.clone();
+        if here != *there {
+            self.todo.push_back(Step::Move { path, size: *size });
+        } else if let Some((mtime, mode)) = *set {
+            self.todo.push_back(Step::Set { path, mtime, mode });
+        }
+        Ok(())
+    }
+
+    /// What a file came to that was refused: it may be there since the try whose reply was lost.
+    fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Pipeline<'_, Tag>) -> Outcome {
+        let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
+        match &error {
+            Error::Refused(refusal)
+                if is_there(refusal) && self.tree.way == Way::Put && self.lost.remove(step.path()) =>
+            {
+                pipe.drain();
+                let upload = self.upload(step.path(), self.remote(step.path())?);
+                match pipe.client.find_stored(&upload) {
+                    Ok(Some(done)) => Ok(Some(done)),
+                    Ok(None) | Err(_) => Err(error),
+                }
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn download(&self, path: &RemotePath, from: RemotePath) -> Download {
+        let Tree { digest, replace, sync, .. } = self.tree;
+        Download { from, to: self.local(path), digest, replace, sync, repair: false }
+    }
+
+    fn upload(&self, path: &RemotePath, to: RemotePath) -> Upload {
+        let Tree { digest, replace, .. } = self.tree;
+        Upload { from: self.local(path), to, digest, replace, expect: None, repair: false }
+    }
+
+    fn here(&self, path: &RemotePath) -> Result<Root, Error> {
+        let missing = || local(&self.local(path), Refusal::new(Code::NotFound, "no such directory"));
+        self.here.clone().ok_or_else(missing)
+    }
+
+    fn local(&self, path: &RemotePath) -> PathBuf {
+        if path.is_root() {
+            return self.tree.local.clone();
+        }
+        self.tree.local.join(Path::new(std::ffi::OsStr::from_bytes(path.as_bytes())))
+    }
+
+    fn remote(&self, path: &RemotePath) -> Result<RemotePath, Error> {
+        let whole = self.tree.remote.resolve(path.as_bytes());
+        whole.map_err(|error| Error::Refused(Refusal::new(Code::BadPath, error.to_string())))
+    }
+}
+
+fn tell(step: &Step, outcome: Outcome, progress: &Progress, report: &mut dyn FnMut(&Step, Outcome)) {
+    if outcome.as_ref().is_ok_and(Option::is_some) {
+        progress.add_file();
+    }
+    report(step, outcome);
+}
+
+/// A tree begins with a directory.
+fn check_top(nodes: &[Node]) -> Result<(), Error> {
+    match nodes.first() {
+        Some(top) if top.path.is_root() && top.kind != Kind::Dir => {
+            Err(Error::Refused(Refusal::new(Code::NotDirectory, "it is not a directory")))
+        }
+        _ => Ok(()),
+    }
+}

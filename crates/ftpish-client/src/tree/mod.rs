@@ -1,0 +1,134 @@
+//! Whole trees, either way: what is to be done is a plan ([`plan`]), made of two walks as they come, and a job
+//! ([`job`]) carries it out over a connection, and goes on over the next one where that breaks.
+
+mod filter;
+mod job;
+mod plan;
+
+use std::path::PathBuf;
+
+use ftpish_protocol::message::{LinkTarget, Mode, Replace, Time};
+use ftpish_protocol::{Algorithm, Refusal, RemotePath};
+
+pub use filter::{Filter, FilterError};
+pub use job::TreeJob;
+
+/// Which way a tree moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the server to a local directory.
+    Get,
+    /// From a local directory to the server.
+    Put,
+}
+
+/// A tree to be moved, and how.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// Which way it moves.
+    pub way: Way,
+    /// The directory on the server.
+    pub remote: RemotePath,
+    /// The directory on this machine. The destination is made where it is missing.
+    pub local: PathBuf,
+    /// What proves each file.
+    pub digest: Algorithm,
+    /// What may be replaced.
+    pub replace: Replace,
+    /// Whether files that are fetched are on the disk before they are done.
+    pub sync: bool,
+    /// What becomes of symbolic links.
+    pub links: LinkPolicy,
+    /// What is left out.
+    pub filter: Filter,
+    /// What is there already and need not move: everything moves where absent.
+    pub compare: Option<Compare>,
+    /// Remove what the source does not have, if it is at most so many names; keep it where absent.
+    pub delete: Option<u64>,
+    /// Do nothing, and tell what would be done.
+    pub dry_run: bool,
+}
+
+/// What becomes of symbolic links in a tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkPolicy {
+    /// They are left out.
+    Skip,
+    /// They are made anew, as they are.
+    #[default]
+    Keep,
+    /// What they stand for is moved in their place.
+    Follow,
+}
+
+/// How a file that is on both sides is told to be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// By size and modification time.
+    Time,
+    /// By its digest, which both sides read the file for.
+    Digest,
+}
+
+/// One thing to be done at the destination, by its path below the top of the tree.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Make a directory. Its time and permission bits are set when all is in it.
+    MakeDir(RemotePath),
+    /// Move a file of so many bytes.
+    Move {
+        /// Which.
+        path: RemotePath,
+        /// Its size.
+        size: u64,
+    },
+    /// Move a file of so many bytes, if the one that is there has another digest.
+    Compare {
+        /// Which.
+        path: RemotePath,
+        /// Its size.
+        size: u64,
+        /// The time and permission bits that the one there lacks, if that is all.
+        set: Option<(Time, Mode)>,
+    },
+    /// Make a symbolic link.
+    Link {
+        /// Its own path.
+        path: RemotePath,
+        /// What it holds.
+        target: LinkTarget,
+    },
+    /// Set time and permission bits.
+    Set {
+        /// Of what.
+        path: RemotePath,
+        /// Its modification time.
+        mtime: Time,
+        /// Its permission bits.
+        mode: Mode,
+    },
+    /// Remove it, and all that is in it.
+    Remove(RemotePath),
+    /// Nothing: it cannot be moved.
+    Problem {
+        /// What.
+        path: RemotePath,
+        /// Why not.
+        refusal: Refusal,
+    },
+}
+
+impl Step {
+    /// What it is about.
+    pub fn path(&self) -> &RemotePath {
+        match self {
+            Self::MakeDir(path)
+            | Self::Remove(path)
+            | Self::Move { path, .. }
+            | Self::Compare { path, .. }
+            | Self::Link { path, .. }
+            | Self::Set { path, .. }
+            | Self::Problem { path, .. } => path,
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What is to be done so that one tree becomes like another, step by step, from the two walks as they come. Nothing is
+//! held of them but the directories that lead to where they are; and what is to be removed, which comes last.
+//!
+//! Deliberately elsewhere: who walks, and who does it (`job.rs`).
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+use ftpish_protocol::message::{Kind, LinkTarget, Mode, Node, Time};
+use ftpish_protocol::{Code, Refusal, RemotePath, WalkOrder, walk_order};
+
+use super::{Compare, LinkPolicy, Step, Tree};
+
+/// One of the two trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Source,
+    Target,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    Step(Step),
+    /// More of this walk has to be known first.
+    Starved(Side),
+    End,
+}
+
+/// The part of a walk that has come and was not yet looked at.
+#[derive(Debug, Default)]
+struct Feed {
+    nodes: VecDeque<Node>,
+    order: WalkOrder,
+    ended: bool,
+}
+
+/// A directory of the source that the plan is in.
+#[derive(Debug)]
+struct Open {
+    path: RemotePath,
+    mtime: Time,
+    mode: Mode,
+    /// Whether it is not, or will not be, what it is in the source.
+    differs: bool,
+}
+
+/// The rules, and how far the two walks have come.
+#[derive(Debug)]
+pub(super) struct Plan {
+    rules: Tree,
+    source: Feed,
+    target: Feed,
+    steps: VecDeque<Step>,
+    open: Vec<Open>,
+    /// What is left out with all that is in it, on either side.
+    pruned: [Option<RemotePath>; 2],
+    /// Names of the target that the source does not have, without those that are in one of them; and all of them.
+    extra: Vec<RemotePath>,
+    extras: u64,
+    /// Whether the source was not told as a whole: then nothing is removed.
+    incomplete: bool,
+    /// How many bytes the files have that are to move.
+    bytes: u64,
+    finished: bool,
+}
+
+impl Plan {
+    pub(super) fn new(rules: Tree) -> Self {
+        // What is there does not matter where everything moves and nothing is removed.
+        let target = Feed { ended: rules.compare.is_none() && rules.delete.is_none(), ..Feed::default() };
+        Self {
+            rules,
+            source: Feed::default(),
+            target,
+            steps: VecDeque::new(),
+            open: Vec::new(),
+            pruned: [None, None],
+            extra: Vec::new(),
+            extras: 0,
+            incomplete: false,
+            bytes: 0,
+            finished: false,
+        }
+    }
+
+    /// Adds what comes next in a walk. An error where that is no walk's order: whoever tells it so is not to be believed.
+    pub(super) fn feed(
+        &mut self,
+        side: Side,
+        nodes: impl IntoIterator<Item = Node>,
+    ) -> Result<(), &'static str> {
+        let feed = self.side(side);
+        for node in nodes {
+            feed.order.admit(&node)?;
+            feed.nodes.push_back(node);
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more comes.
+    pub(super) fn end(&mut self, side: Side) {
+        self.side(side).ended = true;
+    }
+
+    /// How many nodes of a walk wait to be looked at; `None` where no more are wanted.
+    pub(super) fn waiting(&self, side: Side) -> Option<usize> {
+        let feed = match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        };
+        (!feed.ended).then_some(feed.nodes.len())
+    }
+
+    /// The last node of a walk that has come.
+    pub(super) fn last(&self, side: Side) -> Option<&RemotePath> {
+        match side {
+            Side::Source => self.source.order.last(),
+            Side::Target => self.target.order.last(),
+        }
+    }
+
+    /// How many bytes the files have that are to move, as far as it is known.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether all steps are known.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    fn side(&mut self, side: Side) -> &mut Feed {
+        match side {
+            Side::Source => &mut self.source,
+            Side::Target => &mut self.target,
+        }
+    }
+
+    /// The next step.
+    pub(super) fn next(&mut self) -> Next {
+        loop {
+            if let Some(step) = self.steps.pop_front() {
+                if let Step::Move { size, .. } = &step {
+                    self.bytes += size;
+                }
+                return Next::Step(step);
+            }
+            if self.finished {
+                return Next::End;
+            }
+            self.prune();
+            for side in [Side::Source, Side::Target] {
+                if self.waiting(side) == Some(0) {
+                    return Next::Starved(side);
+                }
+            }
+            let order = match (self.source.nodes.front(), self.target.nodes.front()) {
+                (None, None) => {
+                    self.finish();
+                    continue;
+                }
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(source), Some(target)) => walk_order(&source.path, &target.path),
+            };
+            let source = if order.is_le() { self.source.nodes.pop_front() } else { None };
+            let target = if order.is_ge() { self.target.nodes.pop_front() } else { None };
+            match (source, target) {
+                (Some(source), target) => self.take(source, target),
+                (None, Some(target)) => self.take_extra(target),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Passes over what is left out.
+    fn prune(&mut self) {
+        let Self { rules, source, target, pruned, .. } = self;
+        for (feed, pruned) in [source, target].into_iter().zip(pruned) {
+            while let Some(node) = feed.nodes.front() {
+                let is_dir = node.kind == Kind::Dir;
+                let inside = pruned.as_ref().is_some_and(|top| is_below(&node.path, top));
+                if !inside && !rules.filter.excludes(&node.path, is_dir) {
+                    break;
+                }
+                if !inside && is_dir {
+                    *pruned = Some(node.path.clone());
+                }
+                feed.nodes.pop_front();
+            }
+        }
+    }
+
+    /// Leaves the directories that `path` is not in.
+    fn leave(&mut self, path: Option<&RemotePath>) {
+        while let Some(last) = self.open.last() {
+            if path.is_some_and(|path| is_below(path, &last.path)) {
+                return;
+            }
+            let Some(Open { path, mtime, mode, differs }) = self.open.pop() else { return };
+            if differs {
+                self.steps.push_back(Step::Set { path, mtime, mode });
+            }
+        }
+    }
+
+    /// Something that the source has, and perhaps the target, too.
+    fn take(&mut self, source: Node, target: Option<Node>) {
+        self.leave(Some(&source.path));
+        let (above, before) = (self.open.len().checked_sub(1), self.steps.len());
+        let there = target.as_ref();
+        match source.kind {
+            Kind::Dir => self.take_dir(&source, there),
+            Kind::File => self.take_file(source, there),
+            Kind::Link => self.take_link(source, there),
+            Kind::Other => {
+                let line = "it is a fifo, a socket or a device";
+                let refusal = source.error.unwrap_or_else(|| Refusal::new(Code::NotRegular, line));
+                self.steps.push_back(Step::Problem { path: source.path, refusal });
+            }
+        }
+        // What is put into a directory changes its time.
+        let stays = |step: &Step| matches!(step, Step::Problem { .. } | Step::Set { .. });
+        if let Some(above) = above
+            && !self.steps.iter().skip(before).all(stays)
+        {
+            self.open[above].differs = true;
+        }
+    }
+
+    fn take_dir(&mut self, source: &Node, target: Option<&Node>) {
+        let path = &source.path;
+        let there = target.filter(|target| target.kind == Kind::Dir);
+        if let (Some(_), None) = (target, there) {
+            self.steps.push_back(Step::Remove(path.clone()));
+        }
+        if there.is_none() {
+            self.steps.push_back(Step::MakeDir(path.clone()));
+        }
+        if let Some(refusal) = &source.error {
+            self.incomplete = true;
+            self.steps.push_back(Step::Problem { path: path.clone(), refusal: refusal.clone() });
+        }
+        let differs =
+            there.is_none_or(|there| !same_time(there.mtime, source.mtime) || there.mode != source.mode);
+        self.open.push(Open { path: path.clone(), mtime: source.mtime, mode: source.mode, differs });
+    }
+
+    fn take_file(&mut self, source: Node, target: Option<&Node>) {
+        let Node { path, size, mtime, mode, .. } = source;
+        let there = match target.map(|target| target.kind) {
+            Some(Kind::Dir) => {
+                let refusal = Refusal::new(Code::IsDirectory, "a directory has this name");
+                return self.steps.push_back(Step::Problem { path, refusal });
+            }
+            Some(Kind::File) => target.filter(|target| target.size == size),
+            _ => None,
+        };
+        self.steps.push_back(match (self.rules.compare, there) {
+            (Some(Compare::Time), Some(there)) if same_time(there.mtime, mtime) => {
+                if there.mode == mode {
+                    return;
+                }
+                Step::Set { path, mtime, mode }
+            }
+            (Some(Compare::Digest), Some(there)) => {
+                let same = same_time(there.mtime, mtime) && there.mode == mode;
+                Step::Compare { path, size, set: (!same).then_some((mtime, mode)) }
+            }
+            _ => Step::Move { path, size },
+        });
+    }
+
+    fn take_link(&mut self, source: Node, target: Option<&Node>) {
+        let Node { path, target: held, error, .. } = source;
+        let held = held.unwrap_or_else(|| LinkTarget(Vec::new()));
+        match self.rules.links {
+            LinkPolicy::Skip => {}
+            LinkPolicy::Follow => {
+                let refusal = error.unwrap_or_else(|| Refusal::new(Code::NotFound, "the link leads nowhere"));
+                self.incomplete = true;
+                self.steps.push_back(Step::Problem { path, refusal });
+            }
+            LinkPolicy::Keep => {
+                let same = |there: &&Node| there.kind == Kind::Link && there.target.as_ref() == Some(&held);
+                if self.rules.compare.is_none() || target.filter(same).is_none() {
+                    self.steps.push_back(Step::Link { path, target: held });
+                }
+            }
+        }
+    }
+
+    /// Something that only the target has.
+    fn take_extra(&mut self, target: Node) {
+        let Some(most) = self.rules.delete else { return };
+        self.leave(Some(&target.path));
+        if let Some(above) = self.open.last_mut() {
+            above.differs = true;
+        }
+        self.extras += 1;
+        let inside = self.extra.last().is_some_and(|last| is_below(&target.path, last));
+        if !inside && self.extras <= most {
+            self.extra.push(target.path);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+        let extra = std::mem::take(&mut self.extra);
+        let problem = |line: String| Step::Problem {
+            path: RemotePath::root(),
+            refusal: Refusal::new(Code::Forbidden, line),
+        };
+        let count = self.extras;
+        if count > 0 && self.incomplete {
+            let line = "nothing is removed, because the source could not be listed as a whole";
+            self.steps.push_back(problem(line.to_owned()));
+        } else if self.rules.delete.is_some_and(|most| count > most) {
+            self.steps.push_back(problem(format!("nothing is removed, because {count} names would be")));
+        } else {
+            self.steps.extend(extra.into_iter().map(Step::Remove));
+        }
+        self.leave(None);
+    }
+}
+
+/// Whether `path` is in the directory `dir`, or is it.
+fn is_below(path: &RemotePath, dir: &RemotePath) -> bool {
+    let mut components = path.components();
+    dir.components().all(|component| components.next() == Some(component))
+}
+
+/// Whether two times are the same, as far as a file system keeps them: some have no parts of a second.
+fn same_time(a: Time, b: Time) -> bool {
+    a.seconds == b.seconds && (a.nanoseconds == b.nanoseconds || a.nanoseconds == 0 || b.nanoseconds == 0)
+}

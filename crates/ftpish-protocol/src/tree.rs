@@ -1,0 +1,93 @@
+//! The order of a walk through a tree, in which both ends tell of theirs: a directory, then what is in it by the bytes
+//! of the names, each directory among them followed at once by what is in that. Two trees in this order are compared
+//! as they come, and neither need be held.
+
+use std::cmp::Ordering;
+
+use crate::RemotePath;
+use crate::message::{Kind, Node};
+
+/// Which of two paths a walk meets first.
+pub fn walk_order(a: &RemotePath, b: &RemotePath) -> Ordering {
+    a.components().cmp(b.components())
+}
+
+/// Holds a listing of a tree to its order: whoever sends it cannot name anything twice, nor anything in what is no
+/// directory.
+#[derive(Clone, Debug, Default)]
+pub struct WalkOrder {
+    last: Option<RemotePath>,
+    /// The directories that lead to `last`, itself among them where it is one.
+    dirs: Vec<RemotePath>,
+}
+
+impl WalkOrder {
+    /// Takes note of the next node; why it cannot be the next one, if it cannot.
+    pub fn admit(&mut self, node: &Node) -> Result<(), &'static str> {
+        if let Some(last) = &self.last {
+            if walk_order(last, &node.path) != Ordering::Less {
+                return Err("it is out of order");
+            }
+            let parent = node.path.parent();
+            while self.dirs.last().is_some_and(|dir| Some(dir) != parent.as_ref()) {
+                self.dirs.pop();
+            }
+            if self.dirs.is_empty() {
+                return Err("it is in no directory that was told of");
+            }
+        } else if !node.path.is_root() {
+            return Err("the top of the tree comes first");
+        }
+        if node.kind == Kind::Dir {
+            self.dirs.push(node.path.clone());
+        }
+        self.last = Some(node.path.clone());
+        Ok(())
+    }
+
+    /// The last node that was admitted.
+    pub fn last(&self) -> Option<&RemotePath> {
+        self.last.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Mode, Time};
+
+    fn node(path: &str, kind: Kind) -> Node {
+        let mtime = Time { seconds: 0, nanoseconds: 0 };
+        let (path, mode) = (path.parse().unwrap(), Mode::from_bits(0));
+        Node { path, kind, size: 0, mtime, mode, target: None, error: None }
+    }
+
+    /// Directories are written with a slash.
+    #[track_caller]
+    fn check(paths: &[&str], fault: Option<&str>) {
+        let mut order = WalkOrder::default();
+        let admitted = paths.iter().try_for_each(|path| match path.strip_suffix('/') {
+            Some(dir) => order.admit(&node(dir, Kind::Dir)),
+            None => order.admit(&node(path, Kind::File)),
+        });
+        assert_eq!(admitted.err(), fault, "{paths:?}");
+    }
+
+    #[test]
+    fn a_walk_goes_into_a_directory_before_it_goes_on() {
+        check(&["./", "a/", "a/b", "a-b", "c/", "c/d/", "c/d/e", "c/f"], None);
+        check(&["."], None);
+    }
+
+    #[test]
+    fn what_is_out_of_order_or_in_no_directory_is_not_admitted() {
+        check(&["a/"], Some("the top of the tree comes first"));
+        check(&["./", "b", "a"], Some("it is out of order"));
+        check(&["./", "a", "a"], Some("it is out of order"));
+        check(&["./", "a-b", "a/", "a/b"], Some("it is out of order"));
+        check(&["./", "a", "a/b"], Some("it is in no directory that was told of"));
+        check(&["./", "a/b"], Some("it is in no directory that was told of"));
+        check(&["./", "a/", "b/", "b/c/d"], Some("it is in no directory that was told of"));
+        check(&[".", "a"], Some("it is in no directory that was told of"));
+    }
+}

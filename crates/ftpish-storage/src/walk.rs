@@ -1,0 +1,403 @@
+//! Trees told in walk order, for both ends: what is there while it is walked, with little held. A directory's names are
+//! held to be sorted, those of one directory a level and as bytes; what they stand for is looked at when its turn
+//! comes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
+use cap_std::fs::{Dir, Metadata, MetadataExt as _};
+use ftpish_protocol::message::{Kind, Node};
+use ftpish_protocol::{Code, MAX_PATH, Refusal, RemotePath};
+use rustix::fs::OFlags;
+
+use crate::root::{entry, os_path};
+use crate::stage::is_partial;
+use crate::{Outcome, Root, refuse};
+
+/// How many directories are open at a time. Those above the deepest ones are opened anew when the walk comes back.
+const OPEN: usize = 32;
+
+/// What a walk makes of symbolic links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// They are told of, and not followed.
+    #[default]
+    Tell,
+    /// What they stand for is told in their place, as long as that is inside the root.
+    Follow,
+}
+
+/// A walk through a directory and all that is below it: an iterator in [walk order](ftpish_protocol::walk_order).
+/// Partial files are left out, and so is what disappears meanwhile; what cannot be looked at is told as an error of its
+/// node, and the walk goes on.
+#[derive(Debug)]
+pub struct Walk {
+    root: Root,
+    top: RemotePath,
+    links: Links,
+    /// The top itself, until it was told.
+    first: Option<Node>,
+    levels: Vec<Level>,
+}
+
+/// A directory that the walk is in.
+#[derive(Debug)]
+struct Level {
+    /// Below the top.
+    path: RemotePath,
+    /// Device and inode: what a link may lead back to.
+    id: (u64, u64),
+    dir: Option<Dir>,
+    names: Names,
+}
+
+impl Root {
+    /// A walk through what `top` names: a tree, or a single file. A link at `top` itself is followed. With `after`, the
+    /// walk begins behind that path, which is relative to `top` and need not exist.
+    pub fn walk(&self, top: &RemotePath, links: Links, after: Option<&RemotePath>) -> Outcome<Walk> {
+        let metadata = self.dir().metadata(os_path(top)).map_err(refuse)?;
+        let first = node(RemotePath::root(), &metadata, None);
+        let mut walk =
+            Walk { root: self.clone(), top: top.clone(), links, first: Some(first), levels: Vec::new() };
+        if metadata.is_dir() {
+            let dir = self.dir().open_dir(os_path(top)).map_err(refuse)?;
+            let fault = walk.enter(RemotePath::root(), dir).map_err(refuse)?;
+            if let Some(first) = &mut walk.first {
+                first.error = fault;
+            }
+        }
+        if let Some(after) = after {
+            walk.skip_to(after);
+        }
+        Ok(walk)
+    }
+}
+
+impl Walk {
+    /// Goes on behind `after`.
+    fn skip_to(&mut self, after: &RemotePath) {
+        self.first = None;
+        for component in after.components() {
+            let Some(level) = self.levels.last_mut() else { return };
+            if !level.names.skip_to(component) {
+                return;
+            }
+            let depth = self.levels.len();
+            // Told before; what is in it comes next.
+            let _told = self.look(component);
+            if self.levels.len() == depth {
+                return;
+            }
+        }
+    }
+
+    /// Reads the names of a directory, which is the next one to be told of. Why some are missing, if they are.
+    fn enter(&mut self, path: RemotePath, dir: Dir) -> io::Result<Option<Refusal>> {
+        let metadata = dir.dir_metadata()?;
+        let room = MAX_PATH.saturating_sub(self.top.as_bytes().len() + path.as_bytes().len() + 2);
+        let names = Names::of(&dir, room)?;
+        let fault = names.left_out.then(|| {
+            Refusal::new(Code::BadPath, format!("names in it make paths of more than {MAX_PATH} bytes"))
+        });
+        if let Some(above) = self.levels.len().checked_sub(OPEN) {
+            self.levels[above].dir = None;
+        }
+        self.levels.push(Level { path, id: (metadata.dev(), metadata.ino()), dir: Some(dir), names });
+        Ok(fault)
+    }
+
+    /// What a name in the deepest directory stands for; the walk is then in it, if that is a directory. `None` where it
+    /// is gone.
+    fn look(&mut self, name: &[u8]) -> Option<Node> {
+        let level = self.levels.last_mut()?;
+        let path = level.path.resolve(name).ok()?;
+        match self.try_look(path.clone(), name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(Node { error: Some(refuse(error)), ..unknown(path) }),
+            Ok(node) => Some(node),
+        }
+    }
+
+    fn try_look(&mut self, path: RemotePath, name: &[u8]) -> io::Result<Node> {
+        let (links, file_name) = (self.links, OsStr::from_bytes(name));
+        let whole = self.top.resolve(path.as_bytes()).map_err(io::Error::other)?;
+        let dir = self.deepest()?;
+        let metadata = dir.symlink_metadata(file_name)?;
+        if metadata.is_symlink() {
+            let target = dir.read_link_contents(file_name)?;
+            let mut link = node(path.clone(), &metadata, Some(target.into_os_string().into_encoded_bytes()));
+            if links == Links::Tell {
+                return Ok(link);
+            }
+            match self.follow(path, &whole) {
+                Ok(node) => return Ok(node),
+                Err(error) => link.error = Some(refuse(error)),
+            }
+            return Ok(link);
+        }
+        let mut node = node(path.clone(), &metadata, None);
+        if metadata.is_dir() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let entered = rustix::fs::openat(dir, file_name, flags, rustix::fs::Mode::empty())
+                .map_err(io::Error::from)
+                .and_then(|opened| self.enter(path, Dir::from_std_file(File::from(opened))));
+            node.error = entered.unwrap_or_else(|error| Some(refuse(error)));
+        }
+        Ok(node)
+    }
+
+    /// What a link stands for.
+    fn follow(&mut self, path: RemotePath, whole: &RemotePath) -> io::Result<Node> {
+        let metadata = self.root.dir().metadata(os_path(whole))?;
+        let mut node = node(path.clone(), &metadata, None);
+        if metadata.is_dir() {
+            let id = (metadata.dev(), metadata.ino());
+            if self.levels.iter().any(|level| level.id == id) {
+                return Err(Refusal::new(Code::Io, "the link leads to a directory that it is in").into_io());
+            }
+            let dir = self.root.dir().open_dir(os_path(whole))?;
+            node.error = self.enter(path, dir).unwrap_or_else(|error| Some(refuse(error)));
+        }
+        Ok(node)
+    }
+
+    /// The directory that the walk is in.
+    fn deepest(&mut self) -> io::Result<&Dir> {
+        let Self { root, top, levels, .. } = self;
+        let level = levels.last_mut().ok_or(io::ErrorKind::NotFound)?;
+        match &mut level.dir {
+            Some(dir) => Ok(dir),
+            closed => {
+                let whole = top.resolve(level.path.as_bytes()).map_err(io::Error::other)?;
+                Ok(closed.insert(root.dir().open_dir(os_path(&whole))?))
+            }
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Node;
+
+    fn next(&mut self) -> Option<Node> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        loop {
+            let Some(name) = self.levels.last_mut()?.names.next() else {
+                self.levels.pop();
+                continue;
+            };
+            if let Some(node) = self.look(&name) {
+                return Some(node);
+            }
+        }
+    }
+}
+
+fn node(path: RemotePath, metadata: &Metadata, target: Option<Vec<u8>>) -> Node {
+    let entry = entry(None, metadata, target);
+    Node {
+        path,
+        kind: entry.kind,
+        size: entry.size,
+        mtime: entry.mtime,
+        mode: entry.mode,
+        target: entry.target,
+        error: None,
+    }
+}
+
+/// Something of which no more is known than that it is there.
+fn unknown(path: RemotePath) -> Node {
+    let (mtime, mode) = (
+        ftpish_protocol::message::Time { seconds: 0, nanoseconds: 0 },
+        ftpish_protocol::message::Mode::from_bits(0),
+    );
+    Node { path, kind: Kind::Other, size: 0, mtime, mode, target: None, error: None }
+}
+
+/// The names in a directory, sorted: a few bytes more than their own each.
+#[derive(Debug, Default)]
+struct Names {
+    bytes: Vec<u8>,
+    /// Where each begins, and its length: at most 255 on any file system.
+    places: Vec<(u32, u16)>,
+    next: usize,
+    /// Whether some were too long.
+    left_out: bool,
+}
+
+impl Names {
+    /// Reads a directory's; those of more than `room` bytes are left out.
+    fn of(dir: &Dir, room: usize) -> io::Result<Self> {
+        let mut names = Self::default();
+        for found in dir.entries()? {
+            let name = found?.file_name();
+            let name = name.as_bytes();
+            if is_partial(name) {
+                continue;
+            }
+            match (u32::try_from(names.bytes.len()), u16::try_from(name.len())) {
+                (Ok(start), Ok(length)) if name.len() <= room => {
+                    names.bytes.extend_from_slice(name);
+                    names.places.push((start, length));
+                }
+                _ => names.left_out = true,
+            }
+        }
+        let Self { bytes, places, .. } = &mut names;
+        places.sort_unstable_by(|a, b| name_at(bytes, *a).cmp(name_at(bytes, *b)));
+        names.bytes.shrink_to_fit();
+        names.places.shrink_to_fit();
+        Ok(names)
+    }
+
+    /// Goes on behind `name`; whether it is there.
+    fn skip_to(&mut self, name: &[u8]) -> bool {
+        let found = self.places.binary_search_by(|place| name_at(&self.bytes, *place).cmp(name));
+        self.next = found.map_or_else(|at| at, |at| at + 1);
+        found.is_ok()
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let place = *self.places.get(self.next)?;
+        self.next += 1;
+        Some(name_at(&self.bytes, place).to_vec())
+    }
+}
+
+fn name_at(bytes: &[u8], (start, length): (u32, u16)) -> &[u8] {
+    &bytes[start as usize..start as usize + usize::from(length)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    use ftpish_protocol::WalkOrder;
+
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, PathBuf, Root) {
+        let scratch = tempfile::tempdir().unwrap();
+        let top = scratch.path().join("top");
+        fs::create_dir(&top).unwrap();
+        let root = Root::open(&top, false).unwrap();
+        (scratch, top, root)
+    }
+
+    /// What a walk from the root tells, one word a node: directories with a slash, links with `@`, errors with `!`.
+    fn told(root: &Root, links: Links, after: Option<&str>) -> Vec<String> {
+        let after = after.map(|path| path.parse().unwrap());
+        let walk = root.walk(&RemotePath::root(), links, after.as_ref()).unwrap();
+        let mark = |node: Node| {
+            let error = if node.error.is_some() { "!" } else { "" };
+            let kind = match node.kind {
+                Kind::Dir => "/",
+                Kind::Link => "@",
+                Kind::File | Kind::Other => "",
+            };
+            format!("{}{kind}{error}", node.path)
+        };
+        walk.map(mark).collect()
+    }
+
+    fn plant(top: &std::path::Path) {
+        for dir in ["a", "a/empty", "b"] {
+            fs::create_dir(top.join(dir)).unwrap();
+        }
+        for file in ["a/2", "a/10", "a-b", "c", "a/.ftpish-0123456789abcdef"] {
+            fs::write(top.join(file), file).unwrap();
+        }
+    }
+
+    #[test]
+    fn everything_is_told_once_and_in_walk_order() {
+        let (_scratch, top, root) = scratch();
+        plant(&top);
+        let all = ["./", "a/", "a/10", "a/2", "a/empty/", "a-b", "b/", "c"];
+        assert_eq!(told(&root, Links::Tell, None), all);
+        let mut order = WalkOrder::default();
+        let walk = root.walk(&RemotePath::root(), Links::Tell, None).unwrap();
+        walk.for_each(|node| order.admit(&node).unwrap());
+        assert_eq!(told(&root, Links::Tell, Some(".")), all[1..]);
+    }
+
+    #[test]
+    fn a_walk_goes_on_behind_any_path_be_it_there_or_not() {
+        let (_scratch, top, root) = scratch();
+        plant(&top);
+        let all = told(&root, Links::Tell, None);
+        for (at, path) in all.iter().enumerate() {
+            let path = path.trim_end_matches('/');
+            let path = if path.is_empty() { "." } else { path };
+            assert_eq!(told(&root, Links::Tell, Some(path)), all[at + 1..], "{path}");
+        }
+        assert_eq!(told(&root, Links::Tell, Some("a/11")), all[3..]);
+        assert_eq!(told(&root, Links::Tell, Some("a/2/gone")), all[4..]);
+        assert_eq!(told(&root, Links::Tell, Some("zzz")), [""; 0]);
+    }
+
+    #[test]
+    fn links_are_told_of_or_followed_as_far_as_that_leads_to_an_end() {
+        let (scratch, top, root) = scratch();
+        fs::create_dir(top.join("d")).unwrap();
+        fs::write(top.join("d/f"), "f").unwrap();
+        fs::write(scratch.path().join("secret"), "").unwrap();
+        for (target, name) in
+            [("d", "to-d"), ("d/f", "to-f"), (".", "up"), ("gone", "dead"), ("../secret", "x")]
+        {
+            symlink(target, top.join(name)).unwrap();
+        }
+        symlink("../to-d", top.join("d/again")).unwrap();
+        let told_of = ["./", "d/", "d/again@", "d/f", "dead@", "to-d@", "to-f@", "up@", "x@"];
+        assert_eq!(told(&root, Links::Tell, None), told_of);
+        let followed = [
+            "./",
+            "d/",
+            "d/again@!",
+            "d/f",
+            "dead@!",
+            "to-d/",
+            "to-d/again@!",
+            "to-d/f",
+            "to-f",
+            "up@!",
+            "x@!",
+        ];
+        assert_eq!(told(&root, Links::Follow, None), followed);
+    }
+
+    #[test]
+    fn a_file_is_a_tree_of_one_and_what_is_not_there_is_none() {
+        let (_scratch, top, root) = scratch();
+        fs::write(top.join("f"), "content").unwrap();
+        let walk: Vec<_> = root.walk(&"f".parse().unwrap(), Links::Tell, None).unwrap().collect();
+        assert!(walk.len() == 1 && walk[0].kind == Kind::File && walk[0].size == 7);
+        let gone = root.walk(&"gone".parse().unwrap(), Links::Tell, None);
+        assert_eq!(gone.err().map(|refusal| refusal.code), Some(Code::NotFound));
+    }
+
+    #[test]
+    fn more_levels_than_are_held_open_are_walked_to_the_longest_path() {
+        let (_scratch, top, root) = scratch();
+        let mut dir = root.dir().try_clone().unwrap();
+        for _ in 0..MAX_PATH {
+            dir.write("z", "").unwrap();
+            dir.create_dir("d").unwrap();
+            dir = dir.open_dir("d").unwrap();
+        }
+        let all: Vec<_> = root.walk(&RemotePath::root(), Links::Tell, None).unwrap().collect();
+        // `d/d/…/d` has an odd number of bytes.
+        assert_eq!(all.iter().filter(|node| node.kind == Kind::Dir).count() - 1, MAX_PATH / 2 - 1);
+        let files = all.iter().filter(|node| node.kind == Kind::File).count();
+        assert_eq!(files, MAX_PATH / 2 - 1);
+        let faults: Vec<_> = all.iter().filter_map(|node| node.error.as_ref()).collect();
+        assert!(faults.len() == 1 && faults[0].code == Code::BadPath, "{faults:?}");
+        drop(top);
+    }
+}
