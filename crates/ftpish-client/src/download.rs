@@ -193,7 +193,9 @@ impl Client {
         moved: &dyn Fn(u64),
     ) -> Result<Verified, Error> {
         let to = &download.to;
-        let room = stage.cut(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(file.length) });
+        // Less than that either fits, or does not and is soon told.
+        let is_set_aside = file.length >= RESUME_FROM && !file.sparse;
+        let room = stage.cut(0).and_then(|()| if is_set_aside { stage.reserve(file.length) } else { Ok(()) });
         room.map_err(|refusal| self.note(local(to, refusal)))?;
         self.receive_into(stage, download.digest, file, to, moved)
     }

@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use ftpish_protocol::message::{Command, Done, File, Hash, Hashed, Node, Stored, Time, Tree};
+use ftpish_protocol::message::{Command, Done, File, Hash, Hashed, Node, Replace, Stored, Time, Tree};
 use ftpish_protocol::{
-    Algorithm, Error as ProtocolError, RemotePath, SendError, Sent, receive_listing, send_body,
+    Algorithm, Error as ProtocolError, Refusal, RemotePath, SendError, Sent, receive_listing, send_body,
 };
-use ftpish_storage::{Ready, Root, SourceFile, commit_together};
+use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, commit_together};
 
 use crate::client::{LISTING_DIGEST, of_listing};
 use crate::download::{local, local_target, transferred};
@@ -33,6 +34,12 @@ const BODIES_IN_FLIGHT: u64 = 32 * 1024 * 1024;
 
 /// How many small files are made durable at once.
 const TOGETHER: usize = 64;
+
+/// After how many small files it is looked whether replies have come.
+const LOOK_EVERY: u32 = 16;
+
+/// How long a wait for the disk may go on before it begins again.
+const COMMIT_CHECK: Duration = Duration::from_secs(1);
 
 /// Up to how many bytes a file is small: it shares its flush of the disk with others.
 const SMALL: u64 = 1024 * 1024;
@@ -70,6 +77,12 @@ struct Arrived<T> {
     done: Transferred,
 }
 
+/// Files that are being committed.
+struct Committing<T> {
+    files: Vec<(T, PathBuf, Transferred)>,
+    work: Background<Vec<Result<(), Refusal>>>,
+}
+
 /// The requests that are on their way, and the files that are here and have yet to be committed. Each goes by a tag of
 /// the caller's, and comes back with it.
 pub(crate) struct Pipeline<'a, T> {
@@ -80,7 +93,14 @@ pub(crate) struct Pipeline<'a, T> {
     requests: VecDeque<usize>,
     request_bytes: usize,
     body_bytes: u64,
+    was_full: bool,
     ready: Vec<Arrived<T>>,
+    /// The ones before, while they are committed.
+    committing: Option<Committing<T>>,
+    /// Where the next file goes, perhaps.
+    nearby: Nearby,
+    /// How many files were sent since replies were looked for.
+    unlooked: u32,
     /// How many bytes of bodies have moved, acknowledged or not.
     moved: u64,
     answers: VecDeque<(T, Result<Answer, Error>)>,
@@ -96,7 +116,11 @@ impl<'a, T> Pipeline<'a, T> {
             requests: VecDeque::new(),
             request_bytes: 0,
             body_bytes: 0,
+            was_full: false,
             ready: Vec::new(),
+            committing: None,
+            nearby: Nearby::default(),
+            unlooked: 0,
             moved,
             answers: VecDeque::new(),
         }
@@ -107,16 +131,19 @@ impl<'a, T> Pipeline<'a, T> {
         self.moved = moved;
     }
 
-    /// Whether a reply is better awaited before the next request.
-    pub(crate) fn is_full(&self) -> bool {
-        self.asked.len() >= MOST_IN_FLIGHT
-            || self.request_bytes >= REQUESTS_IN_FLIGHT
-            || self.body_bytes > BODIES_IN_FLIGHT
+    /// Whether replies are better awaited before the next request: when there is no room for it, and then until there is
+    /// room for many, so that they leave together.
+    pub(crate) fn is_full(&mut self) -> bool {
+        let share = if self.was_full { 2 } else { 1 };
+        self.was_full = self.asked.len() >= MOST_IN_FLIGHT / share
+            || self.request_bytes >= REQUESTS_IN_FLIGHT / share
+            || self.body_bytes > BODIES_IN_FLIGHT;
+        self.was_full
     }
 
     /// Whether nothing is on its way, and nothing has yet to be committed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.asked.is_empty() && self.ready.is_empty()
+        self.asked.is_empty() && self.ready.is_empty() && self.committing.is_none()
     }
 
     /// What became of a request, in the order in which that was known.
@@ -128,7 +155,10 @@ impl<'a, T> Pipeline<'a, T> {
     pub(crate) fn get(&mut self, tag: T, download: Download, root: Root, name: RemotePath) {
         let length = download.from.as_bytes().len();
         let asked = self.client.check_interrupt().and_then(|()| {
-            root.check(&name, download.replace, None).map_err(|refusal| local(&download.to, refusal))?;
+            // What can be refused here is refused before bytes are on their way.
+            if download.replace != Replace::Always {
+                root.check(&name, download.replace, None).map_err(|refusal| local(&download.to, refusal))?;
+            }
             self.client.request_file(&download.from, download.digest, 0, None)
         });
         self.note_asked(tag, length, asked, Asked::Get { download, root, name });
@@ -171,8 +201,12 @@ impl<'a, T> Pipeline<'a, T> {
             Ok((id, sent)) => self.asked.push_back((id, tag, Asked::Put(sent))),
             Err(error) => self.answers.push_back((tag, Err(error))),
         }
-        while self.has_reply() {
-            self.receive();
+        self.unlooked += 1;
+        if self.unlooked >= LOOK_EVERY || self.body_bytes > SMALL {
+            self.unlooked = 0;
+            while self.has_reply() {
+                self.receive();
+            }
         }
     }
 
@@ -252,6 +286,7 @@ impl<'a, T> Pipeline<'a, T> {
             self.receive();
         }
         self.commit();
+        self.finish_commit();
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -293,8 +328,21 @@ impl<'a, T> Pipeline<'a, T> {
     ) -> Result<(Ready, Transferred), Error> {
         self.check()?;
         let file: File = self.client.receive_with_body(id)?;
-        let staged = self.client.stage(download, root, name, &file);
-        let mut stage = staged.map_err(|refusal| self.client.note(local(&download.to, refusal)))?;
+        let staged = if file.length <= SMALL {
+            root.stage_near(&mut self.nearby, name, download.replace, Some(file.mtime))
+        } else {
+            self.client.stage(download, root, name, &file)
+        };
+        let mut stage = match staged {
+            Ok(stage) => stage,
+            Err(refusal) => {
+                // A little is read past, for the sake of those behind it.
+                if file.length <= SMALL {
+                    self.client.connection.drain_body().map_err(|error| self.client.note(error.into()))?;
+                }
+                return Err(self.client.note(local(&download.to, refusal)));
+            }
+        };
         let (progress, base) = (self.progress, self.moved);
         let moved = |moved| progress.reach(base + moved);
         match self.client.receive_stage(&mut stage, &file, download, &moved) {
@@ -310,11 +358,31 @@ impl<'a, T> Pipeline<'a, T> {
         }
     }
 
-    /// Gives all files that are here their names.
+    /// Begins to give all files that are here their names.
     fn commit(&mut self) {
+        self.finish_commit();
+        self.nearby = Nearby::default();
+        if self.ready.is_empty() {
+            return;
+        }
         let arrived = self.ready.drain(..).map(|Arrived { tag, to, ready, done }| (ready, (tag, to, done)));
-        let (files, rest): (Vec<_>, Vec<_>) = arrived.unzip();
-        for (committed, (tag, to, done)) in commit_together(files).into_iter().zip(rest) {
+        let (ready, files): (Vec<_>, Vec<_>) = arrived.unzip();
+        self.committing = Some(Committing { files, work: Background::begin(move || commit_together(ready)) });
+    }
+
+    /// Waits until the files that are being committed have their names.
+    fn finish_commit(&mut self) {
+        let Some(Committing { files, work }) = self.committing.take() else { return };
+        let outcomes = loop {
+            if let Some(outcomes) = work.wait(COMMIT_CHECK) {
+                break outcomes;
+            }
+        };
+        let outcomes: Vec<Result<(), Refusal>> = match outcomes {
+            Ok(outcomes) => outcomes,
+            Err(refusal) => files.iter().map(|_| Err(refusal.clone())).collect(),
+        };
+        for ((tag, to, done), committed) in files.into_iter().zip(outcomes) {
             let answer = committed.map(|()| Answer::Moved(done)).map_err(|refusal| local(&to, refusal));
             self.answers.push_back((tag, answer));
         }

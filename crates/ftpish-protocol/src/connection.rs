@@ -127,6 +127,9 @@ impl<S: Read + Write> Connection<S> {
 
     /// Writes all that is queued.
     pub fn flush(&mut self) -> Result<(), Error> {
+        if self.output.filled == 0 {
+            return Ok(());
+        }
         let filled = std::mem::take(&mut self.output.filled);
         self.stream.write_all(&self.output.buffer[..filled])?;
         Ok(self.stream.flush()?)
@@ -136,21 +139,20 @@ impl<S: Read + Write> Connection<S> {
         if self.output.filled >= BLOCK { self.flush() } else { Ok(()) }
     }
 
-    /// Waits until the peer has begun to send something; `false` where it closed instead. What is queued is
-    /// written first. Between messages a peer may be silent for longer than within one: this is that wait.
+    /// Waits until the peer has begun to send something; `false` where it closed instead. Between messages a peer may be
+    /// silent for longer than within one: this is that wait.
     pub fn wait(&mut self) -> Result<bool, Error> {
-        self.flush()?;
         if !self.has_input() {
+            self.flush()?;
             self.input.read_from(&mut self.stream)?;
         }
         Ok(self.has_input())
     }
 
-    /// Receives a message; `None` where the peer closed in place of sending one. What is queued is written
-    /// first. A body that the message announces begins with [`begin_body`](Self::begin_body).
+    /// Receives a message; `None` where the peer closed in place of sending one. A body that the message announces begins
+    /// with [`begin_body`](Self::begin_body).
     pub fn receive(&mut self) -> Result<Option<Header>, Error> {
         debug_assert!(!self.in_body(), "a body is drained before the next message is received");
-        self.flush()?;
         let mut prefix = [0; LENGTH];
         match self.fill(&mut prefix)? {
             0 => return Ok(None),
@@ -297,13 +299,15 @@ impl<S: Read + Write> Connection<S> {
                 done += take;
                 continue;
             }
+            // The peer may be waiting for what is queued.
+            self.flush()?;
             // Large reads go straight to where they belong.
             let read = if out.len() - done >= READ_AHEAD {
                 let read = read_some(&mut self.stream, &mut out[done..])?;
                 done += read;
                 read
             } else {
-                input.read_from(&mut self.stream)?
+                self.input.read_from(&mut self.stream)?
             };
             if read == 0 {
                 break;

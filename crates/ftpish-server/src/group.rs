@@ -3,18 +3,19 @@
 
 use std::collections::HashSet;
 
-use ftpish_protocol::message::{Command, Done, Put, Stored};
-use ftpish_protocol::{Connection, Error, Refusal, RemotePath};
-use ftpish_storage::{Ready, Root, commit_together};
+use ftpish_protocol::message::{Command, Done, Put, Stored, Working};
+use ftpish_protocol::{Code, Connection, Error, Refusal, RemotePath};
+use ftpish_storage::{Background, Nearby, Ready, Root, commit_together};
 use ftpish_transport::Stream;
 
 use crate::Limits;
 use crate::exchange::{Exchange, Failure};
+use crate::limits::WORKING_EVERY;
 
 /// Up to how many bytes a file shares its flush with others: a larger one has enough to write on its own.
 const SMALL: u64 = 1024 * 1024;
 
-/// How many requests wait for each other at the most: a file has two descriptors open.
+/// How many requests are gathered at the most: a file has a descriptor open.
 const MOST: usize = 64;
 
 /// A request whose reply waits for those before it.
@@ -29,6 +30,19 @@ enum Waiting {
 /// The requests that wait.
 #[derive(Default)]
 pub struct Group {
+    gathered: Batch,
+    /// The ones before, while they become durable.
+    committing: Option<(Batch, Background<Committed>)>,
+    /// Where the next file goes, perhaps.
+    pub nearby: Nearby,
+}
+
+/// What became of a batch: of its directories together, and of its files.
+type Committed = (Result<(), Refusal>, Vec<Result<(), Refusal>>);
+
+/// Requests that are answered together.
+#[derive(Default)]
+struct Batch {
     waiting: Vec<(u64, Waiting)>,
     /// One for each [`Waiting::Ready`], in the same order.
     files: Vec<Ready>,
@@ -46,7 +60,7 @@ impl Group {
             // A directory is made at once, so it must not come before a file of the same name.
             Command::Mkdir(args) => {
                 let mut above = std::iter::successors(Some(args.path.clone()), RemotePath::parent);
-                self.names.is_empty() || !above.any(|path| self.names.contains(&path))
+                !above.any(|path| self.batches().any(|batch| batch.names.contains(&path)))
             }
             _ => false,
         }
@@ -57,30 +71,47 @@ impl Group {
         put.ranges.is_none() && put.expect.is_none() && put.size.is_some_and(|size| size <= SMALL)
     }
 
+    fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.committing.iter().map(|(batch, _)| batch).chain([&self.gathered])
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.batches().all(|batch| batch.waiting.is_empty())
     }
 
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= MOST
+        self.gathered.waiting.len() >= MOST
     }
 
     /// Lets a file wait that is to be granted.
     pub fn add(&mut self, id: u64, path: RemotePath, ready: Ready, stored: Stored) {
-        self.names.insert(path);
-        self.files.push(ready);
-        self.waiting.push((id, Waiting::Ready(stored)));
+        self.gathered.names.insert(path);
+        self.gathered.files.push(ready);
+        self.gathered.waiting.push((id, Waiting::Ready(stored)));
     }
 
     /// Lets a directory wait that was made.
     pub fn add_dir(&mut self, id: u64, path: RemotePath) {
-        self.dirs.push(path);
-        self.waiting.push((id, Waiting::Made));
+        self.gathered.dirs.push(path);
+        self.gathered.waiting.push((id, Waiting::Made));
     }
 
     /// Lets a refusal wait for those before it.
     pub fn refuse(&mut self, id: u64, refusal: Refusal) {
-        self.waiting.push((id, Waiting::Refused(refusal)));
+        self.gathered.waiting.push((id, Waiting::Refused(refusal)));
+    }
+
+    /// Begins to commit what was gathered, and queues the replies to what was before it.
+    pub fn advance(
+        &mut self,
+        root: &Root,
+        connection: &mut Connection<Stream>,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        self.finish(connection, limits)?;
+        let (batch, commit) = self.take(root);
+        self.committing = Some((batch, Background::begin(commit)));
+        Ok(())
     }
 
     /// Commits all that waits, and queues the replies.
@@ -90,39 +121,81 @@ impl Group {
         connection: &mut Connection<Stream>,
         limits: &Limits,
     ) -> Result<(), Error> {
-        let Self { waiting, files, dirs, .. } = std::mem::take(self);
-        let Some(&(first, _)) = waiting.first() else { return Ok(()) };
-        connection.stream().set_deadline(limits.moving());
-        let is_quick = files.len() + dirs.len() <= 1;
-        let commit = || (root.sync_above(&dirs), commit_together(files));
-        let (made, stored) = if is_quick {
-            commit()
-        } else {
-            broken(Exchange::new(connection, limits, first).while_working(|_| commit()))?
-        };
-        let mut committed = stored.into_iter();
-        for (id, waiting) in waiting {
-            let exchange = &mut Exchange::new(connection, limits, id);
-            let answered = match waiting {
-                Waiting::Refused(refusal) => exchange.refuse(refusal),
-                Waiting::Made => match &made {
-                    Ok(()) => exchange.grant(&Done {}),
-                    Err(refusal) => exchange.refuse(refusal.clone()),
-                },
-                Waiting::Ready(stored) => match committed.next() {
-                    Some(Err(refusal)) => exchange.refuse(refusal),
-                    _ => exchange.grant(&stored),
-                },
-            };
-            broken(answered)?;
+        self.finish(connection, limits)?;
+        match self.gathered.waiting.len() {
+            0 => Ok(()),
+            1 => {
+                let (batch, commit) = self.take(root);
+                batch.answer(commit(), connection, limits)
+            }
+            _ => {
+                self.advance(root, connection, limits)?;
+                self.finish(connection, limits)
+            }
         }
-        Ok(())
     }
 
-    /// Gives up all that waits, and that nobody was told of.
+    /// What was gathered, and how it is committed.
+    fn take(&mut self, root: &Root) -> (Batch, impl FnOnce() -> Committed + Send + 'static) {
+        self.nearby = Nearby::default();
+        let mut batch = std::mem::take(&mut self.gathered);
+        let (root, files) = (root.clone(), std::mem::take(&mut batch.files));
+        let dirs = std::mem::take(&mut batch.dirs);
+        (batch, move || (root.sync_above(&dirs), commit_together(files)))
+    }
+
+    /// Waits until what is being committed is, and queues the replies.
+    fn finish(&mut self, connection: &mut Connection<Stream>, limits: &Limits) -> Result<(), Error> {
+        let Some((batch, work)) = self.committing.take() else { return Ok(()) };
+        connection.stream().set_deadline(limits.moving());
+        loop {
+            if let Some(done) = work.wait(WORKING_EVERY) {
+                let done = done.unwrap_or_else(|refusal| (Err(refusal), vec![]));
+                return batch.answer(done, connection, limits);
+            }
+            if let Some(&(id, _)) = batch.waiting.first() {
+                connection.send(&Working { id, working: 0 })?;
+                connection.flush()?;
+            }
+        }
+    }
+
+    /// Gives up all that waits, and that nobody was told of, but for what is being committed.
     pub fn abandon(&mut self) {
-        let Self { files, .. } = std::mem::take(self);
-        files.iter().for_each(|ready| ready.stage.abandon());
+        let Self { gathered, committing, .. } = std::mem::take(self);
+        gathered.files.iter().for_each(|ready| ready.stage.abandon());
+        if let Some((_, work)) = committing {
+            while work.wait(WORKING_EVERY).is_none() {}
+        }
+    }
+}
+
+impl Batch {
+    fn answer(
+        self,
+        (made, stored): Committed,
+        connection: &mut Connection<Stream>,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let mut committed = stored.into_iter();
+        for (id, waiting) in self.waiting {
+            let outcome = match waiting {
+                Waiting::Refused(refusal) => Err(refusal),
+                Waiting::Made => made.clone().map(|()| None),
+                // Where nothing is known of a file, nothing is promised.
+                Waiting::Ready(stored) => match committed.next() {
+                    Some(outcome) => outcome.map(|()| Some(stored)),
+                    None => Err(Refusal::new(Code::Internal, "it is not known whether it was stored")),
+                },
+            };
+            let exchange = &mut Exchange::new(connection, limits, id);
+            broken(match outcome {
+                Ok(Some(stored)) => exchange.grant(&stored),
+                Ok(None) => exchange.grant(&Done {}),
+                Err(refusal) => exchange.refuse(refusal),
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -83,8 +83,11 @@ impl Session {
     fn serve(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
         self.connection.stream().set_deadline(greeting);
         loop {
-            if self.group.is_full() || !self.group.is_empty() && !self.has_input() {
+            if !self.group.is_empty() && !self.has_input() {
                 self.settle()?;
+                self.expect_request(greeting);
+            } else if self.group.is_full() {
+                self.group.advance(&self.service.root, &mut self.connection, &self.service.limits)?;
                 self.expect_request(greeting);
             }
             // While somebody waits for a reply, the connection is not idle.
@@ -178,8 +181,15 @@ impl Session {
             // A stranger's body is read so that the refusal before it arrives, but not for long.
             self.connection.stream().set_deadline(Deadline::after(self.service.limits.request));
         }
-        // What is still queued belongs to this request: while the client has not taken it, it is not idle.
-        if let Err(error) = self.connection.drain_body().and_then(|()| self.connection.flush()) {
+        // While the client has not taken what is queued, it is not idle; with more to read it is not anyway, and the
+        // replies leave together.
+        let drained = self.connection.drain_body();
+        let flushed = if self.connection.has_input() {
+            drained
+        } else {
+            drained.and_then(|()| self.connection.flush())
+        };
+        if let Err(error) = flushed {
             return self.give_up(error);
         }
         tracing::debug!(id = envelope.id, took = ?began.elapsed(), "answered");

@@ -3,13 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::hash::Hash;
 use std::io;
-use std::sync::LazyLock;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use cap_std::fs::MetadataExt as _;
+use cap_std::fs::{Dir, MetadataExt as _};
 use ftpish_protocol::message::Mode;
-use ftpish_protocol::{Refusal, Verified};
+use ftpish_protocol::{Code, Refusal, Verified};
 
 use crate::dir::sync_dir;
 use crate::stage::Stage;
@@ -30,12 +31,40 @@ pub struct Ready {
     pub mode: Option<Mode>,
 }
 
+/// Work on the disk that goes on beside whoever began it, on a thread of its own.
+#[derive(Debug)]
+pub struct Background<T>(Receiver<T>);
+
+impl<T: Send + 'static> Background<T> {
+    /// Begins it.
+    pub fn begin(work: impl FnOnce() -> T + Send + 'static) -> Self {
+        let (done, wait) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Nobody may be left to hear of it: it is done all the same.
+            let _ = done.send(work());
+        });
+        Self(wait)
+    }
+
+    /// What it came to, if that is known within `patience`.
+    pub fn wait(&self, patience: Duration) -> Option<Outcome<T>> {
+        match self.0.recv_timeout(patience) {
+            Ok(outcome) => Some(Ok(outcome)),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                Some(Err(Refusal::new(Code::Internal, "it panicked, and nothing is known of it")))
+            }
+        }
+    }
+}
+
 /// Commits files as [`Stage::commit`] does, in their order, each for itself; only the syncs are shared. The outcomes are
 /// in the same order.
 pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<()>> {
     let mut outcomes: Vec<Outcome<()>> =
         files.iter().map(|ready| ready.stage.prepare(&ready.verified, ready.mode)).collect();
-    sync_files(&files, &mut outcomes);
+    let places = places(&files, &mut outcomes);
+    sync_files(&files, &places, &mut outcomes);
     for (ready, outcome) in files.iter().zip(&mut outcomes) {
         if outcome.is_ok() {
             *outcome = ready.stage.rename();
@@ -44,65 +73,76 @@ pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<()>> {
             ready.stage.abandon();
         }
     }
-    sync_parents(&files, &mut outcomes);
+    sync_parents(&files, &places, &mut outcomes);
     outcomes
 }
 
-/// The files that are to be synced and with which all is well.
-fn to_sync<'a>(
-    files: &'a [Ready],
-    outcomes: &'a mut [Outcome<()>],
-) -> impl Iterator<Item = (&'a Stage, &'a mut Outcome<()>)> {
-    let all = files.iter().map(|ready| &ready.stage).zip(outcomes);
-    all.filter(|(stage, outcome)| stage.is_synced() && outcome.is_ok())
+/// The directory that a file is in, and how what is there becomes durable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
+    dev: u64,
+    ino: u64,
+    can_flush: bool,
 }
 
-fn sync_files(files: &[Ready], outcomes: &mut [Outcome<()>]) {
-    if files.len() < CROWD || !files.iter().all(|ready| can_flush(ready.stage.file())) {
-        to_sync(files, outcomes).for_each(|(stage, outcome)| {
-            *outcome = stage.file().sync_all().map_err(refuse);
-        });
-        return;
-    }
-    let device = |stage: &Stage| Ok(cap_std::fs::Metadata::from_file(stage.file())?.dev());
-    once_each(to_sync(files, outcomes), device, |stage| flush(stage.file()));
-}
-
-fn sync_parents(files: &[Ready], outcomes: &mut [Outcome<()>]) {
-    if !files.iter().any(|ready| ready.stage.is_synced()) {
-        return;
-    }
-    let parent = |stage: &Stage| {
-        let found = stage.parent().dir_metadata()?;
-        Ok((found.dev(), found.ino()))
+/// The places of files, one for each; none for those that are not to be synced. Files of one directory mostly have the
+/// same handle of it, which is asked once.
+fn places(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Option<Place>> {
+    let mut known: HashMap<*const Dir, Place> = HashMap::new();
+    let mut flushes: HashMap<u64, bool> = HashMap::new();
+    let mut place = |stage: &Stage| {
+        let dir = stage.parent();
+        if let Some(place) = known.get(&Arc::as_ptr(dir)) {
+            return Ok(*place);
+        }
+        let found = dir.dir_metadata()?;
+        let dev = found.dev();
+        let can_flush = *flushes.entry(dev).or_insert_with(|| can_flush(dir));
+        let place = Place { dev, ino: found.ino(), can_flush };
+        known.insert(Arc::as_ptr(dir), place);
+        Ok(place)
     };
-    let parents: HashSet<_> = files.iter().filter_map(|ready| parent(&ready.stage).ok()).collect();
-    if parents.len() >= CROWD && files.iter().all(|ready| can_flush(ready.stage.file())) {
-        return sync_files(files, outcomes);
-    }
-    once_each(to_sync(files, outcomes), parent, |stage| sync_dir(stage.parent()));
+    let all = files.iter().zip(outcomes).map(|(ready, outcome)| {
+        let wanted = ready.stage.is_synced() && outcome.is_ok();
+        let found = wanted.then(|| place(&ready.stage).map_err(|error: io::Error| refuse(error)));
+        found.and_then(|found| found.map_err(|refusal| *outcome = Err(refusal)).ok())
+    });
+    all.collect()
 }
 
-/// Does `sync` once for all files that have the same `key`, and tells each of them how that went.
-fn once_each<'a, K: Eq + Hash>(
-    files: impl Iterator<Item = (&'a Stage, &'a mut Outcome<()>)>,
-    key: impl Fn(&Stage) -> io::Result<K>,
-    sync: impl Fn(&Stage) -> io::Result<()>,
-) {
-    let mut synced: HashMap<K, Outcome<()>> = HashMap::new();
-    for (stage, outcome) in files {
-        *outcome = match key(stage) {
-            Ok(key) => synced.entry(key).or_insert_with(|| sync(stage).map_err(refuse)).clone(),
-            Err(error) => Err::<(), Refusal>(refuse(error)),
+fn sync_files(files: &[Ready], places: &[Option<Place>], outcomes: &mut [Outcome<()>]) {
+    let together = files.len() >= CROWD && places.iter().flatten().all(|place| place.can_flush);
+    let mut flushed: HashMap<u64, Outcome<()>> = HashMap::new();
+    for ((ready, place), outcome) in files.iter().zip(places).zip(outcomes) {
+        let Some(place) = place.filter(|_| outcome.is_ok()) else { continue };
+        let file = ready.stage.file();
+        *outcome = if together {
+            flushed.entry(place.dev).or_insert_with(|| flush(file).map_err(refuse)).clone()
+        } else {
+            file.sync_all().map_err(refuse)
         };
     }
 }
 
-/// Whether the file system that holds a file can be flushed, and tells of errors: syncfs(2) does since Linux 5.8, but not
+/// Makes the names durable, which lie in the directories.
+fn sync_parents(files: &[Ready], places: &[Option<Place>], outcomes: &mut [Outcome<()>]) {
+    let dirs: HashSet<&Place> = places.iter().flatten().collect();
+    if dirs.len() >= CROWD && dirs.iter().all(|place| place.can_flush) {
+        return sync_files(files, places, outcomes);
+    }
+    let mut synced: HashMap<Place, Outcome<()>> = HashMap::new();
+    for ((ready, place), outcome) in files.iter().zip(places).zip(outcomes) {
+        let Some(place) = place.filter(|_| outcome.is_ok()) else { continue };
+        let sync = || sync_dir(ready.stage.parent()).map_err(refuse);
+        *outcome = synced.entry(place).or_insert_with(sync).clone();
+    }
+}
+
+/// Whether the file system that holds a directory can be flushed, and tells of errors: syncfs(2) does since Linux 5.8, but not
 /// for all. FUSE need not ask who serves it, and overlayfs keeps the errors of the layer below; so these are the ones
 /// that are known to do it right (statfs(2) has the numbers).
 #[cfg(target_os = "linux")]
-fn can_flush(file: &File) -> bool {
+fn can_flush(dir: &Dir) -> bool {
     const EXT: i64 = 0xef53;
     const XFS: i64 = 0x5846_5342;
     const BTRFS: i64 = 0x9123_683e;
@@ -116,11 +156,11 @@ fn can_flush(file: &File) -> bool {
         (next(), next()) >= (Some(5), Some(8))
     });
     let known = |kind: i64| [EXT, XFS, BTRFS, F2FS, TMPFS].contains(&kind);
-    *IS_NEW && rustix::fs::fstatfs(file).is_ok_and(|found| known(found.f_type))
+    *IS_NEW && rustix::fs::fstatfs(dir).is_ok_and(|found| known(found.f_type))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn can_flush(_: &File) -> bool {
+fn can_flush(_: &Dir) -> bool {
     false
 }
 

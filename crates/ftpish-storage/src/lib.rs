@@ -14,8 +14,8 @@ mod stage;
 mod tree;
 mod walk;
 
-pub use group::{Ready, commit_together};
-pub use root::Root;
+pub use group::{Background, Ready, commit_together};
+pub use root::{Nearby, Root};
 pub use source::{Identity, RangesReader, SourceFile, SourceReader};
 pub use stage::{Stage, is_partial};
 pub use walk::{Links, Walk};

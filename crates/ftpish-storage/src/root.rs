@@ -31,6 +31,11 @@ const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How many directories are kept in mind as looked through.
 const MOST_SWEPT: usize = 1000;
 
+/// The directory that a file was put into last, for those who put one behind the other. It is what had the path when it
+/// was opened: whoever keeps it for longer than a moment may put a file where it is no more.
+#[derive(Debug, Default)]
+pub struct Nearby(Option<(RemotePath, Arc<Dir>)>);
+
 /// A directory that cannot be left, and whether what changes in it is made durable.
 #[derive(Clone, Debug)]
 pub struct Root {
@@ -104,6 +109,24 @@ impl Root {
     /// `replace` says what may be there already.
     pub fn stage(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
         let (parent, name) = self.parent_of(path)?;
+        Stage::begin(Target { parent, name, replace, mtime, expected: None }, self.sync)
+    }
+
+    /// As [`stage`](Self::stage), for one of several files in a row.
+    pub fn stage_near(
+        &self,
+        nearby: &mut Nearby,
+        path: &RemotePath,
+        replace: Replace,
+        mtime: Option<Time>,
+    ) -> Outcome<Stage> {
+        let (parent, name) = match (&nearby.0, path.name()) {
+            (Some((near, dir)), Some(name)) if path.parent().as_ref() == Some(near) => {
+                (Arc::clone(dir), name)
+            }
+            _ => self.parent_of(path)?,
+        };
+        nearby.0 = path.parent().map(|path| (path, Arc::clone(&parent)));
         Stage::begin(Target { parent, name, replace, mtime, expected: None }, self.sync)
     }
 

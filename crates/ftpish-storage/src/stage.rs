@@ -249,7 +249,10 @@ impl Stage {
     pub(crate) fn rename(&self) -> Outcome<()> {
         let Target { parent, name, replace, .. } = &self.target;
         let _alone = alone();
-        self.target.check()?;
+        // Where whatever is there may be replaced, the kernel knows what cannot be.
+        if *replace != Replace::Always || self.target.expected.is_some() {
+            self.target.check()?;
+        }
         rename(parent, self.partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)
     }
 

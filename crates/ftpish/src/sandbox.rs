@@ -95,6 +95,7 @@ pub fn confine(reach: &Reach<'_>) -> io::Result<bool> {
         | AccessFs::Truncate
         | AccessFs::MakeReg
         | AccessFs::MakeDir
+        | AccessFs::MakeSym
         | AccessFs::RemoveFile
         | AccessFs::RemoveDir
         | AccessFs::Refer;

@@ -1,6 +1,6 @@
 //! A tree on its way: the plan's steps, done over a connection without waiting for one before the next.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -31,9 +31,12 @@ const MOST_SETS: usize = 4096;
 /// What became of a step: what moved, if it moved anything; `None` where nothing was done, because that was asked.
 pub type Outcome = Result<Option<Transferred>, Error>;
 
+/// A step, and its place among all of them: one that is done again comes before those that build on it.
+type Numbered = (u64, Step);
+
 /// What a request is for.
 enum Tag {
-    Step(Step),
+    Step(Numbered),
     Page,
 }
 
@@ -44,7 +47,9 @@ pub struct TreeJob {
     walk: Option<Walk>,
     here: Option<Root>,
     /// Steps that have to be done before the plan goes on: again, or because of what others came to.
-    todo: VecDeque<Step>,
+    todo: BTreeMap<u64, Step>,
+    /// How many steps there were.
+    steps: u64,
     /// Files that the connection broke under: they may be where they were to go.
     lost: HashSet<RemotePath>,
     /// Time and permission bits of directories, which come last.
@@ -64,7 +69,8 @@ impl TreeJob {
             tree,
             walk: None,
             here: None,
-            todo: VecDeque::new(),
+            todo: BTreeMap::new(),
+            steps: 0,
             lost: HashSet::new(),
             sets: Vec::new(),
             page,
@@ -147,12 +153,16 @@ impl TreeJob {
                 self.ask_page(pipe);
                 page_asked = true;
             }
-            let next = self.todo.pop_front().map_or_else(|| self.plan.next(), Next::Step);
+            if let Some(step) = self.todo.pop_first() {
+                self.start(step, pipe, progress, report)?;
+                continue;
+            }
+            let next = self.plan.next();
             if self.plan.is_finished() {
                 progress.set_total(self.plan.bytes());
             }
             match next {
-                Next::Step(step) => self.start(step, pipe, progress, report)?,
+                Next::Step(step) => self.add(step),
                 Next::Starved(side) if side == self.local_side() => self.walk_on()?,
                 Next::Starved(_) => pipe.receive(),
                 Next::End if !pipe.is_empty() => pipe.drain(),
@@ -160,6 +170,18 @@ impl TreeJob {
                 Next::End => self.set_all(pipe, report),
             }
         }
+    }
+
+    /// Has a step done that was not there before.
+    fn add(&mut self, step: Step) {
+        self.todo.insert(self.steps, step);
+        self.steps += 1;
+    }
+
+    /// Has a step done again, over another connection: its file may be there by then.
+    fn redo(&mut self, (number, step): Numbered) {
+        self.lost.insert(step.path().clone());
+        self.todo.insert(number, step);
     }
 
     /// Takes the answers that have come. Whether the nodes that were asked for are among them.
@@ -183,11 +205,10 @@ impl TreeJob {
                     ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
                 }
                 (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {
-                    self.lost.insert(step.path().clone());
-                    self.todo.push_back(step);
+                    self.redo(step);
                     ended = ended.and(Err(error));
                 }
-                (Tag::Step(step), answer) => {
+                (Tag::Step((_, step)), answer) => {
                     let outcome = match answer {
                         Ok(Answer::Hashed(there)) => match self.compare(&step, &there.digest) {
                             Ok(()) => continue,
@@ -259,7 +280,7 @@ impl TreeJob {
     /// Begins a step; those that this side does alone are done at once.
     fn start(
         &mut self,
-        step: Step,
+        (number, step): Numbered,
         pipe: &mut Pipeline<'_, Tag>,
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
@@ -268,7 +289,7 @@ impl TreeJob {
         match &step {
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
             Step::Compare { path, .. } => {
-                pipe.hash(Tag::Step(step.clone()), self.remote(path)?, self.tree.digest);
+                pipe.hash(Tag::Step((number, step.clone())), self.remote(path)?, self.tree.digest);
             }
             // The served directory itself is the server's own.
             Step::MakeDir(_) | Step::Set { .. } if is_top => {}
@@ -281,11 +302,11 @@ impl TreeJob {
                 }
             }
             Step::Move { path, size } => {
-                let whole = self.remote(path)?;
-                self.start_move(&step, whole, *size, pipe, progress, report)?;
+                let (whole, size) = (self.remote(path)?, *size);
+                self.start_move((number, step), whole, size, pipe, progress, report)?;
             }
             Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) => {
-                self.start_small(step, pipe, report)?;
+                self.start_small((number, step), pipe, report)?;
             }
         }
         Ok(())
@@ -293,7 +314,7 @@ impl TreeJob {
 
     fn start_move(
         &mut self,
-        step: &Step,
+        (number, step): Numbered,
         whole: RemotePath,
         size: u64,
         pipe: &mut Pipeline<'_, Tag>,
@@ -306,7 +327,8 @@ impl TreeJob {
             Way::Get => {
                 let (download, root) = (self.download(path, whole), self.here(path)?);
                 if !is_large || !download.has_base() {
-                    pipe.get(Tag::Step(step.clone()), download, root, path.clone());
+                    let path = path.clone();
+                    pipe.get(Tag::Step((number, step)), download, root, path);
                     return Ok(());
                 }
                 pipe.drain();
@@ -316,7 +338,7 @@ impl TreeJob {
             Way::Put => {
                 let upload = self.upload(path, whole);
                 if !is_large {
-                    pipe.put(Tag::Step(step.clone()), &upload);
+                    pipe.put(Tag::Step((number, step)), &upload);
                     return Ok(());
                 }
                 pipe.drain();
@@ -326,18 +348,17 @@ impl TreeJob {
         };
         match alone {
             Err(error) if error.may_pass() || matches!(error, Error::Interrupted) => {
-                self.lost.insert(path.clone());
-                self.todo.push_front(step.clone());
+                self.redo((number, step));
                 return Err(error);
             }
             Err(error) => {
-                let found = self.find_lost(step, error, pipe);
-                tell(step, found, progress, report);
+                let found = self.find_lost(&step, error, pipe);
+                tell(&step, found, progress, report);
             }
             Ok(done) => {
                 self.moved += done.size;
                 pipe.skip_to(self.moved);
-                tell(step, Ok(Some(done)), progress, report);
+                tell(&step, Ok(Some(done)), progress, report);
             }
         }
         Ok(())
@@ -345,7 +366,7 @@ impl TreeJob {
 
     fn start_small(
         &mut self,
-        step: Step,
+        (number, step): Numbered,
         pipe: &mut Pipeline<'_, Tag>,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
@@ -370,7 +391,7 @@ impl TreeJob {
             }
             _ => Command::Rm(Rm { path, recursive: true }),
         };
-        pipe.ask(Tag::Step(step), &command, length);
+        pipe.ask(Tag::Step((number, step)), &command, length);
         Ok(())
     }
 
@@ -412,7 +433,9 @@ impl TreeJob {
             }
         }
         for step in sets {
-            if let Err(error) = self.start_small(step.clone(), pipe, report) {
+            let number = self.steps;
+            self.steps += 1;
+            if let Err(error) = self.start_small((number, step.clone()), pipe, report) {
                 report(&step, Err(error));
             }
         }
@@ -427,9 +450,9 @@ impl TreeJob {
         let here = digest_of(&from, file, self.tree.digest, &ftpish_protocol::Meter::default())?;
         let path = path.clone();
         if here != *there {
-            self.todo.push_back(Step::Move { path, size: *size });
+            self.add(Step::Move { path, size: *size });
         } else if let Some((mtime, mode)) = *set {
-            self.todo.push_back(Step::Set { path, mtime, mode });
+            self.add(Step::Set { path, mtime, mode });
         }
         Ok(())
     }

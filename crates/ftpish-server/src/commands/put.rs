@@ -26,7 +26,7 @@ pub fn run(
         let stored = upload.finish(args, ranges, root, exchange)?;
         return exchange.grant(&stored);
     }
-    let ready = whole(args, root, exchange)?;
+    let ready = whole(args, root, group, exchange)?;
     let stored = Stored { size: ready.verified.length(), digest: ready.verified.digest() };
     if Group::admits_put(args) {
         group.add(exchange.id(), args.path.clone(), ready, stored);
@@ -42,8 +42,13 @@ pub fn run(
 }
 
 /// A file that comes as a whole: received and verified.
-fn whole(args: &Put, root: &Root, exchange: &mut Exchange<'_>) -> Result<Ready, Failure> {
-    let mut stage = root.stage(&args.path, args.replace, args.mtime)?;
+fn whole(args: &Put, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>) -> Result<Ready, Failure> {
+    // A large file takes long enough for its directory to become another.
+    let mut stage = if Group::admits_put(args) {
+        root.stage_near(&mut group.nearby, &args.path, args.replace, args.mtime)?
+    } else {
+        root.stage(&args.path, args.replace, args.mtime)?
+    };
     let received = reserve(&stage, args).and_then(|()| {
         let verified = exchange.receive(args, &mut stage)?;
         require_expected(args, root, &mut stage, exchange)?;

@@ -31,3 +31,4 @@ mod python;
 mod serve;
 mod servers;
 mod shell;
+mod trees;

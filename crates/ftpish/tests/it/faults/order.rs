@@ -22,7 +22,7 @@ enum Step {
 /// `strace` with these words before `command`, which stays our own child.
 fn traced(command: &Command, to: &Path, words: &[&str]) -> Command {
     let mut strace = Command::new("strace");
-    strace.args(["-D", "-f", "-y", "-s", "64", "-o"]).arg(to).args(words);
+    strace.args(["-D", "-f", "-y", "-s", "512", "-o"]).arg(to).args(words);
     strace.arg(command.get_program()).args(command.get_args());
     strace.current_dir(command.get_current_dir().unwrap());
     for (name, value) in command.get_envs() {
@@ -65,7 +65,10 @@ fn steps(trace: &Path) -> Vec<Step> {
             "fsync" | "syncfs" if call.contains("/.ftpish-") => Step::SyncFile,
             "fsync" => Step::SyncDir,
             "renameat" | "renameat2" if call.contains("\".ftpish-") => Step::Rename,
-            "sendto" | "write" if call.contains("socket:") && call.contains("\\\"ok\\\":true") => Step::Reply,
+            // What tells of a file has its size; the reply to `hello` may come at any time.
+            "sendto" | "write" if call.contains("socket:") && call.contains("\\\"ok\\\":true,\\\"size") => {
+                Step::Reply
+            }
             _ => continue,
         };
         assert!(!call.contains(" = -1 "), "{call}");

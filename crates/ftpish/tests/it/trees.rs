@@ -1,0 +1,287 @@
+//! Whole trees, there and back: what is in them arrives as it was, and only what differs moves again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use ftpish_protocol::text::escape;
+
+use crate::harness::{Outcome, World, dress, noise};
+use crate::relay::{Harm, Relay, Toward};
+
+/// What a tree is, down to the last bit that is to survive: by path, what is there, its permission bits and time.
+fn described(top: &Path) -> BTreeMap<PathBuf, String> {
+    let all = walkdir::WalkDir::new(top).into_iter().map(Result::unwrap);
+    let describe = |entry: walkdir::DirEntry| {
+        let path = entry.path();
+        let found = entry.path().symlink_metadata().unwrap();
+        let (mode, time) = (found.mode() & 0o777, (found.mtime(), found.mtime_nsec()));
+        let what = if found.is_symlink() {
+            format!("-> {}", escape(fs::read_link(path).unwrap().as_os_str().as_bytes()))
+        } else if found.is_dir() {
+            format!("dir {mode:o} {time:?}")
+        } else {
+            format!("file {mode:o} {time:?} {}", blake3(&fs::read(path).unwrap()))
+        };
+        (path.strip_prefix(top).unwrap().to_owned(), what)
+    };
+    all.map(describe).collect()
+}
+
+fn blake3(bytes: &[u8]) -> ftpish_protocol::Digest {
+    ftpish_protocol::Algorithm::Blake3.digest(bytes)
+}
+
+#[track_caller]
+fn says(outcome: &Outcome, line: &str) {
+    assert!(outcome.stderr.contains(line), "{}", outcome.stderr);
+}
+
+/// Files of sizes around every boundary, odd names, empty and deep directories, links, odd permission bits.
+fn plant(top: &Path) {
+    for dir in ["", "empty", "a", "a/b", "a/b/c", "a-b", "z"] {
+        fs::create_dir(top.join(dir)).unwrap();
+    }
+    let chunk = 256 * 1024;
+    for (name, size) in
+        [("0", 0), ("1", 1), ("a/chunk-1", chunk - 1), ("a/chunk", chunk), ("a/b/chunk+1", chunk + 1)]
+    {
+        fs::write(top.join(name), noise(size)).unwrap();
+    }
+    fs::write(top.join("a/b/c/large"), noise((5 << 20) + 17)).unwrap();
+    for (index, name) in
+        [&b"caf\xe9"[..], b"new\nline", b"\x1b[31m", "naïve".as_bytes(), b"-n", b" "].into_iter().enumerate()
+    {
+        fs::write(top.join("z").join(OsStr::from_bytes(name)), noise(index * 100)).unwrap();
+    }
+    symlink("../0", top.join("a/up")).unwrap();
+    symlink("nowhere", top.join("a/dead")).unwrap();
+    let mut deep = top.join("a-b");
+    for _ in 0..30 {
+        deep.push("d".repeat(100));
+        fs::create_dir(&deep).unwrap();
+    }
+    fs::write(deep.join("bottom"), "bottom").unwrap();
+    for (index, path) in described(top).into_keys().enumerate() {
+        let path = top.join(path);
+        if !path.is_symlink() {
+            let mode = if path.is_dir() { 0o750 } else { 0o604 };
+            dress(&path, mode, 1_000_000_000 + index as u64);
+        }
+    }
+    dress(&top.join("empty"), 0o555, 7);
+}
+
+#[test]
+fn a_tree_goes_there_and_comes_back_as_it_was() {
+    for world in [World::new(), World::plaintext()] {
+        plant(&world.here("tree"));
+        let tree = described(&world.here("tree"));
+        world.run("put -q -r tree /").ok();
+        assert_eq!(described(&world.root("tree")), tree);
+        world.run("get -q -r tree back").ok();
+        assert_eq!(described(&world.here("back")), tree);
+        // Once more, over what is there.
+        world.run("get -q -r tree back/..").ok();
+        world.run("put -q -r back /").ok();
+        assert_eq!(described(&world.root("back")), tree);
+    }
+}
+
+#[test]
+fn a_tree_comes_to_where_cp_would_put_it() {
+    let world = World::plaintext();
+    fs::create_dir_all(world.root("t/sub")).unwrap();
+    fs::write(world.root("t/sub/f"), "f").unwrap();
+    fs::create_dir_all(world.here("there")).unwrap();
+    for (line, found) in [
+        ("get -q -r t", "t/sub/f"),
+        ("get -q -r t fresh", "fresh/sub/f"),
+        ("get -q -r t there", "there/t/sub/f"),
+        ("get -q -r t new/", "new/t/sub/f"),
+        ("get -q -r t/sub t/sub/f many/", "many/sub/f"),
+        ("get -q -r / all/", "all/t/sub/f"),
+        ("get -q -r t/sub/f single", "single"),
+    ] {
+        world.run(line).ok();
+        assert_eq!(fs::read(world.here(found)).unwrap(), b"f", "{line}");
+    }
+    assert!(world.here("many/f").exists());
+    fs::create_dir(world.root("there")).unwrap();
+    for (line, found) in [
+        ("put -q -r t /fresh", "fresh/sub/f"),
+        ("put -q -r t /there", "there/t/sub/f"),
+        ("put -q -r t /new/", "new/t/sub/f"),
+        ("put -q -r t/ /there", "there/t/sub/f"),
+        ("put -q -r t/sub/f /file", "file"),
+    ] {
+        world.run("mkdir -p /new").ok();
+        world.run(line).ok();
+        assert_eq!(fs::read(world.root(found)).unwrap(), b"f", "{line}");
+    }
+    says(&world.run("get -r t -").exits(2), "a tree cannot be written to standard output");
+    world.run("get t").exits(9);
+}
+
+#[test]
+fn a_second_sync_moves_nothing_and_a_third_what_differs() {
+    let world = World::plaintext();
+    plant(&world.here("tree"));
+    for (there, back) in [(":tree", "back"), (":deep/er", "twice")] {
+        world.run(&format!("sync -q tree {there}")).ok();
+        world.run(&format!("sync -q {there} {back}")).ok();
+        assert_eq!(described(&world.here(back)), described(&world.here("tree")));
+        for (from, to) in [("tree", there), (there, back)] {
+            assert_eq!(world.run(&format!("sync -q --dry-run {from} {to}")).ok().text, "", "{from}");
+        }
+    }
+    fs::write(world.here("tree/1"), "other").unwrap();
+    dress(&world.here("tree/0"), 0o600, 1_000_000_000);
+    fs::remove_file(world.here("tree/a/chunk")).unwrap();
+    fs::create_dir(world.here("tree/a/chunk")).unwrap();
+    fs::remove_file(world.here("tree/a/up")).unwrap();
+    symlink("chunk", world.here("tree/a/up")).unwrap();
+    fs::remove_dir_all(world.here("tree/z")).unwrap();
+    fs::write(world.here("tree/z"), "no directory any more").unwrap();
+    let would = world.run("sync -q -n tree :tree").exits(12);
+    let told: Vec<&str> = would.text.lines().filter(|line| !line.starts_with("set ")).collect();
+    let expected =
+        ["copy 0 (0 bytes)", "copy 1 (5 bytes)", "remove a/chunk", "mkdir a/chunk/", "link a/up -> chunk"];
+    assert_eq!(told, expected);
+    says(&would, "cannot put `tree/z`: a directory has this name");
+    world.run("rm -r tree/z").ok();
+    world.run("sync -q tree :tree").ok();
+    assert_eq!(described(&world.root("tree")), described(&world.here("tree")));
+}
+
+#[test]
+fn what_the_source_lacks_is_removed_only_if_asked_and_never_more_than_allowed() {
+    let world = World::plaintext();
+    plant(&world.here("tree"));
+    world.run("sync -q tree :tree").ok();
+    fs::create_dir_all(world.root("tree/more/of/it")).unwrap();
+    for name in ["tree/extra", "tree/more/of/it/f", "tree/a/b/extra"] {
+        fs::write(world.root(name), "extra").unwrap();
+    }
+    world.run("sync -q tree :tree").ok();
+    assert!(world.root("tree/extra").exists());
+    let refused = world.run("sync -q --delete --max-delete 5 tree :tree").exits(12);
+    says(&refused, "nothing is removed, because 6 names would be");
+    assert!(world.root("tree/extra").exists());
+    world.run("sync -q --delete --exclude extra tree :tree").ok();
+    assert!(world.root("tree/extra").exists() && !world.root("tree/more").exists());
+    world.run("sync -q --delete tree :tree").ok();
+    assert_eq!(described(&world.root("tree")), described(&world.here("tree")));
+    // The other way.
+    fs::write(world.here("tree/a/b/c/new"), "new").unwrap();
+    world.run("sync -q --delete :tree tree").ok();
+    assert_eq!(described(&world.here("tree")), described(&world.root("tree")));
+}
+
+#[test]
+fn a_change_that_size_and_time_do_not_tell_is_found_by_digest() {
+    let world = World::plaintext();
+    fs::create_dir(world.here("tree")).unwrap();
+    fs::write(world.here("tree/f"), "one").unwrap();
+    dress(&world.here("tree/f"), 0o644, 1_000_000_000);
+    world.run("sync -q tree :tree").ok();
+    fs::write(world.here("tree/f"), "two").unwrap();
+    dress(&world.here("tree/f"), 0o644, 1_000_000_000);
+    world.run("sync -q tree :tree").ok();
+    assert_eq!(fs::read(world.root("tree/f")).unwrap(), b"one");
+    world.run("sync -q --checksum tree :tree").ok();
+    assert_eq!(fs::read(world.root("tree/f")).unwrap(), b"two");
+}
+
+#[test]
+fn what_is_excluded_neither_moves_nor_goes() {
+    let world = World::plaintext();
+    for name in ["src/main.rs", "target/debug/main", "a.o", "keep.o"] {
+        let path = world.here("tree").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    world.run("put -q -r --exclude target/ --exclude *.o --include keep.o tree /").ok();
+    let there: Vec<_> = described(&world.root("tree")).into_keys().collect();
+    assert_eq!(there, ["", "keep.o", "src", "src/main.rs"].map(PathBuf::from));
+}
+
+#[test]
+fn links_are_kept_followed_or_left_out() {
+    let world = World::plaintext();
+    fs::create_dir_all(world.root("tree/d")).unwrap();
+    fs::write(world.root("tree/d/f"), "f").unwrap();
+    symlink("d", world.root("tree/to-d")).unwrap();
+    symlink("d/f", world.root("tree/to-f")).unwrap();
+    world.run("get -q -r tree kept").ok();
+    assert_eq!(fs::read_link(world.here("kept/to-d")).unwrap(), Path::new("d"));
+    world.run("get -q -r --links skip tree skipped").ok();
+    assert!(!world.here("skipped/to-d").exists());
+    world.run("get -q -r --links follow tree followed").ok();
+    world.run("put -q -r --links follow kept /again").ok();
+    for top in [world.here("followed"), world.root("again")] {
+        assert!(!top.join("to-d").is_symlink());
+        assert_eq!(fs::read(top.join("to-d/f")).unwrap(), b"f");
+        assert_eq!(fs::read(top.join("to-f")).unwrap(), b"f");
+    }
+    symlink("..", world.root("tree/loop")).unwrap();
+    says(&world.run("get -q -r --links follow tree looped").exits(12), "a directory that it is in");
+    assert_eq!(fs::read(world.here("looped/to-d/f")).unwrap(), b"f");
+}
+
+#[test]
+fn what_cannot_move_is_told_and_does_not_stop_the_rest() {
+    let world = World::plaintext();
+    fs::create_dir_all(world.here("tree/d")).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, world.here("tree/d/fifo"), fifo, 0o600.into(), 0).unwrap();
+    for name in ["tree/a", "tree/z"] {
+        fs::write(world.here(name), name).unwrap();
+    }
+    fs::create_dir_all(world.root("tree/a")).unwrap();
+    let told = world.run("put -q -r tree /").exits(12);
+    says(&told, "cannot put `tree/d/fifo`: it is a fifo");
+    says(&told, "cannot put `tree/a`");
+    assert_eq!(fs::read(world.root("tree/z")).unwrap(), b"tree/z");
+}
+
+/// A tree in which there is something of everything that moves: a crowd of small files, and a large one.
+fn crowd(top: &Path) {
+    for dir in ["", "a", "b", "b/c"] {
+        fs::create_dir(top.join(dir)).unwrap();
+    }
+    for index in 0..150 {
+        let dir = ["", "a", "b", "b/c"][index % 4];
+        fs::write(top.join(dir).join(format!("f{index}")), noise(index * 50)).unwrap();
+    }
+    fs::write(top.join("b/large"), noise(6 << 20)).unwrap();
+    fs::set_permissions(top.join("b"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_tree_whose_connection_breaks_again_and_again_is_whole_in_the_end() {
+    let world = World::plaintext();
+    crowd(&world.here("tree"));
+    crowd(&world.root("source"));
+    let (sent, source) = (described(&world.here("tree")), described(&world.root("source")));
+    for (toward, cuts) in [
+        (Toward::Server, [300, 40_000, 400_000, 2_000_000]),
+        (Toward::Client, [500, 20_000, 400_000, 3_000_000]),
+    ] {
+        let relay = Relay::with(&world.server().address, &cuts.map(|at| (toward, at, Harm::Cut)));
+        let client = world.client_of(&relay.address);
+        match toward {
+            Toward::Server => {
+                client.run("put -q -r --retries 9 --retry-wait 0.01 --overwrite never tree /").ok();
+                assert_eq!(described(&world.root("tree")), sent);
+            }
+            Toward::Client => {
+                client.run("get -q -r --retries 9 --retry-wait 0.01 source back").ok();
+                assert_eq!(described(&world.here("back")), source);
+            }
+        }
+    }
+}
