@@ -1,10 +1,11 @@
 //! What a person types for something on a server: a path, or a URL that names the server too.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParserFactory};
 use ftpish_client::{ServerUrl, UrlError};
+use ftpish_protocol::RemotePath;
 
 /// A path or a URL, as it was typed.
 #[derive(Clone, Debug)]
@@ -22,6 +23,13 @@ impl Location {
             Some(text) if ServerUrl::is_url(text) => text.parse().map(Self::Url),
             _ => Ok(Self::Path(word)),
         }
+    }
+
+    /// What a path on the server is written as, wherever one is.
+    pub fn absolute(path: &RemotePath) -> Self {
+        let mut word = OsString::from("/");
+        word.push(OsStr::from_bytes(path.as_bytes()));
+        Self::Path(word)
     }
 
     /// Whether it is written as a directory: with a slash at the end.

@@ -4,13 +4,13 @@ use std::io;
 
 use ftpish_client::Progress;
 
-use super::each;
+use super::{each, glob};
 use crate::cli::Cat;
 use crate::failure::Failure;
 use crate::session::Session;
 
 pub fn run(args: &Cat, session: &mut Session) -> Result<(), Failure> {
-    each(&args.files, session, |location, session| {
+    each(&glob::locations(&args.files, session)?, session, |location, session| {
         let path = session.resolve(location)?;
         let mut out = Output { inner: io::stdout().lock(), error: None };
         let got = session.client()?.get(&path, args.digest.algorithm, &mut out, &Progress::default());

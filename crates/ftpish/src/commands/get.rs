@@ -13,7 +13,7 @@ use ftpish_protocol::{Code, RemotePath};
 
 use super::cat::Output;
 use super::crowd::{Crowd, alone};
-use super::{each, replace, tree};
+use super::{each, glob, replace, tree};
 use crate::cli::{Get, Overwrite};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -33,9 +33,15 @@ enum Destination {
 }
 
 pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
-    let (sources, destination) = match args.words.split_last() {
-        Some((last, sources)) if !sources.is_empty() => (sources, Destination::of(last, sources.len())?),
-        _ => (&args.words[..], Destination::Directory(PathBuf::new())),
+    let (sources, last) = match args.words.split_last() {
+        Some((last, sources)) if !sources.is_empty() => (sources, Some(last)),
+        _ => (&args.words[..], None),
+    };
+    let typed: Result<Vec<_>, Failure> = sources.iter().map(parse).collect();
+    let sources = &glob::locations(&typed?, session)?[..];
+    let destination = match last {
+        Some(last) => Destination::of(last, sources.len())?,
+        None => Destination::Directory(PathBuf::new()),
     };
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
     let fetched = match &destination {
@@ -43,7 +49,7 @@ pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
         _ => Crowd::none(),
     };
     let done = each(sources, session, |word, session| {
-        let path = resolve(word, session)?;
+        let path = session.resolve(word)?;
         if args.recursive && fetch_tree(&path, &destination, args, &mut manifest, session)? {
             return Ok(());
         }
@@ -63,10 +69,9 @@ pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
     done
 }
 
-fn resolve(word: &OsString, session: &mut Session) -> Result<RemotePath, Failure> {
-    let location = Location::parse(word.clone())
-        .map_err(|error| Failure::usage(format!("`{}`: {error}", escape(word.as_bytes()))))?;
-    session.resolve(&location)
+fn parse(word: &OsString) -> Result<Location, Failure> {
+    Location::parse(word.clone())
+        .map_err(|error| Failure::usage(format!("`{}`: {error}", escape(word.as_bytes()))))
 }
 
 /// The local name of a remote file in a directory.
@@ -78,7 +83,7 @@ fn below(dir: &Path, path: &RemotePath) -> Result<PathBuf, Failure> {
 /// Fetches several files one behind the other, without waiting for the server in between; but for those of which there
 /// is something here that may be worth keeping. What the connection broke under is left for a try of its own.
 fn fetch_crowd(
-    words: &[OsString],
+    words: &[Location],
     dir: &Path,
     args: &Get,
     session: &mut Session,
@@ -87,7 +92,7 @@ fn fetch_crowd(
     let mut meant = Vec::new();
     for word in words {
         // A word that means nothing is told of in its turn.
-        if let Ok((from, to)) = resolve(word, session).and_then(|path| Ok((path.clone(), below(dir, &path)?)))
+        if let Ok((from, to)) = session.resolve(word).and_then(|path| Ok((path.clone(), below(dir, &path)?)))
         {
             meant.push(download(&from, &to, args));
         }

@@ -7,7 +7,7 @@ use ftpish_protocol::message::Kind;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Algorithm, Digest, RemotePath};
 
-use super::each;
+use super::{each, glob};
 use crate::cli::Hash;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -21,7 +21,7 @@ const MOST_LEVELS: usize = 128;
 const MOST_NAMES: usize = 500_000;
 
 pub fn run(args: &Hash, session: &mut Session) -> Result<(), Failure> {
-    each(&args.files, session, |location, session| {
+    each(&glob::locations(&args.files, session)?, session, |location, session| {
         let path = session.resolve(location)?;
         if args.recursive {
             below(&path, Bounds { levels: MOST_LEVELS, names: MOST_NAMES }, args, session)

@@ -9,7 +9,7 @@ use ftpish_protocol::{Code, Name, RemotePath};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::each;
+use super::{each, glob};
 use crate::cli::Ls;
 use crate::failure::Failure;
 use crate::location::Location;
@@ -21,7 +21,7 @@ const SORTED: usize = 10_000;
 
 pub fn run(args: &Ls, session: &mut Session) -> Result<(), Failure> {
     let here = [Location::Path(".".into())];
-    let paths = if args.paths.is_empty() { &here[..] } else { &args.paths };
+    let paths = &glob::locations(if args.paths.is_empty() { &here } else { &args.paths }, session)?[..];
     let mut first = true;
     each(paths, session, |location, session| {
         let path = session.resolve(location)?;
@@ -42,7 +42,11 @@ fn list(path: &RemotePath, listing: &mut Listing<'_>, session: &mut Session) -> 
     let listed = match client.ls(path, &mut |entry| listing.take(entry)) {
         // A file is listed as itself, as ls(1) does.
         Err(Error::Refused(refusal)) if refusal.code == Code::NotDirectory => {
-            client.stat(path).map(|entry| listing.held.push(entry))
+            client.stat(path).map(|entry| {
+                listing.heading.clear();
+                listing.file = Some(path.clone());
+                listing.held.push(entry);
+            })
         }
         listed => listed.map(drop),
     };
@@ -60,6 +64,8 @@ struct Listing<'a> {
     args: &'a Ls,
     /// Comes before the first entry; not at all where nothing can be listed.
     heading: String,
+    /// What is listed, where it is no directory.
+    file: Option<RemotePath>,
     out: io::BufWriter<io::Stdout>,
     held: Vec<Entry>,
     /// There are more than can be sorted.
@@ -74,6 +80,7 @@ impl<'a> Listing<'a> {
         Self {
             args,
             heading: String::new(),
+            file: None,
             out: io::BufWriter::new(io::stdout()),
             held: Vec::new(),
             streaming: false,
@@ -114,7 +121,8 @@ impl<'a> Listing<'a> {
             write!(self.out, "{mode} {size:>12} {time} ")?;
         }
         let slash = if self.decorate && entry.kind == Kind::Dir { "/" } else { "" };
-        write!(self.out, "{}{slash}", name(entry.name.as_ref()))?;
+        let shown = self.file.as_ref().map_or_else(|| name(entry.name.as_ref()), RemotePath::to_string);
+        write!(self.out, "{shown}{slash}")?;
         if let (true, Some(LinkTarget(target))) = (self.args.long, &entry.target) {
             write!(self.out, " -> {}", escape(target))?;
         }

@@ -4,6 +4,7 @@ mod cat;
 mod crowd;
 mod df;
 mod get;
+mod glob;
 mod hash;
 mod ls;
 mod mkdir;

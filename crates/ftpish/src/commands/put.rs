@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::crowd::{Crowd, alone};
 use super::get::is_kept;
-use super::{each, replace, tree};
+use super::{each, glob, replace, tree};
 use crate::cli::{Condition, Overwrite, Put};
 use crate::failure::Failure;
 use crate::location::Location;
@@ -39,15 +39,21 @@ enum Destination {
 }
 
 pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
-    let (sources, destination) = match args.words.split_last() {
-        Some((last, sources)) if !sources.is_empty() => {
+    let (sources, last) = match args.words.split_last() {
+        Some((last, sources)) if !sources.is_empty() => (sources, Some(last)),
+        _ => (&args.words[..], None),
+    };
+    let named: Result<Vec<_>, Failure> = sources.iter().map(|word| glob::local(word)).collect();
+    let sources = &named?.concat()[..];
+    let destination = match last {
+        Some(last) => {
             let location = Location::parse(last.clone())
                 .map_err(|error| Failure::usage(format!("`{}`: {error}", escape(last.as_bytes()))))?;
             let path = session.resolve(&location)?;
             let is_dir = sources.len() > 1 || location.is_dir() || path.is_root();
-            (sources, if is_dir { Destination::Directory(path) } else { Destination::Name(path) })
+            if is_dir { Destination::Directory(path) } else { Destination::Name(path) }
         }
-        _ => (&args.words[..], Destination::Directory(session.cwd.clone())),
+        None => Destination::Directory(session.cwd.clone()),
     };
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
     let sent = match &destination {

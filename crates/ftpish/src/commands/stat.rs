@@ -4,14 +4,14 @@ use ftpish_protocol::message::{Kind, LinkTarget};
 use ftpish_protocol::text::escape;
 use jiff::tz::TimeZone;
 
-use super::{each, ls};
+use super::{each, glob, ls};
 use crate::cli::Stat;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::ui::{json, print};
 
 pub fn run(args: &Stat, session: &mut Session) -> Result<(), Failure> {
-    each(&args.paths, session, |location, session| {
+    each(&glob::locations(&args.paths, session)?, session, |location, session| {
         let path = session.resolve(location)?;
         let entry = session
             .client()?

@@ -74,8 +74,6 @@ fn several_directories_have_headings_and_a_file_is_listed_as_itself() {
     assert_snapshot!(world.run("ls one b.txt one/two").ok().text, @r"
     one:
     two
-
-    b.txt:
     b.txt
 
     one/two:

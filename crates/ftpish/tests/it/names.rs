@@ -56,3 +56,23 @@ fn mv_renames_moves_into_directories_and_replaces_unless_told_not_to() {
     world.run("mv b new/").exits(6);
     assert_eq!(names(&world.root("")), ["b", "dir"]);
 }
+
+#[test]
+fn patterns_stand_for_names_on_either_side() {
+    let world = World::plaintext();
+    fs::create_dir_all(world.root("d/deep")).unwrap();
+    for name in ["a.log", "b.log", "c.txt", "d/e.log", "d/deep/f.log", "[a].log"] {
+        fs::write(world.root(name), name).unwrap();
+    }
+    assert_eq!(world.run("cat [ab].log").ok().text, "a.logb.log");
+    assert_eq!(world.run("cat [a].log").ok().text, "[a].log", "what is there by that name comes first");
+    assert_eq!(world.run("ls **/*.log").ok().text.matches(".log").count(), 5);
+    world.run("get -q **/?.log flat/").ok();
+    assert_eq!(names(&world.here("flat")), ["a.log", "b.log", "e.log", "f.log"]);
+    world.run("put -q flat/{a,b}.* /d").ok();
+    assert!(world.root("d/a.log").exists() && world.root("d/b.log").exists());
+    world.run("rm *.log").ok();
+    assert!(!world.root("a.log").exists() && world.root("c.txt").exists());
+    world.run("rm *.log").exits(6);
+    world.run("rm -f *.log").ok();
+}
