@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ftpish_protocol::message::{Command, Done, File, Hash, Hashed, Node, Replace, Stored, Time, Tree};
 use ftpish_protocol::{
-    Algorithm, Error as ProtocolError, Refusal, RemotePath, SendError, Sent, receive_listing, send_body,
+    Algorithm, Error as ProtocolError, MAX_IN_FLIGHT, Refusal, RemotePath, SendError, Sent, receive_listing,
+    send_body,
 };
 use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, commit_together};
 
@@ -16,17 +17,20 @@ use crate::download::{local, local_target, transferred};
 use crate::upload::{confirm, mismatch};
 use crate::{Client, Download, Error, Progress, Transferred, Upload};
 
-/// How many requests may be on their way. The replies to small ones, of about 130 bytes, fit the smallest of sockets: a
+/// How many files that are sent may be on their way. The replies, of about 130 bytes, fit the smallest of sockets: a
 /// server that could not send them would read no more, and we would both wait.
-const MOST_IN_FLIGHT: usize = 500;
+const PUTS_IN_FLIGHT: usize = 500;
+
+/// How many requests may be on their way at all.
+const MOST_IN_FLIGHT: usize = MAX_IN_FLIGHT - 24;
 
 /// How many bytes requests without a body may have together, by [`REQUEST`] and their paths. They lie in the sockets
-/// while a body comes, so they must fit there; 64 KiB is what Linux has at least for a peer that does not read
-/// (tcp(7), `tcp_rmem`).
-const REQUESTS_IN_FLIGHT: usize = 48 * 1024;
+/// while a body comes, so they must fit there: Linux has at least 64 KiB for a peer that does not read, and 16 KiB on
+/// this side (tcp(7), `tcp_rmem` and `tcp_wmem`).
+const REQUESTS_IN_FLIGHT: usize = 60 * 1024;
 
 /// About how many bytes a request has besides its path.
-const REQUEST: usize = 80;
+const REQUEST: usize = 64;
 
 /// How many bytes of bodies may be on their way, or on the server, without a reply: what is lost at the most when a
 /// connection breaks.
@@ -135,7 +139,9 @@ impl<'a, T> Pipeline<'a, T> {
     /// room for many, so that they leave together.
     pub(crate) fn is_full(&mut self) -> bool {
         let share = if self.was_full { 2 } else { 1 };
-        self.was_full = self.asked.len() >= MOST_IN_FLIGHT / share
+        let puts = self.asked.len() - self.requests.len();
+        self.was_full = puts >= PUTS_IN_FLIGHT / share
+            || self.asked.len() >= MOST_IN_FLIGHT / share
             || self.request_bytes >= REQUESTS_IN_FLIGHT / share
             || self.body_bytes > BODIES_IN_FLIGHT;
         self.was_full

@@ -9,7 +9,7 @@ use ftpish_protocol::{Code, Refusal, RemotePath};
 use ftpish_storage::{Links, Root, Walk};
 
 use super::plan::{Next, Plan, Side};
-use super::{LinkPolicy, Step, Tree, Way};
+use super::{Compare, LinkPolicy, Step, Tree, Way};
 use crate::client::LISTING_DIGEST;
 use crate::download::local;
 use crate::pipeline::{Answer, Pipeline};
@@ -17,10 +17,10 @@ use crate::{Client, Download, Error, Progress, RESUME_FROM, Transferred, Upload,
 
 /// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
 /// will not.
-const FIRST_PAGE: [u64; 2] = [1_000, 16_000];
+const FIRST_PAGE: [u64; 2] = [1024, LARGEST_PAGE];
 
 /// How many are asked for later on: each time more, so that long walks cost few round trips.
-const LARGEST_PAGE: u64 = 16_000;
+const LARGEST_PAGE: u64 = 16_384;
 
 /// How many nodes are taken from the local walk at a time.
 const LOCAL_PAGE: usize = 256;
@@ -165,6 +165,14 @@ impl TreeJob {
                 Next::Step(step) => self.add(step),
                 Next::Starved(side) if side == self.local_side() => self.walk_on()?,
                 Next::Starved(_) => pipe.receive(),
+                // The server does one after the other; what is compared may still have to move.
+                Next::End
+                    if self.tree.way == Way::Put
+                        && self.tree.compare != Some(Compare::Digest)
+                        && !self.sets.is_empty() =>
+                {
+                    self.set_all(pipe, report);
+                }
                 Next::End if !pipe.is_empty() => pipe.drain(),
                 Next::End if self.sets.is_empty() => return Ok(()),
                 Next::End => self.set_all(pipe, report),
