@@ -34,7 +34,7 @@ pub use compare::{Comparison, digest_of};
 pub use download::Download;
 pub use error::Error;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
-pub use progress::Progress;
+pub use progress::{Part, Progress};
 pub use tree::{Compare, Filter, FilterError, LinkPolicy, Step, Tree, TreeJob, Way};
 pub use upload::Upload;
 pub use url::{ServerUrl, UrlError};

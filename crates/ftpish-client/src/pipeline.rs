@@ -15,7 +15,7 @@ use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, commit_togethe
 use crate::client::{LISTING_DIGEST, of_listing};
 use crate::download::{local, local_target, transferred};
 use crate::upload::{confirm, mismatch};
-use crate::{Client, Download, Error, Progress, Transferred, Upload};
+use crate::{Client, Download, Error, Part, Progress, RESUME_FROM, Transferred, Upload};
 
 /// How many files that are sent may be on their way. The replies, of about 130 bytes, fit the smallest of sockets: a
 /// server that could not send them would read no more, and we would both wait.
@@ -351,7 +351,12 @@ impl<'a, T> Pipeline<'a, T> {
         };
         let (progress, base) = (self.progress, self.moved);
         let moved = |moved| progress.reach(base + moved);
-        match self.client.receive_stage(&mut stage, &file, download, &moved) {
+        if file.length >= RESUME_FROM {
+            progress.begin_part(Part { name: download.from.to_string(), base, size: file.length });
+        }
+        let received = self.client.receive_stage(&mut stage, &file, download, &moved);
+        progress.end_part();
+        match received {
             Ok(verified) => {
                 self.moved += verified.length();
                 let done = transferred(&verified, verified.length(), file.mtime);

@@ -1,6 +1,7 @@
 //! How far a transfer is, for whoever draws it: counters that are cheap to write and safe to read at any time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The counters of one transfer, be it of one file or of many. The transfer writes them, any other thread may read them.
 #[derive(Debug)]
@@ -11,9 +12,21 @@ pub struct Progress {
     /// How many files are done.
     files: AtomicU64,
     /// Whether single files are parts of it: their sizes are not its total then.
-    is_whole: AtomicBool,
+    is_tree: AtomicBool,
     /// What was done before the file that is moving by itself, as a part.
     base: AtomicU64,
+    part: Mutex<Option<Part>>,
+}
+
+/// A file among others that is large enough to be waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its path.
+    pub name: String,
+    /// What was done before it.
+    pub base: u64,
+    /// How many bytes it has.
+    pub size: u64,
 }
 
 impl Default for Progress {
@@ -22,8 +35,9 @@ impl Default for Progress {
             done: AtomicU64::new(0),
             total: AtomicU64::new(u64::MAX),
             files: AtomicU64::new(0),
-            is_whole: AtomicBool::new(false),
+            is_tree: AtomicBool::new(false),
             base: AtomicU64::new(0),
+            part: Mutex::default(),
         }
     }
 }
@@ -64,15 +78,35 @@ impl Progress {
 
     /// Says how many bytes the file has that moves by itself.
     pub(crate) fn set_size(&self, size: u64) {
-        if !self.is_whole.load(Ordering::Relaxed) {
+        if !self.is_tree.load(Ordering::Relaxed) {
             self.set_total(size);
         }
     }
 
-    /// Says that the next file that moves by itself is a part of this, behind `base` bytes of others.
-    pub(crate) fn begin_part(&self, base: u64) {
-        self.is_whole.store(true, Ordering::Relaxed);
-        self.base.store(base, Ordering::Relaxed);
+    /// Says that single files are parts of this.
+    pub(crate) fn begin_tree(&self) {
+        self.is_tree.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is not yet known how much there is to move, because somebody still walks.
+    pub fn is_scanning(&self) -> bool {
+        self.is_tree.load(Ordering::Relaxed) && self.total().is_none()
+    }
+
+    /// Says that the next file that moves by itself is a part of this.
+    pub(crate) fn begin_part(&self, part: Part) {
+        self.base.store(part.base, Ordering::Relaxed);
+        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Some(part);
+    }
+
+    /// Says that it has moved, or will not.
+    pub(crate) fn end_part(&self) {
+        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The large file that is moving, among many.
+    pub fn part(&self) -> Option<Part> {
+        self.part.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says how many bytes there are to move. Whoever moves many files knows better than the transfer of each.
@@ -97,7 +131,8 @@ mod tests {
     fn a_part_adds_to_the_whole_and_does_not_say_how_much_that_is() {
         let progress = Progress::default();
         progress.set_total(100);
-        progress.begin_part(50);
+        progress.begin_tree();
+        progress.begin_part(Part { name: "f".to_owned(), base: 50, size: 7 });
         progress.set_size(7);
         progress.set_done(7);
         assert_eq!((progress.done(), progress.total()), (57, Some(100)));

@@ -1,11 +1,11 @@
-//! The bar of a transfer: the only file that knows indicatif. One thread draws it, from counters that the transfer
-//! writes, so that drawing costs the transfer nothing.
+//! The bars of a transfer, one for the whole and one for a large file among many: the only file that knows indicatif.
+//! One thread draws them, from counters that the transfer writes, so that drawing costs the transfer nothing.
 
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ftpish_client::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ftpish_client::{Part, Progress};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::ui::Ui;
 
@@ -31,32 +31,53 @@ pub fn watch<T>(ui: &Ui, name: &str, work: impl FnOnce(&Progress) -> T) -> T {
 
 fn draw(name: &str, progress: &Progress, finished: mpsc::Receiver<()>) {
     // Made now, so that its clock runs from the beginning of the transfer, and shown to those who have to wait.
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    bar.set_style(style(None));
-    bar.set_prefix(name.to_owned());
+    let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+    let bar = bars.add(ProgressBar::no_length().with_style(style(None)).with_prefix(name.to_owned()));
+    let mut part: Option<(Part, ProgressBar)> = None;
     while finished.recv_timeout(DRAW_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
         // Before there is a connection there may be a question about its key, which a bar must not cover.
         if progress.total().is_none() && progress.done() == 0 {
             continue;
         }
-        if bar.is_hidden() {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+        if bars.is_hidden() {
+            bars.set_draw_target(ProgressDrawTarget::stderr());
         }
         if let Some(total) = progress.total().filter(|total| bar.length() != Some(*total)) {
             bar.set_style(style(Some(total)));
             bar.set_length(total);
         }
+        let scanning = if progress.is_scanning() { "  scanning" } else { "" };
+        match progress.files() {
+            0 => bar.set_message(scanning),
+            1 => bar.set_message(format!("  1 file{scanning}")),
+            files => bar.set_message(format!("  {files} files{scanning}")),
+        }
         bar.set_position(progress.done());
+        let now = progress.part();
+        if part.as_ref().map(|(part, _)| part) != now.as_ref() {
+            if let Some((_, bar)) = part.take() {
+                bar.finish_and_clear();
+                bars.remove(&bar);
+            }
+            part = now.map(|now| {
+                let bar = ProgressBar::new(now.size).with_style(style(Some(now.size)));
+                let bar = bars.add(bar.with_prefix(now.name.clone()));
+                (now, bar)
+            });
+        }
+        if let Some((part, bar)) = &part {
+            bar.set_position(progress.done().saturating_sub(part.base));
+        }
     }
-    bar.finish_and_clear();
+    let _ = bars.clear();
 }
 
 fn style(total: Option<u64>) -> ProgressStyle {
     let template = match total {
         Some(_) => {
-            "{prefix:.bold} {bar:30} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left"
+            "{prefix:.bold}{msg} {bar:30} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left"
         }
-        None => "{prefix:.bold} {spinner} {binary_bytes}  {binary_bytes_per_sec}",
+        None => "{prefix:.bold}{msg} {spinner} {binary_bytes}  {binary_bytes_per_sec}",
     };
     ProgressStyle::with_template(template).expect("the template is constant and right")
 }

@@ -13,7 +13,7 @@ use super::{Compare, LinkPolicy, Step, Tree, Way};
 use crate::client::LISTING_DIGEST;
 use crate::download::local;
 use crate::pipeline::{Answer, Pipeline};
-use crate::{Client, Download, Error, Progress, RESUME_FROM, Transferred, Upload, digest_of};
+use crate::{Client, Download, Error, Part, Progress, RESUME_FROM, Transferred, Upload, digest_of};
 
 /// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
 /// will not.
@@ -88,6 +88,7 @@ impl TreeJob {
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
         self.begin()?;
+        progress.begin_tree();
         let mut pipe = Pipeline::new(client, progress, self.moved);
         let ran = self.drive(&mut pipe, progress, report);
         // What is here is worth keeping, whatever has ended the rest.
@@ -340,7 +341,7 @@ impl TreeJob {
                     return Ok(());
                 }
                 pipe.drain();
-                progress.begin_part(self.moved);
+                progress.begin_part(self.part(path, size));
                 pipe.client.download(&download, progress)
             }
             Way::Put => {
@@ -350,10 +351,11 @@ impl TreeJob {
                     return Ok(());
                 }
                 pipe.drain();
-                progress.begin_part(self.moved);
+                progress.begin_part(self.part(path, size));
                 pipe.client.upload(&upload, progress)
             }
         };
+        progress.end_part();
         match alone {
             Err(error) if error.may_pass() || matches!(error, Error::Interrupted) => {
                 self.redo((number, step));
@@ -481,6 +483,10 @@ impl TreeJob {
             }
             _ => Err(error),
         }
+    }
+
+    fn part(&self, path: &RemotePath, size: u64) -> Part {
+        Part { name: path.to_string(), base: self.moved, size }
     }
 
     fn download(&self, path: &RemotePath, from: RemotePath) -> Download {
