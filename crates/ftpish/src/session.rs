@@ -12,6 +12,7 @@ use ftpish_protocol::{Code, PathError, RemotePath, Secret};
 use ftpish_server::Identity;
 use ftpish_transport::{Endpoint, Fingerprint, Interrupt};
 
+use crate::argv;
 use crate::cli::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -99,9 +100,13 @@ impl Session {
             Location::Path(typed) => self.resolve_bytes(typed.as_bytes()),
             Location::Url(url) if self.movable || url.endpoint == self.endpoint => {
                 self.endpoint = url.endpoint.clone();
-                if url.user.is_some() {
+                if url.user.is_some() && url.user != self.user {
+                    // The secrets of one are nothing to the other.
+                    (self.password, self.ticket) = (None, None);
                     self.user = url.user.clone();
                 }
+                self.password = url.password.clone().or(self.password.take());
+                self.pinned = url.host_key.or(self.pinned);
                 self.movable = false;
                 Ok(url.path.clone())
             }
@@ -212,7 +217,7 @@ impl Session {
     /// server's key is trusted.
     fn know_password(&mut self) -> Result<(), Failure> {
         if let (Some(user), None) = (&self.user, &self.password) {
-            self.password = Some(match std::env::var("FTPISH_PASSWORD") {
+            self.password = Some(match std::env::var(argv::PASSWORD) {
                 Ok(password) => Secret::new(password),
                 Err(_) => {
                     // A connection of its own: a server does not wait for as long as people type.

@@ -19,7 +19,7 @@ use lockout::Lockout;
 use password::{HashingPool, decoy};
 use tickets::Tickets;
 
-pub use password::hash;
+pub use password::{hash, random_password};
 pub use rights::{Right, Rights};
 pub use users::{User, Users, UsersError};
 

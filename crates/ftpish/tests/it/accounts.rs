@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::harness::{Client, Server, World, noise, vast};
 use crate::relay::{Harm, Relay, Toward};
-use crate::terminal::Terminal;
+use crate::terminal::{PROMPT, Terminal};
 
 /// What must not appear anywhere.
 const PASSWORD: &str = "open sesame";
@@ -83,6 +83,90 @@ fn a_password_is_asked_for_behind_the_host_key_and_not_shown() {
     assert_eq!(code, 0, "{rest}");
     assert!(!rest.contains("sesame"), "{rest}");
     assert!(world.root("made").is_dir());
+}
+
+#[test]
+fn a_pasted_url_logs_in_and_its_password_is_nowhere_to_be_seen() {
+    let world = World::empty();
+    let server = with_ada(&world);
+    let (address, key) = (&server.address, server.key.as_ref().unwrap());
+    let url = |rest: &str| format!("ftpish://ada:open%20sesame@{address}/{rest}#{key}");
+    let stranger = world.newcomer();
+    stranger.run(&format!("mkdir {}", url("made"))).ok().silent();
+    assert!(world.root("made").is_dir());
+    for line in [
+        format!("stat {}", url("missing")),
+        format!("teleport {}", url("a")),
+        format!("ls --no-such-flag {}", url("a")),
+        url("a"),
+        format!("mkdir {} ftpish://ada:open%20sesam/e@{address}/", url("b")),
+        format!("mkdir {} {}", url("b"), url("b").replace("sesame", "sesamum")),
+        format!("mkdir {}", url("b").replace("sesame", "sesamum")),
+    ] {
+        let said = stranger.run(&line);
+        assert_ne!(said.code, Some(0), "{line}");
+        assert!(!said.stderr.contains("sesam") && !said.text.contains("sesam"), "{}", said.stderr);
+    }
+    let batch = format!("mkdir {}\nmkdir\u{20}'{}\n", url("c"), url("d"));
+    let said = stranger.pipe(batch.as_bytes(), "shell");
+    assert!(world.root("c").is_dir() && !said.stderr.contains("sesam"), "{}", said.stderr);
+    assert!(said.stderr.contains("line 2: "), "{}", said.stderr);
+    assert!(!fs::read_to_string(world.path("server.log")).unwrap().contains("sesam"));
+}
+
+#[test]
+fn the_process_list_does_not_show_a_pasted_password() {
+    let world = World::empty();
+    let server = with_ada(&world);
+    vast(&world.root("big"));
+    let mut relay = Relay::to(&server.address, Toward::Client, 2_500_000, Harm::Stall);
+    let url = format!("ftpish://ada:open%20sesame@{}/big#{}", relay.address, server.key.as_ref().unwrap());
+    let child = world.newcomer().spawn(&format!("get {url}"));
+    relay.wait();
+    let shown = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("ftpish://ada@") && !shown.contains("sesame"), "{shown}");
+    relay.go_on();
+    world.wait(child).ok();
+}
+
+#[test]
+fn the_shell_remembers_a_pasted_url_without_its_password() {
+    let world = World::empty();
+    let server = with_ada(&world);
+    let mut terminal =
+        Terminal::start(&ada(&world, &server, &server.address).env("FTPISH_PASSWORD", PASSWORD), "shell");
+    terminal.expect(PROMPT);
+    terminal.line(&format!("ls ftpish://ada:open%20sesame@{}/", server.address));
+    terminal.expect(PROMPT);
+    terminal.line("exit");
+    assert_eq!(terminal.ends().0, 0);
+    let history = fs::read_to_string(world.path("state/history")).unwrap();
+    assert!(history.contains("ftpish://ada:…@") && !history.contains("sesame"), "{history}");
+}
+
+#[test]
+fn a_server_for_others_without_accounts_prints_a_password_for_this_run_to_a_terminal() {
+    let world = World::empty();
+    let serve = || Terminal::of(world.serve_command("--listen 0.0.0.0:0 --verbose"), &world.newcomer());
+    let printed_by = |server: &mut Terminal| {
+        server.expect("  ftpish ls '");
+        server.expect("'").trim_end_matches('\'').replace("0.0.0.0", "127.0.0.1")
+    };
+    let (mut server, mut next) = (serve(), serve());
+    let (url, other) = (printed_by(&mut server), printed_by(&mut next));
+    let password = url.split([':', '@']).nth(2).unwrap();
+    assert!(password.len() == 32 && !other.contains(password), "{url} {other}");
+    world.newcomer().run(&format!("mkdir {}", url.replace("/#", "/made#"))).ok();
+    assert!(world.root("made").is_dir());
+    let wrong = other.split([':', '@']).nth(2).unwrap();
+    world.newcomer().run(&format!("ls {}", url.replace(password, wrong))).exits(4);
+    for mut server in [server, next] {
+        server.control('c');
+        let (code, log) = server.ends();
+        assert_eq!(code, 0, "{log}");
+        assert!(!log.contains(password) && !log.contains(wrong), "{log}");
+    }
 }
 
 #[test]
