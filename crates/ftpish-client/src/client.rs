@@ -9,7 +9,8 @@ use ftpish_protocol::message::{
     ReplyEnvelope, Request, Rm, Space, Stat, Welcome,
 };
 use ftpish_protocol::{
-    Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, RemotePath, VERSION, receive_listing,
+    Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, RemotePath, Secret, VERSION,
+    receive_listing,
 };
 use ftpish_transport::{Deadline, Endpoint, Fingerprint, Interrupt, Socket, Stream, attend, client_config};
 use rustls::pki_types::ServerName;
@@ -110,8 +111,8 @@ pub struct Client {
 pub(crate) enum Greeting {
     /// Sent with this id, and then perhaps a login with that one; the replies not yet read.
     Sent(u64, Option<u64>),
-    /// Answered.
-    Done(Welcome),
+    /// Answered; the login perhaps with a ticket.
+    Done(Welcome, Option<Secret>),
 }
 
 impl Client {
@@ -160,8 +161,17 @@ impl Client {
     pub fn welcome(&mut self) -> Result<&Welcome, Error> {
         self.greet()?;
         match &self.greeting {
-            Greeting::Done(welcome) => Ok(welcome),
+            Greeting::Done(welcome, _) => Ok(welcome),
             Greeting::Sent(..) => Err(Error::Protocol("no reply to hello".to_owned())),
+        }
+    }
+
+    /// What logs in on the next connection in place of the password, for some minutes: known once the server has
+    /// answered.
+    pub fn ticket(&self) -> Option<&Secret> {
+        match &self.greeting {
+            Greeting::Done(_, ticket) => ticket.as_ref(),
+            Greeting::Sent(..) => None,
         }
     }
 
@@ -345,9 +355,9 @@ impl Greeting {
             if welcome.version != VERSION {
                 return Err(Error::Protocol(format!("it speaks version {} of it", welcome.version)));
             }
-            match login {
+            let ticket = match login {
                 Some(id) => {
-                    receive_reply::<LoggedIn>(connection, timeouts, id, false, &Progress::default())?;
+                    receive_reply::<LoggedIn>(connection, timeouts, id, false, &Progress::default())?.ticket
                 }
                 None if welcome.login => {
                     return Err(Error::Refused(Refusal::new(
@@ -355,15 +365,15 @@ impl Greeting {
                         "the server wants a login",
                     )));
                 }
-                None => {}
-            }
-            *self = Self::Done(welcome);
+                None => None,
+            };
+            *self = Self::Done(welcome, ticket);
         }
         Ok(())
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        matches!(self, Self::Done(_))
+        matches!(self, Self::Done(..))
     }
 }
 

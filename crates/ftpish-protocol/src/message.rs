@@ -134,11 +134,63 @@ pub struct Welcome {
 
 /// The arguments of `login`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "LoginFields", into = "LoginFields")]
 pub struct Login {
     /// Who the client says to be.
     pub user: String,
-    /// What only that user knows.
-    pub password: Secret,
+    /// What shows it.
+    pub proof: Proof,
+}
+
+/// What only a user has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proof {
+    /// What that user knows.
+    Password(Secret),
+    /// What the server answered an earlier login with: see [`LoggedIn::ticket`].
+    Ticket(Secret),
+}
+
+impl Proof {
+    /// What it is called, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Password(_) => "password",
+            Self::Ticket(_) => "ticket",
+        }
+    }
+}
+
+/// A [`Login`] as it is on the wire: one field for each kind of proof.
+#[derive(Serialize, Deserialize)]
+struct LoginFields {
+    user: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ticket: Option<Secret>,
+}
+
+impl TryFrom<LoginFields> for Login {
+    type Error = &'static str;
+
+    fn try_from(LoginFields { user, password, ticket }: LoginFields) -> Result<Self, Self::Error> {
+        let proof = match (password, ticket) {
+            (Some(password), None) => Proof::Password(password),
+            (None, Some(ticket)) => Proof::Ticket(ticket),
+            _ => return Err("a login has either a password or a ticket"),
+        };
+        Ok(Self { user, proof })
+    }
+}
+
+impl From<Login> for LoginFields {
+    fn from(Login { user, proof }: Login) -> Self {
+        match proof {
+            Proof::Password(password) => Self { user, password: Some(password), ticket: None },
+            Proof::Ticket(ticket) => Self { user, password: None, ticket: Some(ticket) },
+        }
+    }
 }
 
 /// The reply to `login`.
@@ -146,6 +198,9 @@ pub struct Login {
 pub struct LoggedIn {
     /// Who the client now is.
     pub user: String,
+    /// What logs the same user in on other connections for some minutes, in place of a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Secret>,
 }
 
 /// The arguments of a command that takes a path alone.
@@ -515,6 +570,16 @@ mod tests {
         let json = serde_json::to_string(&Request { envelope, command: &Command::Get(get.clone()) }).unwrap();
         assert_eq!(json, r#"{"id":7,"cmd":"get","path":"a/b","digest":"md5"}"#);
         assert_eq!(Command::decode(&Header(json.into())).unwrap(), Command::Get(get));
+    }
+
+    #[test]
+    fn a_login_has_one_proof() {
+        for fields in ["", r#","password":"a","ticket":"b""#] {
+            let json = format!(r#"{{"id":1,"cmd":"login","user":"ada"{fields}}}"#);
+            refused(&json, Code::Malformed, "a login has either a password or a ticket");
+        }
+        let twice = r#"{"id":1,"cmd":"login","user":"ada","ticket":"a","ticket":"b"}"#;
+        refused(twice, Code::Malformed, "duplicate field `ticket`");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use zeroize::Zeroize as _;
 
-/// A password. It is overwritten when dropped, and shows as nothing but that it is there.
+/// A password, or what stands for one. It is overwritten when dropped, and shows as nothing but that it is there.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -37,7 +37,7 @@ impl fmt::Debug for Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // serde's own error would quote what stands in its place.
-        String::deserialize(deserializer).map(Self).map_err(|_| D::Error::custom("a password is a string"))
+        String::deserialize(deserializer).map(Self).map_err(|_| D::Error::custom("a secret is a string"))
     }
 }
 
@@ -49,6 +49,6 @@ mod tests {
     fn a_secret_is_never_shown() {
         assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "(secret)");
         let error = serde_json::from_str::<Secret>("7312").unwrap_err().to_string();
-        assert!(error.starts_with("a password is a string") && !error.contains("7312"), "{error}");
+        assert!(error.starts_with("a secret is a string") && !error.contains("7312"), "{error}");
     }
 }

@@ -40,10 +40,17 @@ const VECTORS: &[(&str, Play)] = &[
         it.granted(1, false, welcome);
     }),
     ("login-request", |it| {
-        let login = Login { user: "ada".into(), password: Secret::new("open sesame".into()) };
-        it.request(2, false, Command::Login(login));
+        let proof = Proof::Password(Secret::new("open sesame".into()));
+        it.request(2, false, Command::Login(Login { user: "ada".into(), proof }));
     }),
-    ("login-reply", |it| it.granted(2, false, LoggedIn { user: "ada".into() })),
+    ("login-reply", |it| {
+        let ticket = Some(Secret::new("258.5f0c3be2a1d47e98".into()));
+        it.granted(2, false, LoggedIn { user: "ada".into(), ticket });
+    }),
+    ("login-ticket-request", |it| {
+        let proof = Proof::Ticket(Secret::new("258.5f0c3be2a1d47e98".into()));
+        it.request(2, false, Command::Login(Login { user: "ada".into(), proof }));
+    }),
     ("ls-request", |it| it.request(2, false, Command::Ls(Ls { path: path("docs"), digest: Algorithm::Md5 }))),
     ("ls-reply", |it| {
         it.granted(2, true, Done {});
@@ -291,7 +298,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 31, "the number of examples");
+    assert_eq!(shown, 32, "the number of examples");
 }
 
 #[test]

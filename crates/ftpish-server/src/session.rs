@@ -228,7 +228,7 @@ impl Session {
             Command::Login(args) => {
                 let accounts = self.service.accounts.as_ref();
                 self.rights = Some(commands::login::run(&args, accounts, self.peer, exchange)?);
-                tracing::info!(user = %brief(&args.user), "login");
+                tracing::info!(user = %brief(&args.user), by = args.proof.name(), "login");
                 Ok(())
             }
             Command::Ls(args) => commands::ls::run(&args, root, exchange),

@@ -1,5 +1,6 @@
 //! The `ftpish` binary: parse, run, report.
 
+mod argv;
 mod cli;
 mod commands;
 mod complete;
@@ -21,8 +22,16 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    let hidden = argv::hide_passwords();
     sandbox::forbid_core_dumps();
-    let cli = cli::Cli::parse();
+    if let Err(failure) = hidden {
+        ui::report(&failure);
+        return ExitCode::from(failure.exit as u8);
+    }
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => ui::usage(&error),
+    };
     let ui = ui::Ui::new(&cli.global);
     let outcome = match cli.command {
         Some(cli::Command::Serve(args)) => serve::run(&args, &cli.global, &ui),

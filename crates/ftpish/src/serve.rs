@@ -3,8 +3,11 @@
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
+use ftpish_protocol::Secret;
 use ftpish_protocol::text::escape;
-use ftpish_server::{Accounts, Config, Identity, Limits, Policy, Rights, Server, Shutdown, Users};
+use ftpish_server::{
+    Accounts, Config, Identity, Limits, Policy, Rights, Server, Shutdown, User, Users, hash, random_password,
+};
 use ftpish_storage::Root;
 use ftpish_transport::Endpoint;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,8 +26,9 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     start_log(args, global);
     allow_many_files();
     let account = args.user.as_deref().map(Account::find).transpose()?;
-    let policy = Policy { read_only: args.read_only || !may_write(args)? };
-    let accounts = accounts(args)?;
+    let once = once(args, global);
+    let policy = Policy { read_only: args.read_only || !may_write(args, once.is_some())? };
+    let accounts = accounts(args, once.as_ref())?;
     let root = Root::open(&args.root, !args.no_sync).map_err(|error| {
         let root = escape(args.root.as_os_str().as_encoded_bytes()).to_string();
         Failure::new(Exit::NotFound, format!("cannot serve `{root}`: {error}"))
@@ -50,7 +54,7 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     // Before the first thread starts: each begins with what this one may do.
     let confined = give_up(&served, policy, &state_dir(global)?, &listening, account.as_ref())?;
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
-    announce(&served, policy, confined, &listening, identity.as_ref(), args.users.is_some(), ui)?;
+    announce(&served, policy, confined, &listening, identity.as_ref(), &login(args, once), ui)?;
     match server.run().map_err(cannot_start)? {
         true => Ok(()),
         false => Err(Failure::new(Exit::Interrupted, "transfers that did not end in time were cut")),
@@ -65,24 +69,56 @@ fn allow_many_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
+/// The user of a password that holds for one run of the server.
+const ONCE: &str = "once";
+
+/// How a client logs in.
+enum Login {
+    Nobody,
+    Users,
+    /// As [`ONCE`], by a password for this run of the server.
+    Once(Secret),
+}
+
+fn login(args: &Serve, once: Option<Secret>) -> Login {
+    match once {
+        Some(password) => Login::Once(password),
+        None if args.users.is_some() => Login::Users,
+        None => Login::Nobody,
+    }
+}
+
+/// A password for this run, where other machines can connect and nothing says who may. Only a person at a terminal is
+/// shown it: whatever else standard output is may be kept as a log.
+fn once(args: &Serve, global: &Global) -> Option<Secret> {
+    let wanted = args.users.is_none() && args.anonymous.is_none() && !global.plaintext;
+    let remote = !args.listen.iter().all(Endpoint::is_local);
+    (wanted && remote && io::stdout().is_terminal()).then(random_password)
+}
+
 /// Whether clients may change anything; and whether the server may start at all.
-fn may_write(args: &Serve) -> Result<bool, Failure> {
+fn may_write(args: &Serve, once: bool) -> Result<bool, Failure> {
     match args.anonymous {
         // What each of them may do is a matter of their rights.
-        _ if args.users.is_some() => Ok(true),
+        _ if args.users.is_some() || once => Ok(true),
         Some(right) => Ok(right == Anonymous::Write),
         None if args.listen.iter().all(Endpoint::is_local) => Ok(true),
         None => {
             Err(Failure::usage("other machines could connect there, and there are no accounts to ask for")
                 .hint(
-                    "--users FILE says who may log in; --anonymous lets everybody read, --anonymous write lets everybody change what is served",
+                    "--users FILE says who may log in; --anonymous lets everybody read, --anonymous write lets everybody change what is served; on a terminal, and encrypted, a password for this run is made",
                 ))
         }
     }
 }
 
-/// The accounts of `--users`, and what those may do who have none.
-fn accounts(args: &Serve) -> Result<Option<Accounts>, Failure> {
+/// The accounts of `--users`, and what those may do who have none; or the one of this run's password.
+fn accounts(args: &Serve, once: Option<&Secret>) -> Result<Option<Accounts>, Failure> {
+    if let Some(hash) = once.and_then(hash) {
+        let mut users = Users::default();
+        users.add(ONCE, User::new(hash));
+        return Ok(Some(Accounts::new(users, None)));
+    }
     let Some(file) = &args.users else { return Ok(None) };
     let anonymous = args.anonymous.map(|right| match right {
         Anonymous::Read => Rights::new(&Rights::READ, Vec::new()),
@@ -162,23 +198,35 @@ fn announce(
     confined: bool,
     listening: &[Endpoint],
     identity: Option<&Identity>,
-    with_users: bool,
+    login: &Login,
     ui: &Ui,
 ) -> Result<(), Failure> {
     let how = if policy.read_only { "read-only" } else { "to read and write" };
     let sandbox = if confined { "in a sandbox" } else { "without a sandbox: this kernel has no Landlock" };
     print(format_args!("serving {} {how}, {sandbox}", escape(served.as_os_str().as_encoded_bytes())))?;
-    let login = if with_users { " --login NAME" } else { "" };
+    let flag = match login {
+        Login::Nobody => String::new(),
+        Login::Users => " --login NAME".to_owned(),
+        Login::Once(_) => format!(" --login {ONCE}"),
+    };
     for endpoint in listening {
-        match identity {
-            Some(identity) => {
+        match (identity, login, endpoint) {
+            (Some(identity), Login::Once(password), Endpoint::Tcp(..)) => print(format_args!(
+                "  ftpish ls 'ftpish://{ONCE}:{}@{endpoint}/#{}'",
+                password.reveal(),
+                identity.fingerprint()
+            ))?,
+            (Some(identity), ..) => {
                 print(format_args!(
-                    "  ftpish --server {endpoint} --host-key {}{login} ls",
+                    "  ftpish --server {endpoint} --host-key {}{flag} ls",
                     identity.fingerprint()
                 ))?;
             }
-            None => print(format_args!("  ftpish --server {endpoint} --plaintext{login} ls"))?,
+            (None, ..) => print(format_args!("  ftpish --server {endpoint} --plaintext{flag} ls"))?,
         }
+    }
+    if let Login::Once(_) = login {
+        ui.say("the password in that line holds until this server ends; --users FILE is for longer");
     }
     if identity.is_none() {
         ui.say("not encrypted: whoever is in between can read and change what is sent");

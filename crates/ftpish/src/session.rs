@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use etcetera::BaseStrategy as _;
 use ftpish_client::{Client, Error, KnownHosts, Options, Progress, Security, Timeouts, Trust};
-use ftpish_protocol::message::Login;
-use ftpish_protocol::{PathError, RemotePath, Secret};
+use ftpish_protocol::message::{Login, Proof};
+use ftpish_protocol::{Code, PathError, RemotePath, Secret};
 use ftpish_server::Identity;
 use ftpish_transport::{Endpoint, Fingerprint, Interrupt};
 
+use crate::argv;
 use crate::cli::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -41,6 +42,8 @@ pub struct Session {
     /// Who to log in as, and the password, once it is known.
     user: Option<String>,
     password: Option<Secret>,
+    /// What the server gave for the password, so that it need not hash it again for the next connection.
+    ticket: Option<Secret>,
     plaintext: bool,
     pinned: Option<Fingerprint>,
     accept_new: bool,
@@ -64,6 +67,7 @@ impl Session {
             movable: true,
             user: global.login.clone(),
             password: None,
+            ticket: None,
             plaintext: global.plaintext,
             pinned: global.host_key,
             accept_new: global.accept_new,
@@ -96,9 +100,13 @@ impl Session {
             Location::Path(typed) => self.resolve_bytes(typed.as_bytes()),
             Location::Url(url) if self.movable || url.endpoint == self.endpoint => {
                 self.endpoint = url.endpoint.clone();
-                if url.user.is_some() {
+                if url.user.is_some() && url.user != self.user {
+                    // The secrets of one are nothing to the other.
+                    (self.password, self.ticket) = (None, None);
                     self.user = url.user.clone();
                 }
+                self.password = url.password.clone().or(self.password.take());
+                self.pinned = url.host_key.or(self.pinned);
                 self.movable = false;
                 Ok(url.path.clone())
             }
@@ -173,27 +181,47 @@ impl Session {
     /// The connection; made now where there is none, or where the server has closed it meanwhile.
     pub fn client(&mut self) -> Result<&mut Client, Failure> {
         let usable = match self.client.take() {
-            Some(mut client) => client.is_usable().then_some(client),
+            Some(mut client) => {
+                self.ticket = client.ticket().cloned().or(self.ticket.take());
+                client.is_usable().then_some(client)
+            }
             None => None,
         };
         let client = match usable {
             Some(client) => client,
-            None => {
-                self.know_password()?;
-                self.connect()?
-            }
+            None => self.reconnect()?,
         };
         self.movable = false;
         self.reached = true;
         Ok(self.client.insert(client))
     }
 
-    /// Finds the password of the user, where there is one: in the environment, or by asking once.
+    /// Connects by the ticket of an earlier connection, where there is one and the server still takes it; and else by
+    /// the password.
+    fn reconnect(&mut self) -> Result<Client, Failure> {
+        if let (Some(user), Some(ticket)) = (&self.user, &self.ticket) {
+            let proof = Proof::Ticket(ticket.clone());
+            let mut client = self.connect(Some(Login { user: user.clone(), proof }))?;
+            // Answered before anything else is sent, since what follows a refused ticket would be refused, too.
+            match client.welcome().map(drop) {
+                Err(Error::Refused(refusal)) if refusal.code == Code::LoginFailed => self.ticket = None,
+                Err(error) => return Err(Failure::client(format!("cannot use {}", self.endpoint), error)),
+                Ok(()) => return Ok(client),
+            }
+        }
+        self.know_password()?;
+        self.connect(self.login())
+    }
+
+    /// Finds the password of the user, where there is one: in the environment, or by asking once, and not before the
+    /// server's key is trusted.
     fn know_password(&mut self) -> Result<(), Failure> {
         if let (Some(user), None) = (&self.user, &self.password) {
-            self.password = Some(match std::env::var("FTPISH_PASSWORD") {
+            self.password = Some(match std::env::var(argv::PASSWORD) {
                 Ok(password) => Secret::new(password),
                 Err(_) => {
+                    // A connection of its own: a server does not wait for as long as people type.
+                    self.connect(None)?;
                     let user = ftpish_protocol::text::escape(user.as_bytes());
                     crate::user::ask(&format!("Password of {user} at {}: ", self.endpoint))?
                 }
@@ -202,12 +230,12 @@ impl Session {
         Ok(())
     }
 
-    fn connect(&self) -> Result<Client, Failure> {
+    fn connect(&self, login: Option<Login>) -> Result<Client, Failure> {
         let trying = |error| Failure::client(format!("cannot use {}", self.endpoint), error);
         if self.plaintext {
-            return Client::connect(&self.options(Security::Plaintext)).map_err(trying);
+            return Client::connect(&self.options(Security::Plaintext, login)).map_err(trying);
         }
-        let secure = |trust| Client::connect(&self.options(Security::Tls(trust)));
+        let secure = |trust| Client::connect(&self.options(Security::Tls(trust), login.clone()));
         if let Some(pinned) = self.pinned {
             return secure(Trust::Key(pinned)).map_err(trying);
         }
@@ -245,18 +273,18 @@ impl Session {
         ))
     }
 
-    fn options(&self, security: Security) -> Options {
+    fn options(&self, security: Security, login: Option<Login>) -> Options {
         Options {
             endpoint: self.endpoint.clone(),
             security,
             timeouts: self.timeouts,
             interrupt: self.interrupt.clone(),
-            login: self.login(),
+            login,
         }
     }
 
     fn login(&self) -> Option<Login> {
-        Some(Login { user: self.user.clone()?, password: self.password.clone()? })
+        Some(Login { user: self.user.clone()?, proof: Proof::Password(self.password.clone()?) })
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
 use clap::Parser as _;
+use ftpish_client::ServerUrl;
 use ftpish_protocol::message::Kind;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, Refusal, RemotePath};
@@ -58,7 +59,11 @@ fn batch(session: &mut Session) -> Result<(), Failure> {
             Ok(Next::Leave) => break,
             Err(failure) if failure.is_broken_pipe() => return Err(failure),
             Err(failure) => {
-                session.ui.say(format_args!("line {}: {}", number + 1, escape(&line)));
+                session.ui.say(format_args!(
+                    "line {}: {}",
+                    number + 1,
+                    ServerUrl::redact(&escape(&line).to_string())
+                ));
                 return Err(failure);
             }
         }
@@ -93,7 +98,7 @@ fn interactive(mut session: Session) -> Result<(), Failure> {
         if line.trim().is_empty() {
             continue;
         }
-        let _ = editor.add_history_entry(&line);
+        let _ = editor.add_history_entry(ServerUrl::redact(&line));
         let mut session = session.borrow_mut();
         let done = execute(line.as_bytes(), &mut session);
         // Not before the next command: a Ctrl-C that comes as it starts is meant for it.

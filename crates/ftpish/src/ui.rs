@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use ftpish_client::Transferred;
+use ftpish_client::{ServerUrl, Transferred};
 use ftpish_protocol::message::Entry;
 use ftpish_protocol::text::escape;
 
@@ -39,14 +39,7 @@ impl Ui {
 
     /// Says what was not done, and what to do.
     pub fn failure(&self, failure: &Failure) {
-        if failure.is_broken_pipe() {
-            return;
-        }
-        let mut err = io::stderr().lock();
-        let _ = writeln!(err, "ftpish: {failure}");
-        if let Some(hint) = &failure.hint {
-            let _ = writeln!(err, "hint: {hint}");
-        }
+        report(failure);
     }
 
     /// Says that a file arrived, how fast where it had the time for itself, and what proves it.
@@ -84,6 +77,29 @@ impl Ui {
         let answer = editor.readline(&format!("{question} [y/N] ")).unwrap_or_default();
         matches!(answer.trim(), "y" | "Y" | "yes")
     }
+}
+
+/// Says why something was not done, without the passwords of URLs that it may quote.
+pub fn report(failure: &Failure) {
+    if failure.is_broken_pipe() {
+        return;
+    }
+    let mut err = io::stderr().lock();
+    let _ = writeln!(err, "ftpish: {}", ServerUrl::redact(&failure.to_string()));
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(err, "hint: {hint}");
+    }
+}
+
+/// Says what was wrong with the command line, or what was asked about it, and ends.
+pub fn usage(error: &clap::Error) -> ! {
+    let text = error.to_string();
+    let shown = ServerUrl::redact(&text);
+    if shown == text {
+        error.exit();
+    }
+    eprint!("{shown}");
+    std::process::exit(error.exit_code());
 }
 
 /// How long it took, and how fast that was.

@@ -5,19 +5,21 @@
 mod lockout;
 mod password;
 mod rights;
+mod tickets;
 mod users;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ftpish_protocol::message::Login;
-use ftpish_protocol::{Code, Refusal};
+use ftpish_protocol::message::{Login, Proof};
+use ftpish_protocol::{Code, Refusal, Secret};
 
 use lockout::Lockout;
 use password::{HashingPool, decoy};
+use tickets::Tickets;
 
-pub use password::hash;
+pub use password::{hash, random_password};
 pub use rights::{Right, Rights};
 pub use users::{User, Users, UsersError};
 
@@ -28,13 +30,21 @@ pub struct Accounts {
     /// What a password for an unknown user is compared with, so that it costs as much.
     decoy: String,
     pool: HashingPool,
+    tickets: Tickets,
     lockout: Lockout,
 }
 
 impl Accounts {
     /// The accounts of `users`; who is not logged in has the rights `anonymous`, or none.
     pub fn new(users: Users, anonymous: Option<Rights>) -> Self {
-        Self { users, anonymous, decoy: decoy(), pool: HashingPool::default(), lockout: Lockout::default() }
+        Self {
+            users,
+            anonymous,
+            decoy: decoy(),
+            pool: HashingPool::default(),
+            tickets: Tickets::new(Instant::now()),
+            lockout: Lockout::default(),
+        }
     }
 
     /// What a client may do before it logs in; nothing where `None`.
@@ -42,9 +52,14 @@ impl Accounts {
         self.anonymous.as_ref()
     }
 
-    /// Checks a password that came from `from`; a Unix socket has no address. The reply and the time are the same
-    /// for an unknown user, a user without a password, and a wrong password.
-    pub(crate) fn login(&self, login: &Login, from: Option<IpAddr>) -> Result<Arc<Rights>, Refusal> {
+    /// Checks a login that came from `from`; a Unix socket has no address. The reply and the time are the same for an
+    /// unknown user, a user without a password, and a wrong proof. A password earns a ticket; a ticket earns no other,
+    /// so that whoever found one does not have it for ever.
+    pub(crate) fn login(
+        &self,
+        login: &Login,
+        from: Option<IpAddr>,
+    ) -> Result<(Arc<Rights>, Option<Secret>), Refusal> {
         // The attempt counts before it is looked at, so that many at once cannot outrun the count.
         if let Some(wait) = from.and_then(|from| self.lockout.attempt(from, Instant::now())) {
             let line =
@@ -53,7 +68,12 @@ impl Accounts {
         }
         let user = self.users.find(&login.user);
         let hash = user.and_then(|user| user.password.as_deref());
-        let Some(matches) = self.pool.verify(&login.password, hash.unwrap_or(&self.decoy)) else {
+        let compared = hash.unwrap_or(&self.decoy);
+        let matches = match &login.proof {
+            Proof::Password(password) => self.pool.verify(password, compared),
+            Proof::Ticket(ticket) => Some(self.tickets.admits(ticket, &login.user, compared, Instant::now())),
+        };
+        let Some(matches) = matches else {
             // Nothing was tried: the server has too much to do.
             if let Some(from) = from {
                 self.lockout.forgive(from);
@@ -65,7 +85,11 @@ impl Accounts {
                 if let Some(from) = from {
                     self.lockout.forget(from);
                 }
-                Ok(Arc::new(user.rights()))
+                let ticket = match login.proof {
+                    Proof::Password(_) => Some(self.tickets.issue(&login.user, compared, Instant::now())),
+                    Proof::Ticket(_) => None,
+                };
+                Ok((Arc::new(user.rights()), ticket))
             }
             _ => Err(Refusal::new(Code::LoginFailed, "wrong user or password")),
         }

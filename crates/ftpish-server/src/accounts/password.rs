@@ -32,10 +32,14 @@ pub fn hash(password: &Secret) -> Option<String> {
     argon2().hash_password(bytes, &salt).ok().map(|hash| hash.to_string())
 }
 
+/// A password of 128 bits that nobody can guess.
+pub fn random_password() -> Secret {
+    Secret::new(format!("{:016x}{:016x}", OsRng.next_u64(), OsRng.next_u64()))
+}
+
 /// The hash of what nobody knows.
 pub(super) fn decoy() -> String {
-    let secret = format!("{:016x}{:016x}", OsRng.next_u64(), OsRng.next_u64());
-    hash(&Secret::new(secret)).expect("a password of 32 letters has a hash")
+    hash(&random_password()).expect("a password of 32 letters has a hash")
 }
 
 /// Whether `text` is a hash as [`hash`] makes it. Its cost must be the same, too: otherwise the time would tell

@@ -37,7 +37,7 @@ pub fn run(
         let line = "a password in the clear is not taken: others may have read it, so change it";
         return Err(Refusal::new(Code::LoginFailed, line).into());
     }
-    let rights = accounts.login(args, peer.address)?;
-    exchange.grant(&LoggedIn { user: args.user.clone() })?;
+    let (rights, ticket) = accounts.login(args, peer.address)?;
+    exchange.grant(&LoggedIn { user: args.user.clone(), ticket })?;
     Ok(rights)
 }

@@ -1,7 +1,7 @@
 //! Who may log in, what for, and what a stranger is told.
 
 use ftpish_client::{Client, Error, Options};
-use ftpish_protocol::message::Login;
+use ftpish_protocol::message::{Login, Proof};
 use ftpish_protocol::{Code, Secret};
 use ftpish_server::{Accounts, Rights, User, Users, hash};
 
@@ -26,13 +26,48 @@ fn server(listen: Listen, anonymous: Option<Rights>) -> TestServer {
 
 /// Makes a directory as this user, and tells what was said to that.
 fn mkdir(server: &TestServer, login: Option<(&str, &str)>) -> Result<(), Code> {
-    let login = login
-        .map(|(user, password)| Login { user: user.to_owned(), password: Secret::new(password.to_owned()) });
+    log_in(server, login.map(|(user, password)| (user, Proof::Password(secret(password))))).map(drop)
+}
+
+/// The same by any proof; and the ticket for the next time, if there was one.
+fn log_in(server: &TestServer, login: Option<(&str, Proof)>) -> Result<Option<Secret>, Code> {
+    let login = login.map(|(user, proof)| Login { user: user.to_owned(), proof });
     let mut client = Client::connect(&Options { login, ..server.options() }).unwrap();
-    client.mkdir(&"made".parse().unwrap(), true).map_err(|error| match error {
+    let made = client.mkdir(&"made".parse().unwrap(), true);
+    made.map(|()| client.ticket().cloned()).map_err(|error| match error {
         Error::Refused(refusal) => refusal.code,
         error => panic!("{error}"),
     })
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+#[test]
+fn a_ticket_logs_its_user_in_and_earns_no_other() {
+    let server = server(Listen::Unix, None);
+    let password = Proof::Password(secret("open sesame"));
+    let ticket = log_in(&server, Some(("ada", password))).unwrap().unwrap();
+    let by = |user, ticket: &Secret| log_in(&server, Some((user, Proof::Ticket(ticket.clone()))));
+    assert_eq!(by("ada", &ticket), Ok(None));
+    let cut = secret(&ticket.reveal()[1..]);
+    for (user, ticket) in [("reader", &ticket), ("eve", &ticket), ("nobody", &ticket), ("ada", &cut)] {
+        assert_eq!(by(user, ticket), Err(Code::LoginFailed), "{user}");
+    }
+    let other = self::server(Listen::Unix, None);
+    let foreign = log_in(&other, Some(("ada", Proof::Ticket(ticket))));
+    assert_eq!(foreign, Err(Code::LoginFailed), "another run of the server");
+}
+
+#[test]
+fn guessed_tickets_lock_the_address_out_as_passwords_do() {
+    let server = server(Listen::Ipv4, None);
+    let codes: Vec<_> =
+        (0..12).map(|_| log_in(&server, Some(("ada", Proof::Ticket(secret("600.00")))))).collect();
+    assert_eq!(codes[..3], [const { Err(Code::LoginFailed) }; 3]);
+    // Tickets cost nothing to refuse, so the whole loop takes less than the first wait.
+    assert_eq!(codes.last(), Some(&Err(Code::LockedOut)));
 }
 
 #[test]

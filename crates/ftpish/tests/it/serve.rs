@@ -61,7 +61,7 @@ fn other_machines_are_let_in_only_where_somebody_said_so() {
     let refused = world.serve_in_vain("--listen 0.0.0.0:0").exits(2);
     assert_snapshot!(refused.stderr, @r"
     ftpish: other machines could connect there, and there are no accounts to ask for
-    hint: --users FILE says who may log in; --anonymous lets everybody read, --anonymous write lets everybody change what is served
+    hint: --users FILE says who may log in; --anonymous lets everybody read, --anonymous write lets everybody change what is served; on a terminal, and encrypted, a password for this run is made
     ");
     assert_eq!(refused.text, "");
     world.serve_in_vain("--listen 127.0.0.1:0 --listen :0").exits(2);

@@ -19,7 +19,11 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `ftpish LINE`.
     pub fn start(client: &Client<'_>, line: &str) -> Self {
-        let mut command: Command = client.command(line.split_whitespace());
+        Self::of(client.command(line.split_whitespace()), client)
+    }
+
+    /// Starts any command.
+    pub fn of(mut command: Command, client: &Client<'_>) -> Self {
         command.env("TERM", "xterm");
         let story = client.story();
         story.tell(&format!("in a terminal: {command:?}\n"));
