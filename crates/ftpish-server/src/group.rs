@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use ftpish_protocol::message::{Command, Done, Put, Stored};
-use ftpish_protocol::{Connection, Error, Refusal, RemotePath};
+use ftpish_protocol::{Connection, Error, Name, Refusal, RemotePath};
 use ftpish_storage::{Ready, Root, commit_together};
 use ftpish_transport::Stream;
 
@@ -32,8 +32,8 @@ pub struct Group {
     waiting: Vec<(u64, Waiting)>,
     /// One for each [`Waiting::Ready`], in the same order.
     files: Vec<Ready>,
-    /// The names that these files are to have.
-    names: HashSet<RemotePath>,
+    /// The names that these files are to have, in whatever directory: that may have more than one path.
+    names: HashSet<Vec<u8>>,
     /// One for each [`Waiting::Made`].
     dirs: Vec<RemotePath>,
 }
@@ -44,10 +44,7 @@ impl Group {
         match command {
             Command::Put(put) => Self::admits_put(put),
             // A directory is made at once, so it must not come before a file of the same name.
-            Command::Mkdir(args) => {
-                let mut above = std::iter::successors(Some(args.path.clone()), RemotePath::parent);
-                self.names.is_empty() || !above.any(|path| self.names.contains(&path))
-            }
+            Command::Mkdir(args) => !args.path.components().any(|name| self.names.contains(name)),
             _ => false,
         }
     }
@@ -66,8 +63,8 @@ impl Group {
     }
 
     /// Lets a file wait that is to be granted.
-    pub fn add(&mut self, id: u64, path: RemotePath, ready: Ready, stored: Stored) {
-        self.names.insert(path);
+    pub fn add(&mut self, id: u64, path: &RemotePath, ready: Ready, stored: Stored) {
+        self.names.extend(path.name().as_ref().map(Name::as_bytes).map(<[u8]>::to_vec));
         self.files.push(ready);
         self.waiting.push((id, Waiting::Ready(stored)));
     }
