@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ftpish_protocol::message::{Command, Done, File, Hash, Hashed, Node, Stored, Time, Tree};
 use ftpish_protocol::{
-    Algorithm, Error as ProtocolError, RemotePath, SendError, Sent, receive_listing, send_body,
+    Algorithm, Code, Error as ProtocolError, Refusal, RemotePath, SendError, Sent, receive_listing, send_body,
 };
 use ftpish_storage::{Ready, Root, SourceFile, commit_together};
 
@@ -16,8 +16,9 @@ use crate::upload::{confirm, mismatch};
 use crate::{Client, Download, Error, Progress, Transferred, Upload};
 
 /// How many requests may be on their way. The replies to small ones, of about 130 bytes, fit the smallest of sockets: a
-/// server that could not send them would read no more, and we would both wait.
-const MOST_IN_FLIGHT: usize = 500;
+/// server that could not send them would read no more, and we would both wait. That is a Unix one, which counts about
+/// 770 bytes for a message that is written alone, and has room for 277 of them.
+const MOST_IN_FLIGHT: usize = 200;
 
 /// How many bytes requests without a body may have together, by [`REQUEST`] and their paths. They lie in the sockets
 /// while a body comes, so they must fit there; 64 KiB is what Linux has at least for a peer that does not read
@@ -37,6 +38,9 @@ const TOGETHER: usize = 64;
 /// Up to how many bytes a file is small: it shares its flush of the disk with others.
 const SMALL: u64 = 1024 * 1024;
 
+/// How many characters are held of what a server writes of a node that it could not tell of: no more would be shown.
+const MOST_OF_A_MESSAGE: usize = 1024;
+
 /// What a request came to.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -55,10 +59,15 @@ type Left = Result<(Sent, Time), Error>;
 
 /// A request that was sent.
 enum Asked {
-    Get { download: Download, root: Root, name: RemotePath },
+    Get {
+        download: Download,
+        root: Root,
+        name: RemotePath,
+    },
     Put(Left),
     Hash,
-    Tree,
+    /// Of so many nodes at the most.
+    Tree(u64),
     Plain,
 }
 
@@ -143,9 +152,9 @@ impl<'a, T> Pipeline<'a, T> {
 
     /// Asks for nodes of a tree.
     pub(crate) fn tree(&mut self, tag: T, tree: Tree) {
-        let length = tree.path.as_bytes().len();
+        let (length, limit) = (tree.path.as_bytes().len(), tree.limit);
         let asked = self.client.send(&Command::Tree(tree), false);
-        self.note_asked(tag, length, asked, Asked::Tree);
+        self.note_asked(tag, length, asked, Asked::Tree(limit));
     }
 
     /// Asks for something that is granted, or not, and no more; `length` bytes of names are in it.
@@ -241,7 +250,7 @@ impl<'a, T> Pipeline<'a, T> {
             Asked::Put(sent) => self.receive_stored(id, sent).map(Answer::Moved),
             Asked::Hash => self.receive_plain(id).map(Answer::Hashed),
             Asked::Plain => self.receive_plain::<Done>(id).map(|Done {}| Answer::Done),
-            Asked::Tree => self.receive_nodes(id).map(Answer::Nodes),
+            Asked::Tree(limit) => self.receive_nodes(id, limit).map(Answer::Nodes),
         };
         self.answers.push_back((tag, answer));
     }
@@ -263,11 +272,21 @@ impl<'a, T> Pipeline<'a, T> {
         self.client.receive(id, &Progress::default())
     }
 
-    fn receive_nodes(&mut self, id: u64) -> Result<Vec<Node>, Error> {
+    fn receive_nodes(&mut self, id: u64, limit: u64) -> Result<Vec<Node>, Error> {
         self.check()?;
         self.client.receive_with_body::<Done>(id)?;
         let mut nodes = Vec::new();
-        let received = receive_listing(&mut self.client.connection, LISTING_DIGEST, &mut |node| {
+        let received = receive_listing(&mut self.client.connection, LISTING_DIGEST, &mut |mut node: Node| {
+            // They are held, so neither their number nor what is in them is for the server to choose.
+            if nodes.len() as u64 >= limit {
+                let line = "a listing of a tree is longer than was asked for";
+                return Err(Refusal::new(Code::Malformed, line).into_io());
+            }
+            if let Some(Refusal { message, .. }) = &mut node.error {
+                let end = message.char_indices().nth(MOST_OF_A_MESSAGE).map_or(message.len(), |(at, _)| at);
+                message.truncate(end);
+                message.shrink_to_fit();
+            }
             nodes.push(node);
             Ok(())
         });
