@@ -10,12 +10,12 @@ use std::time::Duration;
 use ftpish_client::{Client, Download, Error, Options, Progress, Security, Timeouts};
 use ftpish_protocol::blocks::{Assembly, Blocks, WriteAt};
 use ftpish_protocol::message::{
-    Command, Cut, Entry, Envelope, Replace, ReplyEnvelope, Request, Trailer, Welcome,
+    Command, Cut, Entry, Envelope, Kind, Node, Replace, ReplyEnvelope, Request, Trailer, Welcome,
 };
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{
-    Algorithm, Connection, Header, MAX_CHUNK, MAX_NAME, MAX_PATH, Name, RemotePath, receive_body,
-    receive_listing, receive_ranges,
+    Algorithm, Connection, Header, MAX_CHUNK, MAX_NAME, MAX_PATH, Name, RemotePath, WalkOrder, receive_body,
+    receive_listing, receive_ranges, walk_order,
 };
 use ftpish_transport::Endpoint;
 
@@ -208,7 +208,27 @@ pub fn listing(data: &[u8]) {
             Ok(())
         });
         assert!(listed.is_err() || listed.is_ok_and(|listed| listed == count));
+        nodes(bytes);
     }
+}
+
+/// The same as a listing of a tree: whatever is admitted is behind what came before it, and in one of its directories.
+fn nodes(bytes: &[u8]) {
+    let mut connection = Connection::new(Pipe(bytes));
+    connection.begin_body();
+    let (mut order, mut told) = (WalkOrder::default(), Vec::<Node>::new());
+    let _ = receive_listing(&mut connection, Algorithm::Md5, &mut |node: Node| {
+        order.admit(&node).map_err(io::Error::other)?;
+        is_harmless(&node.path.to_string());
+        is_harmless(&node.error.as_ref().map(ToString::to_string).unwrap_or_default());
+        let last = told.last().map(|last| &last.path);
+        assert!(last.is_none_or(|last| walk_order(last, &node.path).is_lt()));
+        let parent = node.path.parent();
+        let is_in_dir = |parent| told.iter().any(|dir| dir.kind == Kind::Dir && dir.path == parent);
+        assert!(parent.is_none_or(is_in_dir));
+        told.push(node);
+        Ok(())
+    });
 }
 
 /// The reply to `hello` of a server that is in order so far.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ftpish_protocol::message::{Command, Done, File, Hash, Hashed, Node, Replace, Stored, Time, Tree};
 use ftpish_protocol::{
-    Algorithm, Error as ProtocolError, MAX_IN_FLIGHT, Refusal, RemotePath, SendError, Sent, receive_listing,
-    send_body,
+    Algorithm, Code, Error as ProtocolError, MAX_IN_FLIGHT, Refusal, RemotePath, SendError, Sent,
+    receive_listing, send_body,
 };
 use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, commit_together};
 
@@ -20,6 +20,10 @@ use crate::{Client, Download, Error, Part, Progress, RESUME_FROM, Transferred, U
 /// How many files that are sent may be on their way. The replies, of about 130 bytes, fit the smallest of sockets: a
 /// server that could not send them would read no more, and we would both wait.
 const PUTS_IN_FLIGHT: usize = 500;
+
+/// The same over a Unix socket, which counts about 770 bytes for a message that is written alone, and has room for 277
+/// of them.
+const LOCAL_PUTS_IN_FLIGHT: usize = 200;
 
 /// How many requests may be on their way at all.
 const MOST_IN_FLIGHT: usize = MAX_IN_FLIGHT - 24;
@@ -48,6 +52,9 @@ const COMMIT_CHECK: Duration = Duration::from_secs(1);
 /// Up to how many bytes a file is small: it shares its flush of the disk with others.
 const SMALL: u64 = 1024 * 1024;
 
+/// How many characters are held of what a server writes of a node that it could not tell of: no more would be shown.
+const MOST_OF_A_MESSAGE: usize = 1024;
+
 /// What a request came to.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -66,10 +73,15 @@ type Left = Result<(Sent, Time), Error>;
 
 /// A request that was sent.
 enum Asked {
-    Get { download: Download, root: Root, name: RemotePath },
+    Get {
+        download: Download,
+        root: Root,
+        name: RemotePath,
+    },
     Put(Left),
     Hash,
-    Tree,
+    /// Of so many nodes at the most.
+    Tree(u64),
     Plain,
 }
 
@@ -140,7 +152,8 @@ impl<'a, T> Pipeline<'a, T> {
     pub(crate) fn is_full(&mut self) -> bool {
         let share = if self.was_full { 2 } else { 1 };
         let puts = self.asked.len() - self.requests.len();
-        self.was_full = puts >= PUTS_IN_FLIGHT / share
+        let most_puts = if self.client.is_unix { LOCAL_PUTS_IN_FLIGHT } else { PUTS_IN_FLIGHT };
+        self.was_full = puts >= most_puts / share
             || self.asked.len() >= MOST_IN_FLIGHT / share
             || self.request_bytes >= REQUESTS_IN_FLIGHT / share
             || self.body_bytes > BODIES_IN_FLIGHT;
@@ -179,9 +192,9 @@ impl<'a, T> Pipeline<'a, T> {
 
     /// Asks for nodes of a tree.
     pub(crate) fn tree(&mut self, tag: T, tree: Tree) {
-        let length = tree.path.as_bytes().len();
+        let (length, limit) = (tree.path.as_bytes().len(), tree.limit);
         let asked = self.client.send(&Command::Tree(tree), false);
-        self.note_asked(tag, length, asked, Asked::Tree);
+        self.note_asked(tag, length, asked, Asked::Tree(limit));
     }
 
     /// Asks for something that is granted, or not, and no more; `length` bytes of names are in it.
@@ -281,7 +294,7 @@ impl<'a, T> Pipeline<'a, T> {
             Asked::Put(sent) => self.receive_stored(id, sent).map(Answer::Moved),
             Asked::Hash => self.receive_plain(id).map(Answer::Hashed),
             Asked::Plain => self.receive_plain::<Done>(id).map(|Done {}| Answer::Done),
-            Asked::Tree => self.receive_nodes(id).map(Answer::Nodes),
+            Asked::Tree(limit) => self.receive_nodes(id, limit).map(Answer::Nodes),
         };
         self.answers.push_back((tag, answer));
     }
@@ -304,11 +317,21 @@ impl<'a, T> Pipeline<'a, T> {
         self.client.receive(id, &Progress::default())
     }
 
-    fn receive_nodes(&mut self, id: u64) -> Result<Vec<Node>, Error> {
+    fn receive_nodes(&mut self, id: u64, limit: u64) -> Result<Vec<Node>, Error> {
         self.check()?;
         self.client.receive_with_body::<Done>(id)?;
         let mut nodes = Vec::new();
-        let received = receive_listing(&mut self.client.connection, LISTING_DIGEST, &mut |node| {
+        let received = receive_listing(&mut self.client.connection, LISTING_DIGEST, &mut |mut node: Node| {
+            // They are held, so neither their number nor what is in them is for the server to choose.
+            if nodes.len() as u64 >= limit {
+                let line = "a listing of a tree is longer than was asked for";
+                return Err(Refusal::new(Code::Malformed, line).into_io());
+            }
+            if let Some(Refusal { message, .. }) = &mut node.error {
+                let end = message.char_indices().nth(MOST_OF_A_MESSAGE).map_or(message.len(), |(at, _)| at);
+                message.truncate(end);
+                message.shrink_to_fit();
+            }
             nodes.push(node);
             Ok(())
         });

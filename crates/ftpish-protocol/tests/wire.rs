@@ -28,8 +28,10 @@ const VECTORS: &[(&str, Play)] = &[
         it.request(1, false, Command::Hello(Hello { version: VERSION, agent: "example 1.0".into() }));
     }),
     ("hello-reply", |it| {
-        let commands =
-            ["hello", "ls", "stat", "get", "put", "mkdir", "rm", "mv", "hash", "df", "blocks", "resume"];
+        let commands = [
+            "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "set", "rm", "mv", "hash", "df",
+            "blocks", "resume",
+        ];
         let welcome = Welcome {
             version: VERSION,
             agent: "ftpish 0.1.0".into(),
@@ -60,7 +62,7 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("ls-empty", |it| {
         it.granted(2, true, Done {});
-        it.listing(&[]);
+        it.listing::<Entry>(&[]);
     }),
     ("ls-odd-names", |it| {
         it.granted(2, true, Done {});
@@ -69,6 +71,27 @@ const VECTORS: &[(&str, Play)] = &[
         let target = Some(LinkTarget(b"\xff".into()));
         let link = Entry { target, ..entry("to", Kind::Link, 1, time(0, 0), 0o777) };
         it.listing(&[other, link]);
+    }),
+    ("tree-request", |it| {
+        let tree =
+            Tree { path: path("docs"), digest: Algorithm::Md5, after: None, limit: 1000, follow: false };
+        it.request(2, false, Command::Tree(tree));
+    }),
+    ("tree-every-field", |it| {
+        let (path, after) = (path("docs"), Some(path("old/b")));
+        let tree = Tree { path, digest: Algorithm::Blake3, after, limit: u64::MAX, follow: true };
+        it.request(2, false, Command::Tree(tree));
+    }),
+    ("tree-reply", |it| {
+        it.granted(2, true, Done {});
+        let target = Some(LinkTarget(b"a.txt".into()));
+        let error = Some(Refusal::new(Code::PermissionDenied, "permission denied"));
+        it.listing(&[
+            node(".", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o755),
+            node("a.txt", Kind::File, 12, time(NEW_YEAR, 500_000_000), 0o644),
+            Node { target, ..node("latest", Kind::Link, 5, time(NEW_YEAR, 0), 0o777) },
+            Node { error, ..node("old", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o700) },
+        ]);
     }),
     ("stat-request", |it| it.request(3, false, Command::Stat(PathArgs { path: path("latest") }))),
     ("stat-reply", |it| {
@@ -140,6 +163,18 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("mkdir-request", |it| it.request(7, false, Command::Mkdir(Mkdir { path: path("a/b"), parents: true }))),
     ("mkdir-reply", |it| it.granted(7, false, Done {})),
+    ("symlink-request", |it| {
+        let target = LinkTarget(b"docs/a.txt".into());
+        it.request(
+            16,
+            false,
+            Command::Symlink(Symlink { path: path("latest"), target, replace: Replace::Never }),
+        );
+    }),
+    ("set-request", |it| {
+        let (mtime, mode) = (Some(time(NEW_YEAR, 0)), Some(Mode::from_bits(0o755)));
+        it.request(17, false, Command::Set(Set { path: path("docs"), mtime, mode }));
+    }),
     ("rm-request", |it| it.request(8, false, Command::Rm(Rm { path: path("a"), recursive: true }))),
     ("mv-request", |it| {
         let mv = Mv { from: path("new.txt"), to: path("docs/b.txt"), replace: Replace::Never };
@@ -298,7 +333,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 32, "the number of examples");
+    assert_eq!(shown, 36, "the number of examples");
 }
 
 #[test]
@@ -356,6 +391,11 @@ fn time(seconds: i64, nanoseconds: u32) -> Time {
 fn entry(name: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Entry {
     let name = Name::parse(name.as_bytes()).ok();
     Entry { name, kind, size, mtime, mode: Mode::from_bits(mode), target: None }
+}
+
+/// A node without a target, and without an error.
+fn node(at: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Node {
+    Node { path: path(at), kind, size, mtime, mode: Mode::from_bits(mode), target: None, error: None }
 }
 
 fn file(size: u64, length: u64) -> File {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use ftpish_protocol::message::{Command, Done, Put, Stored, Working};
-use ftpish_protocol::{Code, Connection, Error, Refusal, RemotePath};
+use ftpish_protocol::{Code, Connection, Error, Name, Refusal, RemotePath};
 use ftpish_storage::{Background, Nearby, Ready, Root, commit_together};
 use ftpish_transport::Stream;
 
@@ -46,8 +46,8 @@ struct Batch {
     waiting: Vec<(u64, Waiting)>,
     /// One for each [`Waiting::Ready`], in the same order.
     files: Vec<Ready>,
-    /// The names that these files are to have.
-    names: HashSet<RemotePath>,
+    /// The names that these files are to have, in whatever directory: that may have more than one path.
+    names: HashSet<Vec<u8>>,
     /// One for each [`Waiting::Made`].
     dirs: Vec<RemotePath>,
 }
@@ -59,8 +59,8 @@ impl Group {
             Command::Put(put) => Self::admits_put(put),
             // A directory is made at once, so it must not come before a file of the same name.
             Command::Mkdir(args) => {
-                let mut above = std::iter::successors(Some(args.path.clone()), RemotePath::parent);
-                !above.any(|path| self.batches().any(|batch| batch.names.contains(&path)))
+                let mut names = args.path.components();
+                !names.any(|name| self.batches().any(|batch| batch.names.contains(name)))
             }
             _ => false,
         }
@@ -84,8 +84,8 @@ impl Group {
     }
 
     /// Lets a file wait that is to be granted.
-    pub fn add(&mut self, id: u64, path: RemotePath, ready: Ready, stored: Stored) {
-        self.gathered.names.insert(path);
+    pub fn add(&mut self, id: u64, path: &RemotePath, ready: Ready, stored: Stored) {
+        self.gathered.names.extend(path.name().as_ref().map(Name::as_bytes).map(<[u8]>::to_vec));
         self.gathered.files.push(ready);
         self.gathered.waiting.push((id, Waiting::Ready(stored)));
     }

@@ -88,7 +88,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use ftpish_protocol::message::{Hello, Mkdir, Mv, PathArgs, Replace, Rm};
+    use ftpish_protocol::Algorithm;
+    use ftpish_protocol::message::{Hello, LinkTarget, Mkdir, Mv, PathArgs, Replace, Rm, Set, Symlink, Tree};
 
     use super::*;
 
@@ -103,12 +104,22 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn tree(top: &str) -> Command {
+        let digest = Algorithm::Md5;
+        Command::Tree(Tree { path: path(top), digest, after: None, limit: 1, follow: false })
+    }
+
     #[test]
     fn a_read_only_server_lists_and_changes_nothing() {
         let policy = Policy { read_only: true };
         check(policy, &Command::Stat(PathArgs { path: path("a") }), None);
         let why = Some("the server is read-only");
         check(policy, &Command::Mkdir(Mkdir { path: path("a"), parents: false }), why);
+        let target = LinkTarget(b"b".into());
+        let link = Symlink { path: path("a"), target, replace: Replace::Never };
+        check(policy, &Command::Symlink(link), why);
+        check(policy, &Command::Set(Set { path: path("."), mtime: None, mode: None }), why);
+        check(policy, &tree("."), None);
         check(policy, &Command::Mv(Mv { from: path("a"), to: path("b"), replace: Replace::Always }), why);
     }
 
@@ -133,6 +144,23 @@ mod tests {
         assert!(mv("a", "b"));
         assert!(!mv("in/a", "b"));
         assert!(mv("a", "in/a"));
+    }
+
+    #[test]
+    fn a_tree_needs_the_right_to_list_all_of_it_and_a_link_rights_that_are_the_same_everywhere() {
+        let rights = Rights::new(&Rights::ALL, vec![(path("in"), vec![Access::Write])]);
+        let code = |command: &Command| {
+            Policy::default().permit_client(command, Some(&rights)).err().map(|refusal| refusal.code)
+        };
+        for (top, refused) in [(".", true), ("in", true), ("in/a", true), ("out", false)] {
+            assert_eq!(code(&tree(top)), refused.then_some(Code::Forbidden), "{top}");
+        }
+        for at in ["out/a", "in/a"] {
+            let link = Symlink { path: path(at), target: LinkTarget(b"x".into()), replace: Replace::Always };
+            assert_eq!(code(&Command::Symlink(link)), Some(Code::Forbidden), "{at}");
+            let set = Set { path: path(at), mtime: None, mode: None };
+            assert_eq!(code(&Command::Set(set)), None, "{at}");
+        }
     }
 
     #[test]

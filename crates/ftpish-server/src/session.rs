@@ -170,7 +170,7 @@ impl Session {
             Err(Failure::Refused(refusal)) => {
                 tracing::debug!(id = envelope.id, code = %refusal.code, %refusal, "refused");
                 if self.group.is_empty() {
-                    self.refuse(Some(envelope.id), refusal)?;
+                    self.connection.send(&Refused { id: Some(envelope.id), error: refusal })?;
                 } else {
                     self.group.refuse(envelope.id, refusal);
                 }

@@ -191,6 +191,9 @@ impl Root {
     /// is not followed.
     pub fn make_link(&self, path: &RemotePath, target: &LinkTarget, replace: Replace) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
+        if target.0.is_empty() || target.0.contains(&0) {
+            return Err(Refusal::new(Code::BadPath, "a link holds at least one byte, and no NUL"));
+        }
         let partial = partial_name();
         let target = OsStr::from_bytes(&target.0);
         rustix::fs::symlinkat(target, &*parent, &partial).map_err(refuse)?;

@@ -261,7 +261,9 @@ impl TreeJob {
     fn take_page(&mut self, answer: Answer) -> Result<(), Error> {
         let Answer::Nodes(nodes) = answer else { return Ok(()) };
         let (side, count) = (self.remote_side(), nodes.len() as u64);
-        check_top(&nodes)?;
+        if self.plan.last(side).is_none() {
+            check_top(&nodes)?;
+        }
         let fed = self.plan.feed(side, nodes);
         fed.map_err(|fault| Error::Protocol(format!("a listing of a tree is wrong: {fault}")))?;
         if count < self.page {
@@ -471,6 +473,14 @@ impl TreeJob {
     fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Pipeline<'_, Tag>) -> Outcome {
         let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
         match &error {
+            // The first try has done it.
+            Error::Refused(refusal)
+                if refusal.code == Code::NotFound
+                    && matches!(step, Step::Remove(_))
+                    && self.lost.remove(step.path()) =>
+            {
+                Ok(None)
+            }
             Error::Refused(refusal)
                 if is_there(refusal) && self.tree.way == Way::Put && self.lost.remove(step.path()) =>
             {

@@ -28,6 +28,7 @@ fn ask(client: &mut Client, name: &str) -> Result<(), Error> {
     let path = RemotePath::root();
     match name.split_once('-') {
         Some(("ls", _)) => client.ls(&path, &mut |_| Ok(())).map(drop),
+        Some(("tree", _)) => crate::trees::list(client),
         Some(("get", _)) => {
             client.get(&path, Algorithm::Md5, &mut std::io::sink(), &Progress::default()).map(drop)
         }

@@ -11,4 +11,5 @@ mod lessons;
 mod listings;
 mod replies;
 mod targets;
+mod trees;
 mod uploads;

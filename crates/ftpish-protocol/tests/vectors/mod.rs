@@ -69,7 +69,9 @@ impl Fixture {
                 Ok(Some(header)) if self.from_client => {
                     receiver::hear_request(&mut connection, &header, &mut heard)
                 }
-                Ok(Some(header)) => receiver::hear_reply(&mut connection, &header, &mut heard),
+                Ok(Some(header)) => {
+                    receiver::hear_reply(&mut connection, self.asked.as_ref(), &header, &mut heard)
+                }
                 Ok(None) => Err("end".to_owned()),
                 Err(error) => Err(receiver::closes(&error)),
             }

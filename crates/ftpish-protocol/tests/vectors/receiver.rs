@@ -3,8 +3,10 @@
 use std::io;
 
 use ftpish_protocol::blocks::{BLOCK_DIGEST, Blocks};
-use ftpish_protocol::message::{Command, Cut, Entry, Envelope, File, ReplyEnvelope};
-use ftpish_protocol::{Algorithm, BodyError, Connection, Error, Header, receive_body, receive_listing};
+use ftpish_protocol::message::{Command, Cut, Entry, Envelope, File, Node, ReplyEnvelope};
+use ftpish_protocol::{
+    Algorithm, BodyError, Code, Connection, Error, Header, Refusal, WalkOrder, receive_body, receive_listing,
+};
 use serde::Deserialize;
 
 use crate::pipe::Pipe;
@@ -41,9 +43,11 @@ pub(crate) fn hear_request(
 }
 
 /// Does with a reply what a client does, up to where files begin. Bodies with a `block` beside them are digests of
-/// blocks, and BLAKE3; all others here are MD5, and those without a `size` beside them are listings.
+/// blocks, and BLAKE3; all others here are MD5, and those without a `size` beside them are listings, of nodes where
+/// `asked` is a `tree`.
 pub(crate) fn hear_reply(
     connection: &mut Connection<Pipe>,
+    asked: Option<&Header>,
     header: &Header,
     heard: &mut Vec<String>,
 ) -> Result<(), String> {
@@ -63,6 +67,13 @@ pub(crate) fn hear_reply(
             let received =
                 receive_body(connection, &mut io::sink(), Algorithm::Md5, length, &mut |_, _| true);
             hear_body(received, heard)?;
+        }
+        Err(_) if asked.is_some_and(|asked| matches!(Command::decode(asked), Ok(Command::Tree(_)))) => {
+            let mut order = WalkOrder::default();
+            let take = &mut |node: Node| {
+                order.admit(&node).map_err(|fault| Refusal::new(Code::Malformed, fault).into_io())
+            };
+            hear_body(receive_listing(connection, Algorithm::Md5, take), heard)?;
         }
         Err(_) => hear_body(receive_listing(connection, Algorithm::Md5, &mut |_: Entry| Ok(())), heard)?,
     }

@@ -5,9 +5,9 @@ use std::io;
 use std::ops::Range;
 
 use ftpish_protocol::blocks::{Assembly, Blocks};
-use ftpish_protocol::message::{Command, Entry, Envelope, Granted, Refused, ReplyEnvelope, Request, Working};
+use ftpish_protocol::message::{Command, Envelope, Granted, Refused, ReplyEnvelope, Request, Working};
 use ftpish_protocol::{
-    Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, receive_body, receive_listing,
+    Algorithm, BodyError, Code, Connection, Header, Line, Meter, Refusal, receive_body, receive_listing,
     receive_ranges, send_body, send_listing, send_ranges,
 };
 use serde::Serialize;
@@ -120,9 +120,9 @@ impl Replay {
         send_body(&mut self.outgoing, source, md5, &mut |_, _| true).unwrap_err();
     }
 
-    pub(crate) fn listing(&mut self, expected: &[Entry]) {
+    pub(crate) fn listing<L: Line + PartialEq + Debug>(&mut self, expected: &[L]) {
         let mut entries = vec![];
-        let take = &mut |entry: Entry| {
+        let take = &mut |entry: L| {
             entries.push(entry);
             Ok(())
         };

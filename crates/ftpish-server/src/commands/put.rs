@@ -29,7 +29,7 @@ pub fn run(
     let ready = whole(args, root, group, exchange)?;
     let stored = Stored { size: ready.verified.length(), digest: ready.verified.digest() };
     if Group::admits_put(args) {
-        group.add(exchange.id(), args.path.clone(), ready, stored);
+        group.add(exchange.id(), &args.path, ready, stored);
         return Ok(());
     }
     let Ready { stage, verified, mode } = ready;

@@ -78,10 +78,15 @@ fn requests(dir: &str) -> Vec<Value> {
     let at = |name: &str| if name.is_empty() { dir.to_owned() } else { format!("{dir}/{name}") };
     let path = |cmd: &str, name: &str| json!({"cmd": cmd, "path": at(name), "digest": "blake3"});
     let resume = |name: &str| json!({"cmd": "resume", "path": at(name), "size": SIZE, "mtime": [0, 0], "repair": true});
+    let tree = |name: &str, follow: bool| json!({"cmd": "tree", "path": at(name), "digest": "blake3", "limit": 99, "follow": follow});
+    let link = |name: &str| json!({"cmd": "symlink", "path": at(name), "target": "/nowhere"});
     let mv = |from: String, to: String| json!({"cmd": "mv", "from": from, "to": to});
     vec![
         path("ls", ""),
         path("ls", "sub"),
+        tree("", false),
+        tree("", true),
+        tree("sub", true),
         path("stat", "small"),
         path("df", "sub"),
         path("df", ""),
@@ -93,10 +98,16 @@ fn requests(dir: &str) -> Vec<Value> {
         json!({"cmd": "put", "body": true, "path": at("new"), "digest": "md5", "mode": "7777"}),
         json!({"cmd": "mkdir", "path": at("made")}),
         json!({"cmd": "mkdir", "path": at("deep/er"), "parents": true}),
+        link("linked"),
+        link("small"),
+        json!({"cmd": "set", "path": at("large"), "mtime": [1, 0], "mode": "640"}),
+        json!({"cmd": "set", "path": at("sub"), "mtime": [1, 0], "mode": "750"}),
+        json!({"cmd": "set", "path": dir, "mode": "750"}),
         mv(at("new"), at("newer")),
         mv(at("newer"), "taken".to_owned()),
         mv("own".to_owned(), at("brought")),
         mv(at("brought"), "own".to_owned()),
+        path("rm", "linked"),
         path("rm", "newer"),
         path("rm", "made"),
         json!({"cmd": "rm", "path": at("deep"), "recursive": true}),
@@ -152,8 +163,8 @@ fn directories_swapped_for_links_to_the_outside_lead_no_command_there() {
         // However the asking ends, the swapping must.
         let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut raw = server.greeted();
-            let leaf = |cmd: &str| json!({"cmd": cmd, "path": "leaf", "digest": "blake3"});
-            let leaves = ["ls", "stat", "get", "hash", "blocks", "df"].map(leaf);
+            let leaf = |cmd: &str| json!({"cmd": cmd, "path": "leaf", "digest": "blake3", "limit": 9, "mode": "640"});
+            let leaves = ["ls", "tree", "stat", "get", "hash", "blocks", "df", "set"].map(leaf);
             let mut rounds = 0;
             while rounds < ROUNDS || swaps.load(Ordering::Relaxed) < SWAPS {
                 let all = requests("door").into_iter().chain(requests("deep/door")).chain(leaves.clone());
@@ -201,8 +212,9 @@ fn links_to_the_outside_are_shown_and_removed_and_refused_by_all_else() {
     for request in requests("out") {
         assert!(!ask(&mut raw, request.clone()), "{request}");
     }
-    for cmd in ["ls", "get", "hash", "blocks", "df"] {
-        let reply = raw.ask(&json!({"id": 1, "cmd": cmd, "path": "file-out", "digest": "blake3"}));
+    for cmd in ["ls", "tree", "get", "hash", "blocks", "df"] {
+        let reply =
+            raw.ask(&json!({"id": 1, "cmd": cmd, "path": "file-out", "digest": "blake3", "limit": 9}));
         assert_eq!(reply["error"]["code"], "permission-denied", "{cmd}: {reply}");
     }
     let told = raw.ask(&json!({"id": 1, "cmd": "stat", "path": "out"}));

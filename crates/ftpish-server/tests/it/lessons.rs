@@ -24,7 +24,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Every request with a numeric field, `NUMBER` in one of them.
-const REQUESTS: [&str; 15] = [
+const REQUESTS: [&str; 18] = [
     r#"{"id":NUMBER,"cmd":"df","path":"."}"#,
     r#"{"id":1,"cmd":"hello","version":NUMBER}"#,
     r#"{"id":1,"cmd":"get","path":"a","digest":"md5","offset":NUMBER}"#,
@@ -37,6 +37,9 @@ const REQUESTS: [&str; 15] = [
     r#"{"id":1,"cmd":"put","body":true,"path":"n","digest":"md5","size":2097152,"ranges":[[0,NUMBER]]}"#,
     r#"{"id":1,"cmd":"put","body":true,"path":"n","digest":"md5","size":NUMBER,"ranges":[[0,NUMBER]]}"#,
     r#"{"id":1,"cmd":"blocks","path":"large","length":NUMBER}"#,
+    r#"{"id":1,"cmd":"tree","path":".","digest":"md5","limit":NUMBER}"#,
+    r#"{"id":1,"cmd":"set","path":"dir","mtime":[NUMBER,0]}"#,
+    r#"{"id":1,"cmd":"set","path":"dir","mtime":[0,NUMBER]}"#,
     r#"{"id":1,"cmd":"resume","path":"n","size":NUMBER,"mtime":[0,0]}"#,
     r#"{"id":1,"cmd":"resume","path":"n","size":2097152,"mtime":[NUMBER,0]}"#,
     r#"{"id":1,"cmd":"resume","path":"large","size":NUMBER,"mtime":[0,NUMBER],"repair":true}"#,
@@ -44,6 +47,7 @@ const REQUESTS: [&str; 15] = [
 
 fn furnished() -> TestServer {
     let server = TestServer::start();
+    fs::create_dir(server.path("dir")).unwrap();
     server.write("a", "content");
     server.write("large", vec![7; (2 << 20) + 1]);
     server
@@ -140,8 +144,12 @@ fn no_reply_tells_where_on_the_servers_machine_anything_is() {
     for path in
         ["a/b", "missing/x", "dangling", "absolute", "circle", "circle/x", ".", "large", "..", "/a", ""]
     {
-        for cmd in ["ls", "get", "put", "mkdir", "rm", "hash", "df", "blocks", "resume"] {
+        for cmd in
+            ["ls", "tree", "get", "put", "mkdir", "symlink", "set", "rm", "hash", "df", "blocks", "resume"]
+        {
             let mut request = json!({"id": 1, "cmd": cmd, "path": path, "digest": "md5"});
+            (request["limit"], request["follow"]) = (json!(99), json!(true));
+            (request["target"], request["replace"]) = (json!("x"), json!("never"));
             request["body"] = json!(cmd == "put");
             request["size"] = json!(3 << 20);
             request["mtime"] = json!([0, 0]);
@@ -159,7 +167,7 @@ fn no_reply_tells_where_on_the_servers_machine_anything_is() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 99);
+    assert_eq!(asked, 132);
 }
 
 /// GHSA advisories of JSON readers: depth, doubles and size, before anything of the message is believed.

@@ -25,3 +25,4 @@ mod resume;
 mod special;
 mod tls;
 mod transfers;
+mod trees;

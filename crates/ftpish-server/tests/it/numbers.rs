@@ -38,6 +38,8 @@ fn numbers_of_another_form_are_malformed_in_every_field() {
             format!(r#"{{"id":1,"cmd":"get","path":"a","digest":"md5","length":{bad}}}"#),
             format!(r#"{{"id":1,"cmd":"put","body":true,"path":"a","digest":"md5","size":{bad}}}"#),
             format!(r#"{{"id":1,"cmd":"put","body":true,"path":"a","digest":"md5","mtime":[0,{bad}]}}"#),
+            format!(r#"{{"id":1,"cmd":"tree","path":".","digest":"md5","limit":{bad}}}"#),
+            format!(r#"{{"id":1,"cmd":"set","path":"a","mtime":[0,{bad}]}}"#),
             format!(r#"{{"id":1,"cmd":"hello","version":{bad}}}"#),
         ] {
             let reply = ask(&mut raw, &json);
@@ -45,17 +47,28 @@ fn numbers_of_another_form_are_malformed_in_every_field() {
         }
     }
     for bad in ["1.5", "9223372036854775808", "-9223372036854775809", "\"0\""] {
-        let json =
-            format!(r#"{{"id":1,"cmd":"put","body":true,"path":"a","digest":"md5","mtime":[{bad},0]}}"#);
-        assert_eq!(code(&ask(&mut raw, &json)), "malformed", "{json}");
+        for json in [
+            format!(r#"{{"id":1,"cmd":"put","body":true,"path":"a","digest":"md5","mtime":[{bad},0]}}"#),
+            format!(r#"{{"id":1,"cmd":"set","path":"a","mtime":[{bad},0]}}"#),
+        ] {
+            assert_eq!(code(&ask(&mut raw, &json)), "malformed", "{json}");
+        }
     }
     for bad in ["[0]", "[0,0,0]", "[0,1000000000]", "[0,4294967296]", "0", "{}"] {
-        let json = format!(r#"{{"id":1,"cmd":"put","body":true,"path":"a","digest":"md5","mtime":{bad}}}"#);
-        assert_eq!(code(&ask(&mut raw, &json)), "malformed", "{json}");
+        for json in [
+            format!(r#"{{"id":1,"cmd":"put","body":true,"path":"a","digest":"md5","mtime":{bad}}}"#),
+            format!(r#"{{"id":1,"cmd":"set","path":"a","mtime":{bad}}}"#),
+        ] {
+            assert_eq!(code(&ask(&mut raw, &json)), "malformed", "{json}");
+        }
     }
     for bad in [r#""""#, r#""8""#, r#""00644""#, r#""0x1ff""#, r#""-1""#, "420"] {
-        let json = format!(r#"{{"id":1,"cmd":"put","body":true,"path":"a","digest":"md5","mode":{bad}}}"#);
-        assert_eq!(code(&ask(&mut raw, &json)), "malformed", "{json}");
+        for json in [
+            format!(r#"{{"id":1,"cmd":"put","body":true,"path":"a","digest":"md5","mode":{bad}}}"#),
+            format!(r#"{{"id":1,"cmd":"set","path":"a","mode":{bad}}}"#),
+        ] {
+            assert_eq!(code(&ask(&mut raw, &json)), "malformed", "{json}");
+        }
     }
     assert_eq!(server.tree(), before);
 }
@@ -88,6 +101,8 @@ fn times_at_the_ends_of_time_are_stored_as_well_as_the_disk_can() {
         raw.send(&[frame(&request), body(b"content")].concat());
         let reply = raw.receive();
         assert!(reply["ok"] == true || code(&reply) == "io", "{reply}");
+        let set = raw.ask(&json!({"id": 3, "cmd": "set", "path": "a", "mtime": [seconds, 999_999_999]}));
+        assert!(set["ok"] == true || code(&set) == "io", "{set}");
         assert_eq!(raw.ask(&json!({"id": 2, "cmd": "df", "path": "."}))["ok"], true);
     }
     assert_eq!(server.tree().len(), 1);

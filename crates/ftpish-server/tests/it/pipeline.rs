@@ -1,9 +1,11 @@
 //! Requests sent without waiting: replies come in order, refused ones among them.
 
+use ftpish_client::{Download, Error, Progress};
 use ftpish_protocol::Algorithm;
+use ftpish_protocol::message::Replace;
 use serde_json::{Value, json};
 
-use crate::harness::{BLOCK, TestServer, eventually, pattern};
+use crate::harness::{BLOCK, TestServer, eventually, path, pattern};
 use crate::raw::{body, code, frame, hello, put, put_header};
 
 #[test]
@@ -152,4 +154,27 @@ fn a_put_that_nobody_was_told_of_replaces_nothing_that_came_meanwhile() {
     drop(stalled);
     assert_eq!(server.tree_at_the_end().len(), 1);
     assert_eq!(server.read("late"), b"new");
+}
+
+/// A Unix socket counts far more for a short reply than its bytes, so few of them fill it: whoever asks on must not have
+/// more unread replies on their way than that.
+#[test]
+fn more_short_replies_than_a_socket_holds_leave_nobody_waiting_for_the_other() {
+    TestServer::each_transport(|server| {
+        let here = tempfile::tempdir().unwrap();
+        let downloads = (0..3000).map(|i| Download {
+            from: path(&format!("gone {i}")),
+            to: here.path().join(i.to_string()),
+            digest: Algorithm::Md5,
+            replace: Replace::Always,
+            sync: false,
+            repair: false,
+        });
+        let mut refused = 0;
+        server.client().download_many(downloads, &Progress::default(), &mut |_, outcome| {
+            assert!(matches!(outcome, Err(Error::Refused(_))), "{outcome:?}");
+            refused += 1;
+        });
+        assert_eq!(refused, 3000);
+    });
 }

@@ -31,7 +31,9 @@ fn furnished(change: impl FnOnce(&mut crate::harness::Setup)) -> TestServer {
 #[track_caller]
 fn refused(raw: &mut Raw, mut request: Value, expected: &str) {
     request["id"] = json!(7);
-    if ["ls", "get", "hash", "put"].iter().any(|cmd| request["cmd"] == *cmd) && request["digest"].is_null() {
+    if ["ls", "tree", "get", "hash", "put"].iter().any(|cmd| request["cmd"] == *cmd)
+        && request["digest"].is_null()
+    {
         request["digest"] = json!("md5");
     }
     let is_put = request["cmd"] == "put";
@@ -68,6 +70,10 @@ fn what_is_missing_is_not_found() {
         &server,
         [
             (json!({"cmd": "ls", "path": "missing"}), "not-found"),
+            (json!({"cmd": "tree", "path": "missing", "limit": 9}), "not-found"),
+            (json!({"cmd": "symlink", "path": "missing/link", "target": "x"}), "not-found"),
+            (json!({"cmd": "set", "path": "missing", "mode": "600"}), "not-found"),
+            (json!({"cmd": "set", "path": "missing/file", "mode": "600"}), "not-found"),
             (json!({"cmd": "stat", "path": "missing"}), "not-found"),
             (json!({"cmd": "get", "path": "missing"}), "not-found"),
             (json!({"cmd": "get", "path": "dangling"}), "not-found"),
@@ -99,6 +105,11 @@ fn files_and_directories_are_not_taken_for_each_other() {
             (json!({"cmd": "mv", "from": "file", "to": "empty"}), "is-directory"),
             (json!({"cmd": "ls", "path": "file"}), "not-directory"),
             (json!({"cmd": "stat", "path": "file/below"}), "not-directory"),
+            (json!({"cmd": "tree", "path": "file/below", "limit": 9}), "not-directory"),
+            (json!({"cmd": "symlink", "path": "file/below", "target": "x"}), "not-directory"),
+            (json!({"cmd": "symlink", "path": "empty", "target": "x"}), "is-directory"),
+            (json!({"cmd": "symlink", "path": "full", "target": "x", "replace": "never"}), "is-directory"),
+            (json!({"cmd": "set", "path": "file/below", "mode": "600"}), "not-directory"),
             (json!({"cmd": "get", "path": "file/below"}), "not-directory"),
             (json!({"cmd": "put", "path": "file/below"}), "not-directory"),
             (json!({"cmd": "mkdir", "path": "file/below"}), "not-directory"),
@@ -124,6 +135,9 @@ fn what_exists_is_replaced_only_where_it_may_be() {
             (json!({"cmd": "mkdir", "path": "dangling"}), "exists"),
             (json!({"cmd": "put", "path": "file", "replace": "never"}), "exists"),
             (json!({"cmd": "put", "path": "dangling", "replace": "never"}), "exists"),
+            (json!({"cmd": "symlink", "path": "file", "target": "x", "replace": "never"}), "exists"),
+            (json!({"cmd": "symlink", "path": "dangling", "target": "x", "replace": "never"}), "exists"),
+            (json!({"cmd": "symlink", "path": "file", "target": "x", "replace": "older"}), "not-newer"),
             (json!({"cmd": "mv", "from": "file", "to": "full/file", "replace": "never"}), "exists"),
             (json!({"cmd": "mv", "from": "file", "to": "empty", "replace": "never"}), "exists"),
             (json!({"cmd": "mv", "from": "file", "to": "new", "replace": "older"}), "unsupported"),
@@ -158,6 +172,12 @@ fn no_link_leads_out_of_the_root() {
             (json!({"cmd": "get", "path": "etc/passwd"}), "permission-denied"),
             (json!({"cmd": "hash", "path": "out"}), "permission-denied"),
             (json!({"cmd": "ls", "path": "up"}), "permission-denied"),
+            (json!({"cmd": "tree", "path": "up", "limit": 9}), "permission-denied"),
+            (json!({"cmd": "tree", "path": "out", "limit": 9, "follow": true}), "permission-denied"),
+            (json!({"cmd": "symlink", "path": "up/new", "target": "x"}), "permission-denied"),
+            (json!({"cmd": "set", "path": "up/secret", "mode": "777"}), "permission-denied"),
+            (json!({"cmd": "set", "path": "out", "mode": "777"}), "not-regular"),
+            (json!({"cmd": "set", "path": "up", "mode": "777"}), "not-regular"),
             (json!({"cmd": "ls", "path": "etc"}), "permission-denied"),
             (json!({"cmd": "stat", "path": "up/secret"}), "permission-denied"),
             (json!({"cmd": "df", "path": "up"}), "permission-denied"),
@@ -189,6 +209,9 @@ fn what_the_permission_bits_forbid_is_denied() {
             (json!({"cmd": "get", "path": "file"}), "permission-denied"),
             (json!({"cmd": "hash", "path": "file"}), "permission-denied"),
             (json!({"cmd": "ls", "path": "empty"}), "permission-denied"),
+            (json!({"cmd": "tree", "path": "empty", "limit": 9}), "permission-denied"),
+            (json!({"cmd": "symlink", "path": "full/new", "target": "x"}), "permission-denied"),
+            (json!({"cmd": "set", "path": "empty/below", "mode": "600"}), "permission-denied"),
             (json!({"cmd": "stat", "path": "empty/below"}), "permission-denied"),
             (json!({"cmd": "put", "path": "full/new"}), "permission-denied"),
             (json!({"cmd": "put", "path": "full/file"}), "permission-denied"),
@@ -214,6 +237,10 @@ fn a_read_only_server_forbids_every_change_and_serves_all_else() {
             (json!({"cmd": "put", "path": "file"}), "forbidden"),
             (json!({"cmd": "put", "path": "missing/new"}), "forbidden"),
             (json!({"cmd": "mkdir", "path": "new"}), "forbidden"),
+            (json!({"cmd": "symlink", "path": "new", "target": "x"}), "forbidden"),
+            (json!({"cmd": "symlink", "path": "dangling", "target": "x"}), "forbidden"),
+            (json!({"cmd": "set", "path": "file", "mode": "600"}), "forbidden"),
+            (json!({"cmd": "set", "path": ".", "mtime": [0, 0]}), "forbidden"),
             (json!({"cmd": "mkdir", "path": "empty", "parents": true}), "forbidden"),
             (json!({"cmd": "rm", "path": "file"}), "forbidden"),
             (json!({"cmd": "rm", "path": "full", "recursive": true}), "forbidden"),
@@ -240,6 +267,10 @@ fn the_root_itself_and_partial_files_are_forbidden() {
             (json!({"cmd": "mv", "from": "empty", "to": "."}), "forbidden"),
             (json!({"cmd": "put", "path": "."}), "forbidden"),
             (json!({"cmd": "get", "path": partial}), "forbidden"),
+            (json!({"cmd": "symlink", "path": ".", "target": "x"}), "forbidden"),
+            (json!({"cmd": "symlink", "path": partial, "target": "x"}), "forbidden"),
+            (json!({"cmd": "set", "path": partial, "mode": "600"}), "forbidden"),
+            (json!({"cmd": "tree", "path": partial, "limit": 9}), "forbidden"),
             (json!({"cmd": "stat", "path": partial}), "forbidden"),
             (json!({"cmd": "hash", "path": partial}), "forbidden"),
             (json!({"cmd": "put", "path": partial}), "forbidden"),

@@ -1,0 +1,362 @@
+//! Whole trees from servers that lie: nothing is made, written or removed outside of the destination, and in it nothing
+//! that was not told in order.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ftpish_client::{Client, Compare, Error, Filter, LinkPolicy, Progress, Tree, TreeJob, Way};
+use ftpish_protocol::message::Replace;
+use ftpish_protocol::{Algorithm, RemotePath};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::script::{Peer, Script, body, contents, end, file, framed, trailer};
+
+/// A destination, and beside it what must stay as it is.
+struct World {
+    scratch: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self { scratch: tempfile::tempdir().unwrap() };
+        fs::create_dir(world.outside()).unwrap();
+        fs::write(world.outside().join("file"), "mine").unwrap();
+        fs::create_dir(world.local()).unwrap();
+        world
+    }
+
+    fn outside(&self) -> PathBuf {
+        self.scratch.path().join("outside")
+    }
+
+    fn local(&self) -> PathBuf {
+        self.scratch.path().join("local")
+    }
+
+    #[track_caller]
+    fn outside_is_as_it_was(&self) {
+        let file = |name: &str, content: &str| (name.to_owned(), content.to_owned());
+        assert_eq!(contents(&self.outside()), [file("file", "mine")]);
+        let names: Vec<_> = contents(self.scratch.path()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["local", "outside"]);
+    }
+}
+
+fn tree(local: &Path) -> Tree {
+    Tree {
+        way: Way::Get,
+        remote: RemotePath::root(),
+        local: local.to_owned(),
+        digest: Algorithm::Md5,
+        replace: Replace::Always,
+        sync: false,
+        links: LinkPolicy::Keep,
+        filter: Filter::default(),
+        compare: None,
+        delete: None,
+        dry_run: false,
+    }
+}
+
+/// As `sync --delete` does.
+fn sync(local: &Path) -> Tree {
+    Tree { compare: Some(Compare::Time), delete: Some(1000), ..tree(local) }
+}
+
+/// Moves a tree; gives the paths whose steps failed, and how all of it ended.
+fn run(client: &mut Client, tree: Tree) -> (Vec<String>, Result<(), Error>) {
+    let mut failed = Vec::new();
+    let ended = TreeJob::new(tree).run(client, &Progress::default(), &mut |step, outcome| {
+        if outcome.is_err() {
+            failed.push(step.path().to_string());
+        }
+    });
+    (failed, ended)
+}
+
+/// Takes a tree, and makes nothing of it.
+pub fn list(client: &mut Client) -> Result<(), Error> {
+    let world = World::new();
+    run(client, Tree { dry_run: true, ..tree(&world.local()) }).1
+}
+
+fn node(path: impl Into<Value>, kind: &str) -> Value {
+    let path: Value = path.into();
+    json!({"path": path, "kind": kind, "size": 1, "mtime": [1, 0], "mode": "755"})
+}
+
+fn link(path: &str, target: impl Into<Value>) -> Value {
+    let mut node = node(path, "link");
+    node["target"] = target.into();
+    node
+}
+
+/// A body of these nodes, and their number.
+fn listing(nodes: &[Value]) -> Vec<u8> {
+    let lines: String = nodes.iter().map(|node| format!("{node}\n")).collect();
+    let mut trailer = trailer(lines.as_bytes());
+    trailer["entries"] = json!(nodes.len());
+    let chunks = lines.as_bytes().chunks(1 << 20).flat_map(framed);
+    chunks.chain(end(&trailer)).collect()
+}
+
+/// Serves one tree as a server would that does not look at it, and files with `content`; a file named `gone` is not
+/// there.
+fn serve(peer: &mut Peer, nodes: &[Value], content: &[u8]) {
+    while let Some(request) = peer.next() {
+        match request["cmd"].as_str().unwrap() {
+            "tree" => {
+                peer.grant(&request, json!({"body": true}));
+                peer.send(&listing(if request["after"].is_null() { nodes } else { &[] }));
+            }
+            "get" if request["path"].as_str().unwrap().ends_with("gone") => {
+                peer.refuse(&request, "not-found");
+            }
+            "get" => {
+                peer.grant(&request, file(content.len() as u64));
+                peer.send(&body(content));
+            }
+            cmd => panic!("{cmd}"),
+        }
+    }
+}
+
+fn server(nodes: Vec<Value>) -> Script {
+    Script::run(move |peer| serve(peer, &nodes, b"theirs"))
+}
+
+/// A tree that no walk can have told is refused, and nothing of it is made.
+#[track_caller]
+fn check_refused(nodes: Vec<Value>) {
+    let said = format!("{nodes:?}");
+    for rules in [tree, sync] {
+        let (world, script) = (World::new(), server(nodes.clone()));
+        symlink(world.outside(), world.local().join("d")).unwrap();
+        let (_, ended) = run(&mut script.client(), rules(&world.local()));
+        assert!(matches!(ended, Err(Error::Protocol(_))), "{said}: {ended:?}");
+        world.outside_is_as_it_was();
+        let kept: Vec<_> = contents(&world.local()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(kept, ["d"], "{said}");
+    }
+}
+
+#[test]
+fn trees_that_lead_elsewhere_are_refused_before_anything_is_made() {
+    let top = || node(".", "dir");
+    let outside = "../outside";
+    check_refused(vec![top(), link("d", outside), node("d/file", "file")]);
+    check_refused(vec![top(), node("d", "file"), node("d/file", "file")]);
+    check_refused(vec![top(), node("d", "other"), node("d/file", "file")]);
+    check_refused(vec![top(), node("d/file", "file")]);
+    check_refused(vec![top(), node("b", "file"), node("a", "file")]);
+    check_refused(vec![top(), node("a", "file"), node("a", "file")]);
+    check_refused(vec![top(), node("d", "dir"), link("d", outside)]);
+    check_refused(vec![top(), link("d", outside), node("d", "dir"), node("d/file", "file")]);
+    check_refused(vec![top(), top()]);
+    check_refused(vec![node("d", "dir"), node("d/file", "file")]);
+    for bad in ["..", "../outside/file", "/etc/passwd", "a/../../x", "a\0", "", "a//b", "./a", "d/"] {
+        check_refused(vec![top(), node(bad, "file")]);
+        check_refused(vec![top(), node(bad, "dir")]);
+        check_refused(vec![node(bad, "dir")]);
+    }
+    check_refused(vec![top(), node(json!({"b64": "Li4="}), "file")]);
+    check_refused(vec![top(), node("n".repeat(256), "file")]);
+    check_refused(vec![top(), link("d", "x".repeat(4097))]);
+}
+
+#[test]
+fn a_later_page_is_held_to_the_order_of_those_before_it() {
+    for bad in ["a", "f 0500", ".", "none/file"] {
+        let world = World::new();
+        let script = Script::run(move |peer| {
+            while let Some(request) = peer.next() {
+                if request["cmd"] == "get" {
+                    peer.refuse(&request, "not-found");
+                    continue;
+                }
+                assert_eq!(request["cmd"], "tree");
+                peer.grant(&request, json!({"body": true}));
+                let limit = request["limit"].as_u64().unwrap();
+                let files = (1..limit).map(|i| node(format!("f {i:04}"), "file"));
+                let page: Vec<_> = [node(".", "dir")].into_iter().chain(files).collect();
+                let is_first = request["after"].is_null();
+                peer.send(&if is_first { listing(&page) } else { listing(&[node(bad, "file")]) });
+            }
+        });
+        let (_, ended) = run(&mut script.client(), tree(&world.local()));
+        assert!(matches!(ended, Err(Error::Protocol(_))), "{bad}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_link_that_was_made_before_is_not_written_through() {
+    for rules in [tree, sync] {
+        let world = World::new();
+        let first = server(vec![node(".", "dir"), link("d", "../outside"), link("e", "/etc")]);
+        let (failed, ended) = run(&mut first.client(), rules(&world.local()));
+        assert!(ended.is_ok() && failed.is_empty(), "{failed:?} {ended:?}");
+        assert_eq!(fs::read_link(world.local().join("d")).unwrap(), Path::new("../outside"));
+        drop(first);
+        let nodes = [node(".", "dir"), node("d", "dir"), node("d/file", "file"), link("d/link", "x")];
+        let second = server(nodes.to_vec());
+        let (failed, ended) = run(&mut second.client(), rules(&world.local()));
+        assert!(ended.is_ok(), "{ended:?}");
+        world.outside_is_as_it_was();
+        // Only whoever looks at what is there knows that a link has to make room.
+        match rules(&world.local()).compare {
+            None => assert!(["d", "d/file", "d/link"].iter().all(|path| failed.iter().any(|it| it == path))),
+            Some(_) => assert_eq!(fs::read(world.local().join("d/file")).unwrap(), b"theirs"),
+        }
+    }
+}
+
+#[test]
+fn what_a_link_holds_is_made_as_it_is_and_drives_no_terminal_on_its_way() {
+    let world = World::new();
+    let script = server(vec![node(".", "dir"), link("l", "\u{1b}[2J\n../../outside")]);
+    let (failed, ended) = run(&mut script.client(), tree(&world.local()));
+    assert!(ended.is_ok() && failed.is_empty());
+    let held = fs::read_link(world.local().join("l")).unwrap();
+    assert_eq!(held.to_str(), Some("\u{1b}[2J\n../../outside"));
+    world.outside_is_as_it_was();
+    for bad in ["", "a\0b"] {
+        let script = server(vec![node(".", "dir"), link("bad", bad)]);
+        let (failed, ended) = run(&mut script.client(), tree(&world.local()));
+        assert!(ended.is_ok());
+        assert_eq!(failed, ["bad"]);
+    }
+}
+
+#[test]
+fn a_top_that_is_no_directory_is_told_so() {
+    let world = World::new();
+    for kind in ["file", "link", "other"] {
+        let script = server(vec![node(".", kind)]);
+        let (failed, ended) = run(&mut script.client(), sync(&world.local()));
+        let code = match ended {
+            Err(Error::Refused(refusal)) => refusal.code.to_string(),
+            ended => panic!("{kind}: {ended:?}"),
+        };
+        assert_eq!((code.as_str(), failed.len()), ("not-directory", 0), "{kind}");
+    }
+    assert_eq!(contents(&world.local()), []);
+}
+
+#[test]
+fn what_the_get_tells_of_a_file_is_what_counts_and_not_the_listing() {
+    for size in [0_u64, 1, 1 << 20, 1 << 40, u64::MAX] {
+        let world = World::new();
+        let mut lie = node("a", "file");
+        lie["size"] = json!(size);
+        let script = server(vec![node(".", "dir"), lie, node("gone", "file")]);
+        let (failed, ended) = run(&mut script.client(), tree(&world.local()));
+        assert!(ended.is_ok(), "{size}: {ended:?}");
+        assert_eq!(failed, ["gone"], "{size}");
+        assert_eq!(contents(&world.local()), [("a".to_owned(), "theirs".to_owned())], "{size}");
+    }
+}
+
+/// What a source could not tell of is not missing there.
+#[test]
+fn nothing_is_removed_for_a_listing_that_is_not_whole() {
+    let error = |path: &str, kind: &str| {
+        let mut node = node(path, kind);
+        node["error"] = json!({"code": "permission-denied", "message": "\u{1b}[2J no".repeat(1000)});
+        node
+    };
+    let before = |world: &World| {
+        fs::write(world.local().join("extra"), "kept").unwrap();
+        fs::create_dir(world.local().join("d")).unwrap();
+        fs::write(world.local().join("d/extra"), "kept").unwrap();
+    };
+    for nodes in [
+        vec![error(".", "dir")],
+        vec![node(".", "dir"), error("d", "dir")],
+        vec![node(".", "dir"), error("d", "other")],
+        vec![node(".", "dir"), error("unheard", "unheard-of")],
+    ] {
+        let world = World::new();
+        before(&world);
+        let (said, script) = (format!("{nodes:?}"), server(nodes));
+        let (failed, ended) = run(&mut script.client(), sync(&world.local()));
+        assert!(ended.is_ok() && failed.contains(&".".to_owned()), "{said}: {failed:?}");
+        assert_eq!(fs::read(world.local().join("d/extra")).unwrap(), b"kept", "{said}");
+        assert_eq!(fs::read(world.local().join("extra")).unwrap(), b"kept", "{said}");
+    }
+    // One that breaks off, or whose count is another's, is none.
+    let whole = listing(&[node(".", "dir"), node("d", "dir")]);
+    let counted = String::from_utf8_lossy(&whole).replace("\"entries\":2", "\"entries\":3").into_bytes();
+    for bytes in [whole[..whole.len() - 1].to_vec(), counted] {
+        let world = World::new();
+        before(&world);
+        let script = Script::run(move |peer| {
+            let request = peer.request();
+            peer.grant(&request, json!({"body": true}));
+            peer.send(&bytes);
+            peer.close();
+        });
+        let (_, ended) = run(&mut script.client(), sync(&world.local()));
+        assert!(matches!(ended, Err(Error::Connection(_) | Error::Unverified(_))), "{ended:?}");
+        assert!(world.local().join("extra").exists() && world.local().join("d/extra").exists());
+    }
+}
+
+#[test]
+fn a_page_that_is_longer_than_was_asked_for_is_not_held() {
+    let world = World::new();
+    let script = Script::run(|peer| {
+        let request = peer.request();
+        peer.grant(&request, json!({"body": true}));
+        let mut line = framed(format!("{}\n", node(".", "dir")).as_bytes());
+        for i in 0_u64.. {
+            if peer.try_send(&line).is_err() {
+                break;
+            }
+            let lines: String =
+                (0..100).map(|j| format!("{}\n", node(format!("f {:012}", i * 100 + j), "file"))).collect();
+            line = framed(lines.as_bytes());
+        }
+    });
+    let mut client = script.client();
+    let (_, ended) = run(&mut client, tree(&world.local()));
+    assert!(matches!(ended, Err(Error::Protocol(_))), "{ended:?}");
+    assert!(!client.is_usable());
+    assert_eq!(contents(&world.local()), []);
+}
+
+/// A tree without an end is walked for as long as anybody likes, and never is more of it held than two pages.
+#[test]
+fn an_endless_tree_is_taken_as_it_comes_and_can_be_interrupted() {
+    let (told, most_ahead) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (seen, ahead) = (Arc::clone(&told), Arc::clone(&most_ahead));
+    let script = Script::run(move |peer| {
+        let mut sent = 0;
+        while let Some(request) = peer.next() {
+            assert_eq!(request["cmd"], "tree");
+            let limit = usize::try_from(request["limit"].as_u64().unwrap()).unwrap();
+            let nodes: Vec<_> = (sent..sent + limit)
+                .map(|i| if i == 0 { node(".", "dir") } else { node(format!("d {i:012}"), "dir") })
+                .collect();
+            sent += limit;
+            peer.grant(&request, json!({"body": true}));
+            peer.send(&listing(&nodes));
+            // Each is told as made, and some as set.
+            ahead.fetch_max(sent.saturating_sub(seen.load(Ordering::Relaxed)), Ordering::Relaxed);
+        }
+    });
+    let world = World::new();
+    let options = script.options();
+    let (interrupt, mut client) = (options.interrupt.clone(), Client::connect(&options).unwrap());
+    let endless = Tree { dry_run: true, ..tree(&world.local()) };
+    let ended = TreeJob::new(endless).run(&mut client, &Progress::default(), &mut |_, _| {
+        if told.fetch_add(1, Ordering::Relaxed) == 150_000 {
+            interrupt.set();
+        }
+    });
+    assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+    assert!(most_ahead.load(Ordering::Relaxed) <= 32_000, "{most_ahead:?}");
+}
