@@ -17,15 +17,20 @@ check:
 demo:
     cargo run --release -- demo
 
-# Measure get and put of one file beside scp and the rsync daemon; SIZE is in MiB.
-bench SIZE="1024" RUNS="5":
+# Measure beside rsync, scp, nginx and tar, RUNS times, all rows or those whose names have one of the ROWS in them.
+bench RUNS="5" *ROWS:
     cargo build --release
-    scripts/bench {{SIZE}} {{RUNS}}
+    scripts/bench {{RUNS}} {{ROWS}}
 
 # A real tree there and back again, with and without TLS, with each digest.
 roundtrip DIR="/usr/share":
     cargo build --release
     scripts/roundtrip {{DIR}}
+
+# Real trees there and back again by put -r, get -r and sync.
+trees *DIRS="/usr/share":
+    cargo build --release
+    scripts/trees {{DIRS}}
 
 # Cuts and kills at random, for minutes; docs/RELIABILITY.md has the figures of one run.
 torture SEED="20261121" CUTS="2000" KILLS="500":

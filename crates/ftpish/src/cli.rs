@@ -30,7 +30,7 @@ pub struct Global {
     /// The server: HOST, HOST:PORT (IPv6 addresses in brackets) or unix:PATH.
     #[arg(long, global = true, env = "FTPISH_SERVER", value_name = "ADDR", default_value = "127.0.0.1:2121")]
     pub server: Endpoint,
-    /// Who to log in as. The password comes from FTPISH_PASSWORD, or is asked for.
+    /// Who to log in as. The password comes from FTPISH_PASSWORD or the credentials file, or is asked for.
     #[arg(long, global = true, env = "FTPISH_USER", value_name = "NAME")]
     pub login: Option<String>,
     /// Neither encrypt nor ask for the server's key. Both ends must say so.

@@ -4,6 +4,7 @@ mod argv;
 mod cli;
 mod commands;
 mod complete;
+mod credentials;
 mod demo;
 mod exit;
 mod failure;

@@ -14,6 +14,7 @@ use ftpish_transport::{Endpoint, Fingerprint, Interrupt};
 
 use crate::argv;
 use crate::cli::Global;
+use crate::credentials;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::location::Location;
@@ -213,9 +214,17 @@ impl Session {
         self.connect(self.login())
     }
 
-    /// Finds the password of the user, where there is one: in the environment, or by asking once, and not before the
-    /// server's key is trusted.
+    /// Finds the password of the user, where there is one: in the environment, in the credentials file, or by asking
+    /// once, and not before the server's key is trusted. The file may say who the user is, too.
     fn know_password(&mut self) -> Result<(), Failure> {
+        if self.password.is_none() && std::env::var_os(argv::PASSWORD).is_none() {
+            let found = credentials::find(&self.endpoint)?;
+            if let Some(found) =
+                found.filter(|found| self.user.as_ref().is_none_or(|user| *user == found.user))
+            {
+                (self.user, self.password) = (Some(found.user), Some(found.password));
+            }
+        }
         if let (Some(user), None) = (&self.user, &self.password) {
             self.password = Some(match std::env::var(argv::PASSWORD) {
                 Ok(password) => Secret::new(password),

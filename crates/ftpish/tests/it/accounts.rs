@@ -205,3 +205,22 @@ fn a_user_is_added_logs_in_and_a_wrong_password_is_exit_code_4() {
     let open = world.serve_in_vain(&format!("--users {name}"));
     assert!(open.stderr.contains("is open to others: chmod 600 it"), "{}", open.stderr);
 }
+
+#[test]
+fn the_credentials_file_logs_in_unless_others_may_read_it() {
+    let world = World::empty();
+    let server = with_ada(&world);
+    let file = world.path("home/.config/ftpish/credentials");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, format!("[\"{}\"]\nuser = \"ada\"\npassword = \"{PASSWORD}\"\n", server.address))
+        .unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let key = ["--host-key".into(), server.key.clone().unwrap().into()];
+    let client = world.stranger_to(&server.address).flags(key);
+    client.run("mkdir made").ok().silent();
+    client.run("ls --login bob").exits(4);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = client.run("ls").exits(4);
+    assert!(refused.stderr.contains("others may read it"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains(PASSWORD));
+}

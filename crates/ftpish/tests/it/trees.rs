@@ -285,3 +285,47 @@ fn a_tree_whose_connection_breaks_again_and_again_is_whole_in_the_end() {
         }
     }
 }
+
+/// Whatever has a name in `copy` has it in `source`, too, and if it is a file, all of its bytes.
+#[track_caller]
+fn is_whole_as_far_as_it_goes(copy: &Path, source: &Path) {
+    for entry in walkdir::WalkDir::new(copy).into_iter().map(Result::unwrap) {
+        let own = source.join(entry.path().strip_prefix(copy).unwrap());
+        let partial = ftpish_storage::is_partial(entry.file_name().as_bytes());
+        if entry.file_type().is_file() && !partial {
+            assert!(fs::read(entry.path()).unwrap() == fs::read(&own).unwrap(), "{}", own.display());
+        }
+    }
+}
+
+#[test]
+fn a_tree_whose_client_was_killed_has_whole_files_and_the_next_run_has_them_all() {
+    let world = World::plaintext();
+    for (toward, line, copy, source) in [
+        (Toward::Server, "put -q -r tree /", world.root("tree"), world.here("tree")),
+        (Toward::Client, "get -q -r source back", world.here("back"), world.root("source")),
+    ] {
+        crowd(&source);
+        for at in [4_000_000, 3_000, 60_000, 400_000] {
+            let mut relay = Relay::to(&world.server().address, toward, at, Harm::Stall);
+            let mut client = world.client_of(&relay.address).spawn(line);
+            relay.wait();
+            client.kill().unwrap();
+            client.wait().unwrap();
+            relay.go_on();
+            if copy.exists() {
+                is_whole_as_far_as_it_goes(&copy, &source);
+            }
+        }
+        let again = if toward == Toward::Server { "sync -q tree :tree" } else { "sync -q :source back" };
+        world.run(again).ok();
+        assert_eq!(without_partials(described(&copy)), described(&source), "{line}");
+    }
+}
+
+/// What an interrupted run has left of the large file stays until it is taken up, or a week has passed.
+fn without_partials(tree: BTreeMap<PathBuf, String>) -> BTreeMap<PathBuf, String> {
+    let is_partial =
+        |path: &Path| path.file_name().is_some_and(|name| ftpish_storage::is_partial(name.as_bytes()));
+    tree.into_iter().filter(|(path, _)| !is_partial(path)).collect()
+}
