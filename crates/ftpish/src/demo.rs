@@ -72,6 +72,8 @@ fn act(server: &[String; 3], ui: &Ui) -> Result<(), Failure> {
         "mkdir films",
         "mv video.bin films/",
         "ls -l films",
+        "sync . :backup",
+        "sync . :backup",
     ] {
         print(format_args!("$ ftpish {line}"))?;
         let words = ["ftpish"].into_iter().chain(flags).chain(line.split(' '));

@@ -57,7 +57,11 @@ impl Ui {
     /// Says how fast files arrived that moved together.
     pub fn arrived(&self, files: u64, size: u64, took: Duration) {
         let total = bytes(size as f64);
-        self.say(format_args!("{files} files  {total}{}", pace(size, took)));
+        match files {
+            0 => self.say("nothing to move"),
+            1 => self.say(format_args!("1 file  {total}{}  verified", pace(size, took))),
+            _ => self.say(format_args!("{files} files  {total}{}  each verified", pace(size, took))),
+        }
     }
 
     /// Asks a question that is answered with yes or no, and whose last line is where the answer is typed. Anything
