@@ -2,6 +2,7 @@
 //!
 //! What a right means for a command is `policy`'s.
 
+mod edit;
 mod lockout;
 mod password;
 mod rights;
@@ -17,6 +18,7 @@ use ftpish_protocol::{Code, Refusal};
 use lockout::Lockout;
 use password::{HashingPool, decoy};
 
+pub use edit::UsersFile;
 pub use password::hash;
 pub use rights::{Right, Rights};
 pub use users::{User, Users, UsersError};
