@@ -3,7 +3,7 @@
 
 use std::io::{self, Cursor, Read, Write};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,19 +17,21 @@ use ftpish_protocol::{
     Algorithm, Connection, Header, MAX_CHUNK, MAX_NAME, MAX_PATH, Name, RemotePath, WalkOrder, receive_body,
     receive_listing, receive_ranges, walk_order,
 };
+use ftpish_server::{Rights, User, Users, UsersFile};
 use ftpish_transport::Endpoint;
 
 /// A function of bytes that must hold its claims for any.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("frame", frame),
     ("messages", messages),
     ("path", path),
     ("body", body),
     ("listing", listing),
     ("reply", reply),
+    ("users", users),
 ];
 
 /// A peer that says `input`, and listens to nothing.
@@ -321,6 +323,66 @@ impl Place {
         }
         if let Err(error) = outcome {
             is_harmless(&error.to_string());
+        }
+    }
+}
+
+/// What `ftpish user passwd` puts into the file for some password.
+const HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$ddgkI9WnBp5Loqy0XZIQSw$tcfPojK3Z8ZbEXKsbsFilAl5y8nNYYtV320mf2H4t24";
+
+/// A users file. One that is taken at all has no entry that lets anybody in but by a password that was hashed as it
+/// should be, and is read the same after others were changed in it.
+pub fn users(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(users) = Users::parse(text) else { return };
+    for name in users.names() {
+        let user = users.find(name).expect("it was named");
+        assert!(user.password.as_deref().is_none_or(is_dear_enough), "{:?}", user.password);
+        beside_is_not_below(user);
+    }
+    let file = || UsersFile::parse(Path::new("users.toml"), text).expect("what is understood can be changed");
+    let parsed = |file: &UsersFile| Users::parse(&file.text()).expect("what was changed is understood");
+    assert_eq!(parsed(&file()), users);
+    let name = users.names().next().unwrap_or("somebody");
+    let others = |users: &Users| -> Vec<_> {
+        let others = users.names().filter(|other| *other != name);
+        others.map(|other| (other.to_owned(), users.find(other).cloned())).collect()
+    };
+    let mut changed = file();
+    assert!(changed.set_password(name, HASH));
+    let after = parsed(&changed);
+    assert_eq!(others(&after), others(&users));
+    let mut expected = users.find(name).cloned().unwrap_or(User::new(String::new()));
+    expected.password = Some(HASH.to_owned());
+    assert_eq!(after.find(name), Some(&expected));
+    assert!(changed.remove(name));
+    let after = parsed(&changed);
+    assert_eq!((others(&after), after.find(name)), (others(&users), None));
+}
+
+/// Whether a line is a hash at the full cost, with a salt and all the bytes of its output.
+fn is_dear_enough(line: &str) -> bool {
+    let fields = line.strip_prefix("$argon2id$v=19$").and_then(|rest| rest.split_once('$'));
+    let Some((cost, (salt, output))) = fields.and_then(|(cost, rest)| Some((cost, rest.split_once('$')?)))
+    else {
+        return false;
+    };
+    let mut cost: Vec<_> = cost.split(',').collect();
+    cost.sort_unstable();
+    cost == ["m=19456", "p=1", "t=2"] && !salt.is_empty() && output.len() == 43
+}
+
+/// The rights of `/foo` say nothing of `/foobar`: there hold those of the directory that both are in.
+fn beside_is_not_below(user: &User) {
+    let rights = user.rights();
+    let resolve = |text: &[u8]| RemotePath::root().resolve(text).expect("it was read as a path");
+    let tops: Vec<_> = user.paths.keys().map(|text| resolve(text.as_bytes())).collect();
+    for top in &tops {
+        let Ok(beside) = RemotePath::parse(&[top.as_bytes(), b"bar"].concat()) else { continue };
+        let Some(above) = top.parent().filter(|_| !tops.contains(&beside)) else { continue };
+        for right in Rights::ALL {
+            assert_eq!(rights.allow(right, &beside), rights.allow(right, &above), "{right:?} of {beside}");
         }
     }
 }

@@ -18,7 +18,7 @@ mod policy;
 pub mod server;
 mod session;
 
-pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, hash, random_password};
+pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, UsersFile, hash, random_password};
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;
 pub use policy::Policy;

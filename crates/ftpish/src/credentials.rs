@@ -60,10 +60,11 @@ fn load(path: &Path) -> Result<BTreeMap<String, Credentials>, String> {
 
 fn parse(text: &str) -> Result<BTreeMap<String, Credentials>, String> {
     // The parser's own words would quote the line, and that may hold a password.
-    let servers: BTreeMap<String, Credentials> = toml::from_str(text).map_err(|error: toml::de::Error| {
-        let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
-        format!("line {} does not belong there", before.matches('\n').count() + 1)
-    })?;
+    let servers: BTreeMap<String, Credentials> =
+        toml_edit::de::from_str(text).map_err(|error: toml_edit::de::Error| {
+            let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
+            format!("line {} does not belong there", before.matches('\n').count() + 1)
+        })?;
     let by_endpoint = servers.into_iter().map(|(server, credentials)| {
         let endpoint: Endpoint = server
             .parse()

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use ftpish_protocol::Secret;
-use ftpish_server::{User, Users, UsersError, hash};
+use ftpish_server::{Users, UsersError, UsersFile, hash};
 
 use crate::cli::{NewPassword, UserCommand};
 use crate::exit::Exit;
@@ -18,39 +18,44 @@ const MAX_LINE: u64 = 4096;
 pub fn run(command: &UserCommand) -> Result<(), Failure> {
     match command {
         UserCommand::Add(args) => {
-            let mut users = if args.file.exists() { load(&args.file)? } else { Users::default() };
-            if users.find(&args.name).is_some() {
+            let mut users = if args.file.exists() { open(&args.file)? } else { UsersFile::new(&args.file) };
+            if users.has(&args.name) {
                 return Err(Failure::new(Exit::Exists, format!("there is a user `{}` already", args.name))
                     .hint("`user passwd` changes the password"));
             }
-            if !users.add(&args.name, User::new(new_password(args)?)) {
+            if !users.set_password(&args.name, &new_password(args)?) {
                 return Err(Failure::usage("a user's name is 1 to 64 letters, digits, `.`, `_`, `-` or `@`"));
             }
-            save(&users, &args.file)
+            save(&users)
         }
         UserCommand::Passwd(args) => {
-            let mut users = load(&args.file)?;
-            let user = users.find_mut(&args.name).ok_or_else(|| no_such(&args.name))?;
-            user.password = Some(new_password(args)?);
-            save(&users, &args.file)
+            let mut users = open(&args.file)?;
+            if !users.has(&args.name) {
+                return Err(no_such(&args.name));
+            }
+            users.set_password(&args.name, &new_password(args)?);
+            save(&users)
         }
-        UserCommand::Ls { file } => load(file)?.names().try_for_each(|name| print(format_args!("{name}"))),
+        UserCommand::Ls { file } => {
+            let users = Users::load(file).map_err(Failure::from)?;
+            users.names().try_for_each(|name| print(format_args!("{name}")))
+        }
         UserCommand::Rm { file, name } => {
-            let mut users = load(file)?;
+            let mut users = open(file)?;
             if !users.remove(name) {
                 return Err(no_such(name));
             }
-            save(&users, file)
+            save(&users)
         }
     }
 }
 
-fn load(file: &Path) -> Result<Users, Failure> {
-    Users::load(file).map_err(Failure::from)
+fn open(file: &Path) -> Result<UsersFile, Failure> {
+    UsersFile::open(file).map_err(Failure::from)
 }
 
-fn save(users: &Users, file: &Path) -> Result<(), Failure> {
-    users.save(file).map_err(Failure::from)
+fn save(users: &UsersFile) -> Result<(), Failure> {
+    users.save().map_err(Failure::from)
 }
 
 fn no_such(name: &str) -> Failure {

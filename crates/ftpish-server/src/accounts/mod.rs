@@ -2,6 +2,7 @@
 //!
 //! What a right means for a command is `policy`'s.
 
+mod edit;
 mod lockout;
 mod password;
 mod rights;
@@ -19,6 +20,7 @@ use lockout::Lockout;
 use password::{HashingPool, decoy};
 use tickets::Tickets;
 
+pub use edit::UsersFile;
 pub use password::{hash, random_password};
 pub use rights::{Right, Rights};
 pub use users::{User, Users, UsersError};

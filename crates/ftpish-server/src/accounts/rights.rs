@@ -1,10 +1,10 @@
 //! What a user may do, where: rights for the whole root, and others below some directories.
 
 use ftpish_protocol::RemotePath;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// One thing that may be done to a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Right {
     /// Tell that it is there, and what it is.

@@ -1,12 +1,12 @@
 //! The users file: TOML, one table a user, readable by its owner alone. Whatever is wrong with it, nobody logs in.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::RemotePath;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::password::is_hash;
 use super::{Right, Rights};
@@ -15,17 +15,17 @@ use super::{Right, Rights};
 const MAX_NAME: usize = 64;
 
 /// One account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     /// The hash of the password, as [`hash`](super::hash) makes it. Without it the user cannot log in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub password: Option<String>,
     /// What the user may do; everything where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub rights: Option<Vec<Right>>,
     /// What the user may do below some directories instead.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub paths: BTreeMap<String, Vec<Right>>,
 }
 
@@ -36,7 +36,7 @@ impl User {
     }
 
     /// What the user may do.
-    pub(super) fn rights(&self) -> Rights {
+    pub fn rights(&self) -> Rights {
         let below = self.paths.iter().filter_map(|(path, rights)| Some((directory(path)?, rights.clone())));
         Rights::new(self.rights.as_deref().unwrap_or(&Rights::ALL), below.collect())
     }
@@ -48,28 +48,20 @@ fn directory(text: &str) -> Option<RemotePath> {
 }
 
 /// All accounts of a file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct Users(BTreeMap<String, User>);
 
 impl Users {
     /// Reads the file at `path`.
     pub fn load(path: &Path) -> Result<Self, UsersError> {
-        let at = |error| UsersError::File { what: "read", path: path.to_owned(), error };
-        // The mode is asked of the file that is then read, whatever the name means meanwhile.
-        let mut file = std::fs::File::open(path).map_err(at)?;
-        let metadata = file.metadata().map_err(at)?;
-        if metadata.permissions().mode() & 0o077 != 0 {
-            return Err(UsersError::Open { path: path.to_owned() });
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(at)?;
-        Self::parse(&text).map_err(|why| UsersError::Bad { path: path.to_owned(), why })
+        Self::parse(&read(path)?).map_err(|why| UsersError::Bad { path: path.to_owned(), why })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// What a file with this text says, or why it is no users file.
+    pub fn parse(text: &str) -> Result<Self, String> {
         // The parser's own words would quote the line, and that may hold a password typed in the wrong place.
-        let users: Self = toml::from_str(text).map_err(|error: toml::de::Error| {
+        let users: Self = toml_edit::de::from_str(text).map_err(|error: toml_edit::de::Error| {
             let line =
                 error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             format!("line {line} does not belong there")
@@ -81,34 +73,21 @@ impl Users {
             if user.password.as_deref().is_some_and(|line| !is_hash(line)) {
                 return Err(format!("the password of `{name}` is no hash that `ftpish user passwd` makes"));
             }
-            if user.paths.keys().any(|path| directory(path).is_none()) {
-                return Err(format!("a path of `{name}` is none"));
+            let mut seen = BTreeSet::new();
+            for path in user.paths.keys() {
+                let Some(path) = directory(path) else { return Err(format!("a path of `{name}` is none")) };
+                // `a` and `/a` are the same: which of the two holds would be chance.
+                if !seen.insert(path.as_bytes().to_vec()) {
+                    return Err(format!("a path of `{name}` stands there twice"));
+                }
             }
         }
         Ok(users)
     }
 
-    /// Writes the file at `path` anew, whole or not at all, for its owner alone.
-    pub fn save(&self, path: &Path) -> Result<(), UsersError> {
-        let at = |error| UsersError::File { what: "write", path: path.to_owned(), error };
-        let text = toml::to_string(self).map_err(|error| at(io::Error::other(error)))?;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A new temporary file can be read by its owner alone.
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(at)?;
-        file.write_all(text.as_bytes()).map_err(at)?;
-        file.as_file().sync_all().map_err(at)?;
-        file.persist(path).map_err(|error| at(error.error))?;
-        Ok(())
-    }
-
     /// The account of that name.
     pub fn find(&self, name: &str) -> Option<&User> {
         self.0.get(name)
-    }
-
-    /// The account of that name, to change it.
-    pub fn find_mut(&mut self, name: &str) -> Option<&mut User> {
-        self.0.get_mut(name)
     }
 
     /// Adds an account; `false` where the name is none, or taken.
@@ -120,18 +99,27 @@ impl Users {
         new
     }
 
-    /// Removes an account; `false` where there is none.
-    pub fn remove(&mut self, name: &str) -> bool {
-        self.0.remove(name).is_some()
-    }
-
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// The text of the file at `path`, which is its owner's alone.
+pub(super) fn read(path: &Path) -> Result<String, UsersError> {
+    let at = |error| UsersError::File { what: "read", path: path.to_owned(), error };
+    // The mode is asked of the file that is then read, whatever the name means meanwhile.
+    let mut file = std::fs::File::open(path).map_err(at)?;
+    let metadata = file.metadata().map_err(at)?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(UsersError::Open { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(at)?;
+    Ok(text)
+}
+
+pub(super) fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_plain)
 }
@@ -186,16 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_for_its_owner_alone_and_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("users.toml");
-        let mut users = Users::default();
-        let hash = super::super::hash(&ftpish_protocol::Secret::new("open sesame".to_owned())).unwrap();
-        assert!(users.add("me", User::new(hash.clone())) && !users.add("me", User::new(hash.clone())));
-        assert!(!users.add("a b", User::new(hash)));
-        users.save(&path).unwrap();
-        assert_eq!(Users::load(&path).unwrap(), users);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Users::load(&path), Err(UsersError::Open { .. })));
+    fn two_spellings_of_one_directory_are_refused() {
+        assert!(Users::parse("[me.paths]\n\"a/b\" = []\n\"/a\" = []\n").is_ok());
+        for same in ["a", "/a/", "./a", "b/../a"] {
+            let why = Users::parse(&format!("[me.paths]\n\"/a\" = []\n\"{same}\" = [\"list\"]\n"));
+            assert_eq!(why.unwrap_err(), "a path of `me` stands there twice", "{same}");
+        }
     }
 }

@@ -52,6 +52,18 @@ fn every_target_holds_its_claims_for_the_fixtures_and_their_damaged_kin() {
 }
 
 #[test]
+fn a_users_file_that_was_cut_or_damaged_anywhere_lets_nobody_in_by_chance() {
+    let text = fs::read(Path::new(PROJECT).join("fixtures/users.toml")).unwrap();
+    for at in 0..text.len() {
+        targets::users(&text[..at]);
+        let mut flipped = text.clone();
+        flipped[at] ^= 1 << (at % 8);
+        targets::users(&flipped);
+    }
+    targets::users(&text);
+}
+
+#[test]
 fn what_the_fuzzer_found_stays_found() {
     for file in fs::read_dir(Path::new(PROJECT).join("fuzz/found")).unwrap() {
         let path = file.unwrap().path();
