@@ -23,6 +23,7 @@ mod compare;
 mod download;
 mod error;
 mod hostkeys;
+mod many;
 mod pipeline;
 mod progress;
 mod tree;
