@@ -15,7 +15,7 @@ use std::time::Instant;
 use ftpish_protocol::message::Login;
 use ftpish_protocol::{Code, Refusal};
 
-use lockout::Lockout;
+use lockout::{Lockout, Outcome};
 use password::{HashingPool, decoy};
 
 pub use edit::UsersFile;
@@ -48,7 +48,7 @@ impl Accounts {
     /// for an unknown user, a user without a password, and a wrong password.
     pub(crate) fn login(&self, login: &Login, from: Option<IpAddr>) -> Result<Arc<Rights>, Refusal> {
         // The attempt counts before it is looked at, so that many at once cannot outrun the count.
-        if let Some(wait) = from.and_then(|from| self.lockout.attempt(from, Instant::now())) {
+        if let Some(wait) = from.and_then(|from| self.lockout.attempt(from, &login.user, Instant::now())) {
             let line =
                 format!("too many failed logins from this address: try again in {} s", wait.as_secs() + 1);
             return Err(Refusal::new(Code::LockedOut, line));
@@ -58,18 +58,23 @@ impl Accounts {
         let Some(matches) = self.pool.verify(&login.password, hash.unwrap_or(&self.decoy)) else {
             // Nothing was tried: the server has too much to do.
             if let Some(from) = from {
-                self.lockout.forgive(from);
+                self.lockout.finish(from, &login.user, Outcome::Dropped);
             }
             return Err(Refusal::new(Code::Busy, "too many logins at the same time: try again later"));
         };
         match user {
             Some(user) if matches && hash.is_some() => {
                 if let Some(from) = from {
-                    self.lockout.forget(from);
+                    self.lockout.finish(from, &login.user, Outcome::Succeeded);
                 }
                 Ok(Arc::new(user.rights()))
             }
-            _ => Err(Refusal::new(Code::LoginFailed, "wrong user or password")),
+            _ => {
+                if let Some(from) = from {
+                    self.lockout.finish(from, &login.user, Outcome::Failed);
+                }
+                Err(Refusal::new(Code::LoginFailed, "wrong user or password"))
+            }
         }
     }
 }
