@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use crate::frame::{self, ABORTED, ChunkPrefix, LENGTH};
 use crate::message::Aborted;
-use crate::{Algorithm, Digest, Error, Header, Refusal};
+use crate::{Algorithm, Digest, Error, Header, MAX_HEADER, Refusal};
 
 /// How many bytes a body is read, hashed and sent at a time. A power of two, so that BLAKE3 works on whole
 /// subtrees; small enough to stay in a core's second-level cache between reading, hashing and sending.
 pub(crate) const BLOCK: usize = 256 * 1024;
 
-/// How many bytes are asked of the stream when only a message is expected.
+/// How many bytes are asked of the stream at the most when only a message is expected.
 const READ_AHEAD: usize = 16 * 1024;
 
 /// One end of the wire. What is sent is held back until [`flush`](Self::flush), a full block, or a wait for the
@@ -24,6 +24,8 @@ pub struct Connection<S> {
     input: Input,
     output: Output,
     incoming: Incoming,
+    /// The longest message that is received.
+    max_header: usize,
     /// The request that the next body answers; empty where the body is a request's own.
     asked: Vec<u8>,
     /// The message that was sent last: what a body that is sent next belongs to.
@@ -43,9 +45,9 @@ struct Input {
 }
 
 impl Input {
-    /// Reads once, when all was taken.
-    fn read_from(&mut self, stream: &mut impl Read) -> Result<usize, Error> {
-        self.buffer.resize(READ_AHEAD, 0);
+    /// Reads once, when all was taken: at most `ahead` bytes.
+    fn read_from(&mut self, stream: &mut impl Read, ahead: usize) -> Result<usize, Error> {
+        self.buffer.resize(ahead, 0);
         self.taken = 0;
         self.filled = 0;
         self.filled = read_some(stream, &mut self.buffer)?;
@@ -103,7 +105,18 @@ impl<S: Read + Write> Connection<S> {
     pub fn new(stream: S) -> Self {
         let (input, output) = (Input::default(), Output::default());
         let (asked, sent, received, head) = Default::default();
-        Self { stream, input, output, incoming: Incoming::Message, asked, sent, received, head }
+        let (incoming, max_header) = (Incoming::Message, MAX_HEADER);
+        Self { stream, input, output, incoming, max_header, asked, sent, received, head }
+    }
+
+    /// Receives no message that is longer, and reads no further ahead: what a peer may make this end hold.
+    pub fn set_max_header(&mut self, bytes: usize) {
+        self.max_header = bytes.min(MAX_HEADER);
+    }
+
+    /// How many bytes are asked of the stream when only a message is expected.
+    fn read_ahead(&self) -> usize {
+        self.max_header.min(READ_AHEAD)
     }
 
     /// The stream below: to set deadlines, or to look whether the peer has spoken.
@@ -144,7 +157,8 @@ impl<S: Read + Write> Connection<S> {
     pub fn wait(&mut self) -> Result<bool, Error> {
         if !self.has_input() {
             self.flush()?;
-            self.input.read_from(&mut self.stream)?;
+            let ahead = self.read_ahead();
+            self.input.read_from(&mut self.stream, ahead)?;
         }
         Ok(self.has_input())
     }
@@ -159,7 +173,7 @@ impl<S: Read + Write> Connection<S> {
             LENGTH => {}
             _ => return Err(Error::Closed),
         }
-        let mut json = vec![0; frame::header_length(prefix)?];
+        let mut json = vec![0; frame::header_length(prefix, self.max_header)?];
         self.fill_exact(&mut json)?;
         self.received.clone_from(&json);
         Ok(Some(Header(json)))
@@ -203,7 +217,7 @@ impl<S: Read + Write> Connection<S> {
         if !self.in_body() {
             return Ok(());
         }
-        let mut block = vec![0; READ_AHEAD];
+        let mut block = vec![0; self.read_ahead()];
         loop {
             match self.read_body(&mut block)? {
                 BodyPart::Aborted(_) => return Ok(()),
@@ -290,6 +304,7 @@ impl<S: Read + Write> Connection<S> {
     /// Fills `out` as far as the stream goes; short only where the peer closed.
     fn fill(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         let mut done = 0;
+        let ahead = self.read_ahead();
         while done < out.len() {
             let input = &mut self.input;
             if input.taken < input.filled {
@@ -302,12 +317,12 @@ impl<S: Read + Write> Connection<S> {
             // The peer may be waiting for what is queued.
             self.flush()?;
             // Large reads go straight to where they belong.
-            let read = if out.len() - done >= READ_AHEAD {
+            let read = if out.len() - done >= ahead {
                 let read = read_some(&mut self.stream, &mut out[done..])?;
                 done += read;
                 read
             } else {
-                self.input.read_from(&mut self.stream)?
+                self.input.read_from(&mut self.stream, ahead)?
             };
             if read == 0 {
                 break;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, MAX_DEPTH, MAX_HEADER};
+use crate::{Error, MAX_DEPTH};
 
 /// The bytes of the length before each message and each chunk.
 pub(crate) const LENGTH: usize = 4;
@@ -20,10 +20,10 @@ pub(crate) fn encode(message: &impl Serialize, out: &mut Vec<u8>) {
     out[start..start + LENGTH].copy_from_slice(&length.to_be_bytes());
 }
 
-/// The length of the message behind these 4 bytes, if it is allowed.
-pub(crate) fn header_length(prefix: [u8; LENGTH]) -> Result<usize, Error> {
+/// The length of the message behind these 4 bytes, if it is within `limit`.
+pub(crate) fn header_length(prefix: [u8; LENGTH], limit: usize) -> Result<usize, Error> {
     let length = u32::from_be_bytes(prefix) as usize;
-    if length > MAX_HEADER { Err(Error::HeaderTooLarge { length, limit: MAX_HEADER }) } else { Ok(length) }
+    if length > limit { Err(Error::HeaderTooLarge { length, limit }) } else { Ok(length) }
 }
 
 /// What a length before a chunk says.
@@ -45,7 +45,7 @@ pub(crate) fn chunk_prefix(prefix: [u8; LENGTH]) -> Result<ChunkPrefix, Error> {
     }
 }
 
-/// The JSON of one received message, at most [`MAX_HEADER`] bytes. Decoded once as the envelope, and once
+/// The JSON of one received message, at most [`MAX_HEADER`](crate::MAX_HEADER) bytes. Decoded once as the envelope, and once
 /// more as what the envelope says it is.
 #[derive(Clone, Debug)]
 pub struct Header(pub(crate) Vec<u8>);
@@ -99,8 +99,11 @@ mod tests {
 
     #[test]
     fn caps_are_checked_on_the_length_alone() {
-        assert_eq!(header_length([0, 1, 0, 0]).unwrap(), MAX_HEADER);
-        assert!(matches!(header_length([0, 1, 0, 1]), Err(Error::HeaderTooLarge { length: 65537, .. })));
+        assert_eq!(header_length([0, 1, 0, 0], crate::MAX_HEADER).unwrap(), 65536);
+        assert!(matches!(
+            header_length([0, 1, 0, 1], crate::MAX_HEADER),
+            Err(Error::HeaderTooLarge { length: 65537, .. })
+        ));
         assert_eq!(chunk_prefix([0, 0x10, 0, 0]).unwrap(), ChunkPrefix::Chunk(crate::MAX_CHUNK));
         assert!(matches!(chunk_prefix([0, 0x10, 0, 1]), Err(Error::ChunkTooLarge { .. })));
         assert!(matches!(chunk_prefix([0xff, 0xff, 0xff, 0xfe]), Err(Error::ChunkTooLarge { .. })));

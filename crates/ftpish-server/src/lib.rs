@@ -14,6 +14,7 @@ mod exchange;
 mod group;
 mod identity;
 pub mod limits;
+mod network;
 mod policy;
 pub mod server;
 mod session;

@@ -9,6 +9,11 @@ use ftpish_transport::Deadline;
 pub struct Limits {
     /// How many connections are served at once; the next are told `busy`.
     pub connections: usize,
+    /// How many of them come from one address, or one /64 of IPv6; for Unix sockets, which have none, it says nothing.
+    pub per_address: usize,
+    /// How many of them have not said `hello` yet, or not logged in where that is needed. More than `per_address`, or
+    /// one address could keep all others from logging in.
+    pub strangers: usize,
     /// From the accepted connection to the end of its first request: TLS, and `hello`.
     pub greeting: Duration,
     /// From a request's first byte to its last.
@@ -25,6 +30,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            per_address: 64,
+            strangers: 128,
             greeting: Duration::from_secs(10),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(600),
@@ -37,6 +44,10 @@ impl Default for Limits {
 /// How many bytes must move within [`Limits::pace`]: at its default, about half a KiB a second, which the
 /// slowest modem reaches and a peer that drips one byte a second does not.
 pub const PACE_BYTES: u64 = 16 * 1024;
+
+/// The longest message of a client that has not said `hello` yet, or not logged in where that is needed; it has no need
+/// of more.
+pub const STRANGERS_HEADER: usize = 4 * 1024;
 
 /// How many connections beyond the limit are told `busy` at the same time; those beyond are closed without a word.
 pub const TURNED_AWAY: usize = 16;

@@ -13,8 +13,9 @@ use rustls::ServerConfig;
 
 use crate::accounts::Accounts;
 use crate::commands::login::Peer;
-use crate::connections::{Connections, Place};
+use crate::connections::{Connections, Most, Place};
 use crate::limits::TURNED_AWAY;
+use crate::network::Network;
 use crate::session::{Service, Session};
 use crate::{Limits, Policy};
 
@@ -67,10 +68,13 @@ impl Server {
         for listener in &listeners {
             listener.set_nonblocking(true)?;
         }
-        let connections = Connections::new(config.limits.connections);
+        let Limits { connections, per_address, strangers, .. } = config.limits;
+        let most = Most { in_all: connections, from_one_network: per_address, strangers };
+        let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
+        let (connections, turned_away) = (Connections::new(most), Connections::new(told));
         let Config { root, policy, limits, accounts, tls } = config;
         let service = Arc::new(Service { root, policy, limits, accounts });
-        let acceptor = Acceptor { service, tls, connections, turned_away: Connections::new(TURNED_AWAY) };
+        let acceptor = Acceptor { service, tls, connections, turned_away };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }
 
@@ -133,16 +137,20 @@ impl Acceptor {
         };
         let greeting = Deadline::after(self.service.limits.greeting);
         let (service, tls) = (Arc::clone(&self.service), self.tls.clone());
-        if let Some(place) = self.connections.enter(socket.try_clone()?) {
-            return spawn(peer, place, move |place| {
-                Ok(open(socket, greeting, tls, service, from)?.run(place, greeting)?)
-            });
-        }
-        match self.turned_away.enter(socket.try_clone()?) {
-            Some(place) => spawn(peer, place, move |_| {
-                Ok(open(socket, greeting, tls, service, from)?.turn_away(greeting)?)
+        let network = address.map(Network::of);
+        let full = match self.connections.enter(socket.try_clone()?, network) {
+            Ok(place) => {
+                return spawn(peer, place, move |place| {
+                    Ok(open(socket, greeting, tls, service, from)?.run(place, greeting)?)
+                });
+            }
+            Err(full) => full,
+        };
+        match self.turned_away.enter(socket.try_clone()?, network) {
+            Ok(place) => spawn(peer, place, move |_| {
+                Ok(open(socket, greeting, tls, service, from)?.turn_away(full, greeting)?)
             }),
-            None => {
+            Err(_) => {
                 tracing::warn!(peer, "far too many connections: closed without a word");
                 Ok(())
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{Command, Envelope, Refused};
 use ftpish_protocol::text::brief;
-use ftpish_protocol::{Code, Connection, Error, Header, Refusal};
+use ftpish_protocol::{Code, Connection, Error, Header, MAX_HEADER, Refusal};
 use ftpish_storage::Root;
 use ftpish_transport::{Deadline, Stream};
 
@@ -15,9 +15,10 @@ use crate::commands;
 use crate::commands::login::Peer;
 use crate::commands::resume::Upload;
 use crate::commands::tree::Cursor;
-use crate::connections::Place;
+use crate::connections::{Full, Place};
 use crate::exchange::{Exchange, Failure};
 use crate::group::Group;
+use crate::limits::STRANGERS_HEADER;
 use crate::{Limits, Policy};
 
 /// What every session of a server shares.
@@ -54,8 +55,10 @@ enum Next {
 
 impl Session {
     pub(crate) fn new(stream: Stream, service: Arc<Service>, peer: Peer) -> Self {
+        let mut connection = Connection::new(stream);
+        connection.set_max_header(STRANGERS_HEADER);
         Self {
-            connection: Connection::new(stream),
+            connection,
             service,
             greeted: false,
             peer,
@@ -103,8 +106,14 @@ impl Session {
             if self.is_admitted() {
                 self.connection.stream().set_deadline(Deadline::after(self.service.limits.request));
             }
+            let was_admitted = self.is_admitted();
             if self.serve_one()? == Next::End {
                 return self.connection.flush();
+            }
+            if self.is_admitted() && !was_admitted {
+                self.connection.set_max_header(MAX_HEADER);
+                self.connection.stream().trust();
+                place.admit();
             }
             self.expect_request(greeting);
         }
@@ -133,16 +142,20 @@ impl Session {
     }
 
     /// Tells the client that it is too much, in answer to its first request.
-    pub(crate) fn turn_away(&mut self, greeting: Deadline) -> Result<(), Error> {
+    pub(crate) fn turn_away(&mut self, full: Full, greeting: Deadline) -> Result<(), Error> {
         self.connection.stream().set_deadline(greeting);
         let id = match self.connection.receive()? {
             None => return Ok(()),
             Some(header) => header.decode::<Envelope>().ok().map(|envelope| envelope.id),
         };
-        self.refuse(
-            id,
-            Refusal::new(Code::Busy, "the server has as many connections as it takes: try again later"),
-        )
+        let line = match full {
+            Full::InAll => "the server has as many connections as it takes: try again later",
+            Full::FromThere => {
+                "this address has as many connections as one may: close some, or try again later"
+            }
+            Full::Strangers => "as many are about to log in as may at a time: try again later",
+        };
+        self.refuse(id, Refusal::new(Code::Busy, line))
     }
 
     fn serve_one(&mut self) -> Result<Next, Error> {

@@ -11,6 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// How long a wait may go on before the [`Interrupt`] is looked at.
 const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
 
+/// How long a wait goes on at a time that nobody can interrupt: what the system surely can count.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
 /// After how long without traffic, and how often then, TCP asks whether the peer still is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -59,6 +62,11 @@ impl Interrupt {
     /// The flag itself, for a signal handler to set.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
+    }
+
+    /// Whether anybody else could set it.
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 }
 
@@ -162,7 +170,9 @@ impl Socket {
             if left.is_zero() {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer took too long"));
             }
-            let slice = Timespec::try_from(left.min(INTERRUPT_CHECK)).expect("a tenth of a second fits");
+            // A server's ten thousand idle connections, which nobody interrupts, would keep a processor busy with that.
+            let slice = if self.interrupt.is_shared() { INTERRUPT_CHECK } else { LONGEST_WAIT };
+            let slice = Timespec::try_from(left.min(slice)).expect("an hour fits");
             let mut fds = [PollFd::new(&self.inner, flags)];
             match poll(&mut fds, Some(&slice)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}

@@ -20,8 +20,12 @@ use crate::Socket;
 /// The largest record on the wire (RFC 8446, section 5.2), header included.
 const MAX_RECORD: usize = 5 + (1 << 14) + 256;
 
-/// The most that is read from the socket at a time; reached only while a peer keeps filling smaller reads.
+/// The most that is read from the socket at a time; reached only while a peer keeps filling smaller reads, and one that is
+/// [trusted](TlsStream::trust) to do so.
 const MAX_INPUT: usize = 256 * 1024;
+
+/// What is read from the socket at first: more than a `ClientHello`.
+const MIN_INPUT: usize = 4 * 1024;
 
 /// The most plaintext that is encrypted before it is written: a block of a body, with the lengths and messages around
 /// it.
@@ -94,6 +98,8 @@ pub struct TlsStream<C> {
     incoming: Vec<u8>,
     start: usize,
     end: usize,
+    /// How large `incoming` may become.
+    most: usize,
     /// Room for records to be written. It never shrinks, so that it is zeroed once only.
     outgoing: Vec<u8>,
     /// Bytes that were decrypted before there was room for them: `plain[taken..]`.
@@ -117,7 +123,10 @@ enum Step {
 impl TlsStream<UnbufferedClientConnection> {
     /// Does a client's handshake with the server that `name` names.
     pub fn connect(socket: Socket, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
-        Self::handshake(UnbufferedClientConnection::new(config, name).map_err(tls_error)?, socket)
+        let tls = UnbufferedClientConnection::new(config, name).map_err(tls_error)?;
+        let mut stream = Self::handshake(tls, socket)?;
+        stream.trust();
+        Ok(stream)
     }
 }
 
@@ -133,9 +142,10 @@ impl<C: Side> TlsStream<C> {
         let mut stream = Self {
             tls,
             socket,
-            incoming: vec![0; MAX_RECORD],
+            incoming: vec![0; MIN_INPUT],
             start: 0,
             end: 0,
+            most: MAX_RECORD,
             outgoing: Vec::new(),
             plain: Vec::new(),
             taken: 0,
@@ -143,6 +153,11 @@ impl<C: Side> TlsStream<C> {
         };
         stream.until_ready()?;
         Ok(stream)
+    }
+
+    /// Reads as much at a time as the peer sends; before that, no more than a record.
+    pub fn trust(&mut self) {
+        self.most = MAX_INPUT;
     }
 
     /// The socket below.
@@ -243,16 +258,16 @@ impl<C: Side> TlsStream<C> {
         self.end -= self.start;
         self.start = 0;
         if self.end == self.incoming.len() {
-            if self.incoming.len() >= MAX_INPUT {
+            if self.incoming.len() >= self.most {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS record is too large"));
             }
-            self.incoming.resize((self.incoming.len() * 2).min(MAX_INPUT), 0);
+            self.incoming.resize((self.incoming.len() * 2).min(self.most), 0);
         }
         let read = self.socket.read(&mut self.incoming[self.end..])?;
         self.end += read;
         self.closed |= read == 0;
-        if self.end == self.incoming.len() && self.end < MAX_INPUT {
-            self.incoming.resize((self.end * 2).min(MAX_INPUT), 0);
+        if self.end == self.incoming.len() && self.end < self.most {
+            self.incoming.resize((self.end * 2).min(self.most), 0);
         }
         Ok(())
     }

@@ -164,6 +164,9 @@ pub struct Serve {
     /// How many clients are served at once; the next are told that the server is busy.
     #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
+    /// How many of them may come from one address, or one /64 of IPv6. All that comes through a relay has the relay's.
+    #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_per_address: u16,
     /// Become this user once the addresses are bound and the key is read; started as root, to listen on a port
     /// below 1024.
     #[arg(long, value_name = "NAME")]

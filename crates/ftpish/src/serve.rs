@@ -44,7 +44,11 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     for endpoint in &args.listen {
         listeners.push(endpoint.listen().map_err(|error| cannot_listen(endpoint, &error))?);
     }
-    let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
+    let connections = usize::from(args.max_connections);
+    // Of the rest, those who are logged in already are sure.
+    let strangers = connections.div_ceil(2);
+    let per_address = args.max_per_address.into();
+    let limits = Limits { connections, per_address, strangers, ..Limits::default() };
     let tls = identity.as_ref().map(Identity::tls);
     let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
     let server = Server::new(Config { root, policy, limits, accounts, tls }, listeners);

@@ -16,7 +16,7 @@ use std::time::Instant;
 use ftpish_protocol::message::{Login, Proof};
 use ftpish_protocol::{Code, Refusal, Secret};
 
-use lockout::Lockout;
+use lockout::{Lockout, Outcome};
 use password::{HashingPool, decoy};
 use tickets::Tickets;
 
@@ -63,7 +63,7 @@ impl Accounts {
         from: Option<IpAddr>,
     ) -> Result<(Arc<Rights>, Option<Secret>), Refusal> {
         // The attempt counts before it is looked at, so that many at once cannot outrun the count.
-        if let Some(wait) = from.and_then(|from| self.lockout.attempt(from, Instant::now())) {
+        if let Some(wait) = from.and_then(|from| self.lockout.attempt(from, &login.user, Instant::now())) {
             let line =
                 format!("too many failed logins from this address: try again in {} s", wait.as_secs() + 1);
             return Err(Refusal::new(Code::LockedOut, line));
@@ -78,14 +78,14 @@ impl Accounts {
         let Some(matches) = matches else {
             // Nothing was tried: the server has too much to do.
             if let Some(from) = from {
-                self.lockout.forgive(from);
+                self.lockout.finish(from, &login.user, Outcome::Dropped);
             }
             return Err(Refusal::new(Code::Busy, "too many logins at the same time: try again later"));
         };
         match user {
             Some(user) if matches && hash.is_some() => {
                 if let Some(from) = from {
-                    self.lockout.forget(from);
+                    self.lockout.finish(from, &login.user, Outcome::Succeeded);
                 }
                 let ticket = match login.proof {
                     Proof::Password(_) => Some(self.tickets.issue(&login.user, compared, Instant::now())),
@@ -93,7 +93,12 @@ impl Accounts {
                 };
                 Ok((Arc::new(user.rights()), ticket))
             }
-            _ => Err(Refusal::new(Code::LoginFailed, "wrong user or password")),
+            _ => {
+                if let Some(from) = from {
+                    self.lockout.finish(from, &login.user, Outcome::Failed);
+                }
+                Err(Refusal::new(Code::LoginFailed, "wrong user or password"))
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use ftpish_server::{Accounts, Rights, User, Users, hash};
 
 use crate::harness::{Listen, TestServer};
 
-fn accounts(anonymous: Option<Rights>) -> Accounts {
+pub fn accounts(anonymous: Option<Rights>) -> Accounts {
     let mut users = Users::default();
     let mut reader = User::new(hash(&Secret::new("letters".to_owned())).unwrap());
     reader.rights = Some(Rights::READ.to_vec());

@@ -23,7 +23,7 @@ fn with_setup(change: impl FnOnce(&mut Setup)) -> TestServer {
     TestServer::with(|setup| {
         let drain = setup.limits.drain;
         setup.limits =
-            Limits { connections: 8, greeting: LONG, request: LONG, idle: LONG, pace: LONG, drain };
+            Limits { greeting: LONG, request: LONG, idle: LONG, pace: LONG, drain, ..Limits::default() };
         change(setup);
     })
 }
@@ -51,7 +51,7 @@ fn a_peer_that_says_nothing_is_left_at_the_greetings_end() {
 fn a_peer_that_drips_its_hello_is_left_at_the_greetings_end() {
     let server = with(|limits| limits.greeting = SHORT);
     let mut raw = server.raw();
-    raw.send(&60_000_u32.to_be_bytes());
+    raw.send(&4_000_u32.to_be_bytes());
     raw.drip(b' ');
     expect_timeout(hear_out(raw));
 }

@@ -45,6 +45,70 @@ fn busy_is_told_to_whoever_pipelines_and_to_whoever_talks_nonsense() {
 }
 
 #[test]
+fn an_address_with_too_many_connections_is_told_so_and_those_it_has_go_on() {
+    let server = TestServer::with(|setup| {
+        setup.limits.per_address = 2;
+        setup.listen = Listen::Ipv4;
+    });
+    let (mut one, _two) = (server.greeted(), server.greeted());
+    let replies = turned_away(&server);
+    assert_eq!((&replies[0]["id"], code(&replies[0])), (&json!(0), "busy"));
+    assert!(replies[0]["error"]["message"].as_str().unwrap().starts_with("this address"), "{replies:?}");
+    assert_eq!(one.ask(&json!({"id": 1, "cmd": "df", "path": "."}))["ok"], true);
+}
+
+#[test]
+fn unix_sockets_have_no_address_to_count() {
+    let server = TestServer::with(|setup| setup.limits.per_address = 1);
+    let _both = (server.greeted(), server.greeted());
+}
+
+#[test]
+fn those_who_are_logged_in_are_no_strangers_and_those_who_are_not_leave_room() {
+    let server = TestServer::with(|setup| {
+        setup.limits.strangers = 1;
+        setup.accounts = Some(crate::accounts::accounts(None));
+    });
+    let login = |raw: &mut Raw| {
+        let login = json!({"id": 1, "cmd": "login", "user": "ada", "password": "open sesame"});
+        assert_eq!(raw.ask(&login)["ok"], true);
+    };
+    let mut logged_in = server.greeted();
+    login(&mut logged_in);
+    let mut stranger = eventually("a free place", || greeted(&server));
+    assert_eq!(code(&turned_away(&server)[0]), "busy");
+    assert_eq!(logged_in.ask(&json!({"id": 2, "cmd": "df", "path": "."}))["ok"], true);
+    login(&mut stranger);
+    eventually("a free place", || greeted(&server));
+}
+
+#[test]
+fn before_the_login_messages_are_short_and_behind_it_they_may_be_long() {
+    let server = TestServer::with(|setup| setup.accounts = Some(crate::accounts::accounts(None)));
+    let padded = |id: u64, size: usize| {
+        let mut request = json!({"id": id, "cmd": "df", "path": ".", "x": ""});
+        let bare = request.to_string().len();
+        request["x"] = "x".repeat(size - bare).into();
+        request
+    };
+    let mut raw = server.greeted();
+    assert_eq!(code(&raw.ask(&padded(1, 4096))), "login-required");
+    raw.send(&frame(&padded(2, 4097)));
+    assert_eq!(code(&raw.finish()[0]), "too-large");
+    let mut raw = server.greeted();
+    let login = json!({"id": 1, "cmd": "login", "user": "ada", "password": "open sesame"});
+    raw.send(&[frame(&login), frame(&padded(2, 65536))].concat());
+    assert!(raw.finish().iter().all(|reply| reply["ok"] == true));
+}
+
+/// What a connection is told that is one too many.
+fn turned_away(server: &TestServer) -> Vec<serde_json::Value> {
+    let mut raw = server.raw();
+    raw.send(&frame(&hello()));
+    raw.finish()
+}
+
+#[test]
 fn a_place_is_free_again_when_its_holder_left() {
     let server = server_for(1);
     for leave in [drop, Raw::vanish] {
