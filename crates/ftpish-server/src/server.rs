@@ -73,7 +73,7 @@ impl Server {
         let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
         let (connections, turned_away) = (Connections::new(most), Connections::new(told));
         let Config { root, policy, limits, accounts, tls } = config;
-        let service = Arc::new(Service { root, policy, limits, accounts });
+        let service = Arc::new(Service { served: root, policy, limits, accounts });
         let acceptor = Acceptor { service, tls, connections, turned_away };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }

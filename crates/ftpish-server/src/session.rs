@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use ftpish_protocol::message::{Command, Envelope, Refused};
 use ftpish_protocol::text::brief;
 use ftpish_protocol::{Code, Connection, Error, Header, MAX_HEADER, Refusal};
-use ftpish_storage::Root;
+use ftpish_storage::{Nearby, Root};
 use ftpish_transport::{Deadline, Stream};
 
-use crate::accounts::{Accounts, Rights};
+use crate::accounts::{Accounts, Rights, Seat};
 use crate::commands;
 use crate::commands::login::Peer;
 use crate::commands::resume::Upload;
@@ -23,7 +23,8 @@ use crate::{Limits, Policy};
 
 /// What every session of a server shares.
 pub(crate) struct Service {
-    pub(crate) root: Root,
+    /// The root of all who have none of their own.
+    pub(crate) served: Root,
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     /// Everybody may do what the policy permits where there are none.
@@ -38,6 +39,10 @@ pub(crate) struct Session {
     peer: Peer,
     /// What the user who logged in may do.
     rights: Option<Arc<Rights>>,
+    /// That user's place among the user's connections.
+    seat: Option<Seat>,
+    /// Where the client's paths begin.
+    root: Root,
     /// What a `resume` found, for the `put` that follows it.
     upload: Option<Upload>,
     /// The small puts that are answered together, once the client waits for it.
@@ -59,10 +64,12 @@ impl Session {
         connection.set_max_header(STRANGERS_HEADER);
         Self {
             connection,
+            root: service.served.clone(),
             service,
             greeted: false,
             peer,
             rights: None,
+            seat: None,
             upload: None,
             group: Group::default(),
             cursor: Cursor::default(),
@@ -90,7 +97,7 @@ impl Session {
                 self.settle()?;
                 self.expect_request(greeting);
             } else if self.group.is_full() {
-                self.group.advance(&self.service.root, &mut self.connection, &self.service.limits)?;
+                self.group.advance(&self.root, &mut self.connection, &self.service.limits)?;
                 self.expect_request(greeting);
             }
             // While somebody waits for a reply, the connection is not idle.
@@ -138,7 +145,7 @@ impl Session {
 
     /// Commits the puts that wait for each other, and answers them.
     fn settle(&mut self) -> Result<(), Error> {
-        self.group.settle(&self.service.root, &mut self.connection, &self.service.limits)
+        self.group.settle(&self.root, &mut self.connection, &self.service.limits)
     }
 
     /// Tells the client that it is too much, in answer to its first request.
@@ -230,7 +237,7 @@ impl Session {
             self.settle()?;
         }
         let exchange = &mut Exchange::new(&mut self.connection, &self.service.limits, id);
-        let root = &self.service.root;
+        let root = &self.root;
         match command {
             Command::Hello(args) => {
                 commands::hello::run(&args, self.service.accounts.as_ref(), exchange)?;
@@ -240,7 +247,13 @@ impl Session {
             }
             Command::Login(args) => {
                 let accounts = self.service.accounts.as_ref();
-                self.rights = Some(commands::login::run(&args, accounts, self.peer, exchange)?);
+                let served = &self.service.served;
+                let (rights, seat) = commands::login::run(&args, accounts, self.peer, served, exchange)?;
+                self.connection.stream().set_throttle(seat.throttle.clone());
+                // What was listed before, and where files went, is somebody else's.
+                (self.root, self.cursor) = (seat.root.clone(), Cursor::default());
+                self.group.nearby = Nearby::default();
+                (self.rights, self.seat) = (Some(rights), Some(seat));
                 tracing::info!(user = %brief(&args.user), by = args.proof.name(), "login");
                 Ok(())
             }

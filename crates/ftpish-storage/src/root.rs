@@ -59,6 +59,16 @@ impl Root {
         Self::open(path, sync)
     }
 
+    /// A directory below, as a root of its own.
+    pub fn below(&self, path: &RemotePath) -> Outcome<Self> {
+        Ok(Self { dir: self.open_dir(path)?, sync: self.sync, swept: Arc::default() })
+    }
+
+    /// Another directory, where changes are made durable as they are here.
+    pub fn apart(&self, path: &Path) -> Outcome<Self> {
+        Self::open(path, self.sync).map_err(refuse)
+    }
+
     pub(crate) fn dir(&self) -> &Dir {
         &self.dir
     }

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 
-use crate::{Deadline, Socket, TlsStream};
+use crate::{Deadline, Socket, Throttle, TlsStream};
 
 /// Either end of a connection.
 pub enum Stream {
@@ -48,6 +48,15 @@ impl Stream {
             Self::Plain(socket) => socket.set_deadline(deadline),
             Self::Client(tls) => tls.socket().set_deadline(deadline),
             Self::Server(tls) => tls.socket().set_deadline(deadline),
+        }
+    }
+
+    /// Lets no more move from now on than the throttle does.
+    pub fn set_throttle(&mut self, throttle: Option<Arc<Throttle>>) {
+        match self {
+            Self::Plain(socket) => socket.set_throttle(throttle),
+            Self::Client(tls) => tls.socket().set_throttle(throttle),
+            Self::Server(tls) => tls.socket().set_throttle(throttle),
         }
     }
 

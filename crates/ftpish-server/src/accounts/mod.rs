@@ -4,23 +4,29 @@
 
 mod edit;
 mod lockout;
+mod member;
 mod password;
 mod rights;
 mod tickets;
 mod users;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ftpish_protocol::message::{Login, Proof};
 use ftpish_protocol::{Code, Refusal, Secret};
 
+use ftpish_storage::Root;
 use lockout::{Lockout, Outcome};
+use member::Member;
 use password::{HashingPool, decoy};
 use tickets::Tickets;
 
 pub use edit::UsersFile;
+pub(crate) use member::Seat;
 pub use password::{hash, random_password};
 pub use rights::{Right, Rights};
 pub use users::{User, Users, UsersError};
@@ -34,19 +40,21 @@ pub struct Accounts {
     pool: HashingPool,
     tickets: Tickets,
     lockout: Lockout,
+    /// Those who were here.
+    members: Mutex<HashMap<String, Arc<Member>>>,
 }
 
 impl Accounts {
     /// The accounts of `users`; who is not logged in has the rights `anonymous`, or none.
     pub fn new(users: Users, anonymous: Option<Rights>) -> Self {
-        Self {
-            users,
-            anonymous,
-            decoy: decoy(),
-            pool: HashingPool::default(),
-            tickets: Tickets::new(Instant::now()),
-            lockout: Lockout::default(),
-        }
+        let (pool, lockout, members) = Default::default();
+        let tickets = Tickets::new(Instant::now());
+        Self { users, anonymous, decoy: decoy(), pool, tickets, lockout, members }
+    }
+
+    /// The directories apart from the server's that are served to users.
+    pub fn roots_apart(&self) -> impl Iterator<Item = &Path> {
+        self.users.roots_apart()
     }
 
     /// What a client may do before it logs in; nothing where `None`.
@@ -100,5 +108,17 @@ impl Accounts {
                 Err(Refusal::new(Code::LoginFailed, "wrong user or password"))
             }
         }
+    }
+
+    /// Lets a connection of a user in who has just logged in. `served` is the server's own root.
+    pub(crate) fn enter(&self, name: &str, served: &Root) -> Result<Seat, Refusal> {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let member = match (members.get(name), self.users.find(name)) {
+            (Some(member), _) => Arc::clone(member),
+            (None, Some(user)) => Arc::new(Member::new(name, user, served)?),
+            (None, None) => return Err(Refusal::new(Code::LoginFailed, "there is no such user")),
+        };
+        members.insert(name.to_owned(), Arc::clone(&member));
+        member.enter()
     }
 }

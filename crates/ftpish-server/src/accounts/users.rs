@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
+use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::RemotePath;
 use serde::Deserialize;
 
+use super::member::below;
 use super::password::is_hash;
 use super::{Right, Rights};
 
 /// How long a user's name may be.
 const MAX_NAME: usize = 64;
+
+/// The least bandwidth. Clients give up on a server that moves less than 16 KiB in 30 seconds, and some have several
+/// connections.
+const MIN_BANDWIDTH: u64 = 16 * 1024;
 
 /// One account.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -27,12 +33,23 @@ pub struct User {
     /// What the user may do below some directories instead.
     #[serde(default)]
     pub paths: BTreeMap<String, Vec<Right>>,
+    /// The directory that is served to the user: below the server's, or, if absolute, apart from it. The server's own
+    /// where absent.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
+    /// How many connections the user may have at a time.
+    #[serde(default)]
+    pub connections: Option<NonZeroU16>,
+    /// How many bytes a second all connections of the user move together, in both directions together.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
 }
 
 impl User {
     /// A user who may do everything.
     pub fn new(password: String) -> Self {
-        Self { password: Some(password), rights: None, paths: BTreeMap::new() }
+        let (password, paths) = (Some(password), BTreeMap::new());
+        Self { password, rights: None, paths, root: None, connections: None, bandwidth: None }
     }
 
     /// What the user may do.
@@ -43,7 +60,7 @@ impl User {
 }
 
 /// The directory that a key of `paths` means; both `/a` and `a` are below the served root.
-fn directory(text: &str) -> Option<RemotePath> {
+pub(super) fn directory(text: &str) -> Option<RemotePath> {
     RemotePath::root().resolve(text.as_bytes()).ok()
 }
 
@@ -73,6 +90,12 @@ impl Users {
             if user.password.as_deref().is_some_and(|line| !is_hash(line)) {
                 return Err(format!("the password of `{name}` is no hash that `ftpish user passwd` makes"));
             }
+            if user.root.as_deref().is_some_and(|root| !root.is_absolute() && below(root).is_none()) {
+                return Err(format!("the root of `{name}` is no directory below the server's"));
+            }
+            if user.bandwidth.is_some_and(|bytes| bytes < MIN_BANDWIDTH) {
+                return Err(format!("the bandwidth of `{name}` is less than {MIN_BANDWIDTH} bytes a second"));
+            }
             let mut seen = BTreeSet::new();
             for path in user.paths.keys() {
                 let Some(path) = directory(path) else { return Err(format!("a path of `{name}` is none")) };
@@ -97,6 +120,11 @@ impl Users {
             self.0.insert(name.to_owned(), user);
         }
         new
+    }
+
+    /// The directories apart from the server's that are served to users.
+    pub fn roots_apart(&self) -> impl Iterator<Item = &Path> {
+        self.0.values().filter_map(|user| user.root.as_deref()).filter(|root| root.is_absolute())
     }
 
     /// All names, in order.
@@ -167,6 +195,15 @@ mod tests {
             "[me]\nrights = [\"hunter2\"]\n",
             "[\"a b\"]\n",
             "[me.paths]\n\"../hunter2\" = []\n",
+            "[me]\nroot = \"../hunter2\"\n",
+            "[me]\nroot = \"\"\n",
+            "[me]\nroot = [\"hunter2\"]\n",
+            "[me]\nconnections = 0\n",
+            "[me]\nconnections = -1\n",
+            "[me]\nconnections = \"hunter2\"\n",
+            "[me]\nbandwidth = 16383\n",
+            "[me]\nbandwidth = 1e6\n",
+            "[me]\nbandwidth = -100000\n",
         ] {
             let why = Users::parse(bad).unwrap_err();
             assert!(!why.contains("hunter2"), "{why}");

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ftpish_protocol::message::{LoggedIn, Login};
 use ftpish_protocol::{Code, Refusal};
+use ftpish_storage::Root;
 
-use crate::accounts::{Accounts, Rights};
+use crate::accounts::{Accounts, Rights, Seat};
 use crate::exchange::{Exchange, Failure};
 
 /// Where a client is, as far as a login depends on it.
@@ -28,8 +29,9 @@ pub fn run(
     args: &Login,
     accounts: Option<&Accounts>,
     peer: Peer,
+    served: &Root,
     exchange: &mut Exchange<'_>,
-) -> Result<Arc<Rights>, Failure> {
+) -> Result<(Arc<Rights>, Seat), Failure> {
     let Some(accounts) = accounts else {
         return Err(Refusal::new(Code::LoginFailed, "there are no accounts here").into());
     };
@@ -38,6 +40,7 @@ pub fn run(
         return Err(Refusal::new(Code::LoginFailed, line).into());
     }
     let (rights, ticket) = accounts.login(args, peer.address)?;
+    let seat = accounts.enter(&args.user, served)?;
     exchange.grant(&LoggedIn { user: args.user.clone(), ticket })?;
-    Ok(rights)
+    Ok((rights, seat))
 }

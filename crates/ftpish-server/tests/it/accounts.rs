@@ -1,11 +1,11 @@
 //! Who may log in, what for, and what a stranger is told.
 
-use ftpish_client::{Client, Error, Options};
+use ftpish_client::{Client, Error, Options, Progress};
 use ftpish_protocol::message::{Login, Proof};
-use ftpish_protocol::{Code, Secret};
+use ftpish_protocol::{Algorithm, Code, Secret};
 use ftpish_server::{Accounts, Rights, User, Users, hash};
 
-use crate::harness::{Listen, TestServer};
+use crate::harness::{Listen, TestServer, eventually, path};
 
 pub fn accounts(anonymous: Option<Rights>) -> Accounts {
     let mut users = Users::default();
@@ -87,6 +87,83 @@ fn beside_accounts_strangers_have_the_anonymous_rights() {
     let server = server(Listen::Unix, Some(Rights::new(&Rights::READ, Vec::new())));
     assert_eq!(mkdir(&server, None), Err(Code::Forbidden));
     assert_eq!(mkdir(&server, Some(("ada", "open sesame"))), Ok(()));
+}
+
+/// A server for `ada` alone, who is as `change` says.
+fn server_for(change: impl FnOnce(&mut User)) -> TestServer {
+    TestServer::with(|setup| {
+        let mut ada = User::new(hash(&Secret::new("open sesame".to_owned())).unwrap());
+        change(&mut ada);
+        let mut users = Users::default();
+        assert!(users.add("ada", ada));
+        setup.accounts = Some(Accounts::new(users, None));
+    })
+}
+
+fn ada(server: &TestServer) -> Client {
+    let login =
+        Some(Login { user: "ada".to_owned(), proof: Proof::Password(Secret::new("open sesame".to_owned())) });
+    Client::connect(&Options { login, ..server.options() }).unwrap()
+}
+
+#[test]
+fn a_user_with_a_root_of_ones_own_reaches_that_and_nothing_else() {
+    let apart = tempfile::tempdir().unwrap();
+    for (root, own) in [("home/ada".into(), None), (apart.path().to_owned(), Some(apart.path()))] {
+        let server = server_for(|ada| ada.root = Some(root));
+        std::fs::create_dir_all(server.path("home/ada")).unwrap();
+        let own = own.map_or(server.path("home/ada"), ToOwned::to_owned);
+        server.write("others", "");
+        let mut client = ada(&server);
+        client.mkdir(&path("made"), false).unwrap();
+        assert!(own.join("made").is_dir());
+        for outside in ["others", "home"] {
+            let refused = client.stat(&path(outside)).unwrap_err();
+            assert!(matches!(&refused, Error::Refused(refusal) if refusal.code == Code::NotFound));
+        }
+        std::os::unix::fs::symlink("../..", own.join("up")).unwrap();
+        assert!(client.ls(&path("up"), &mut |_| Ok(())).is_err());
+    }
+}
+
+#[test]
+fn a_root_that_is_not_there_lets_nobody_in_and_is_not_told_of() {
+    let server = server_for(|ada| ada.root = Some("nowhere".into()));
+    let refused = ada(&server).df(&path(".")).unwrap_err().to_string();
+    assert!(refused.contains("the directory of this user cannot be served"), "{refused}");
+    assert!(!refused.contains("nowhere"), "{refused}");
+}
+
+#[test]
+fn a_user_has_so_many_connections_and_no_more() {
+    let server = server_for(|ada| ada.connections = std::num::NonZeroU16::new(2));
+    let (mut one, mut two) = (ada(&server), ada(&server));
+    one.df(&path(".")).unwrap();
+    two.df(&path(".")).unwrap();
+    let refused = ada(&server).df(&path(".")).unwrap_err();
+    assert!(matches!(&refused, Error::Refused(refusal) if refusal.code == Code::Busy), "{refused}");
+    two.df(&path(".")).unwrap();
+    drop(one);
+    eventually("a free place", || ada(&server).df(&path(".")).ok());
+}
+
+#[test]
+fn all_connections_of_a_user_share_the_bandwidth() {
+    const RATE: u64 = 256 * 1024;
+    let server = server_for(|ada| ada.bandwidth = Some(RATE));
+    server.write("file", vec![7; 64 * 1024]);
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut got = vec![];
+                ada(&server).get(&path("file"), Algorithm::Md5, &mut got, &Progress::default()).unwrap();
+                assert!(got == [7; 64 * 1024]);
+            });
+        }
+    });
+    // It cannot be less, however fast the machine: a second's worth moved, of which a quarter may be saved up.
+    assert!(began.elapsed() >= std::time::Duration::from_millis(700));
 }
 
 #[test]

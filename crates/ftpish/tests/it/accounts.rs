@@ -224,3 +224,22 @@ fn the_credentials_file_logs_in_unless_others_may_read_it() {
     assert!(refused.stderr.contains("others may read it"), "{}", refused.stderr);
     assert!(!refused.stderr.contains(PASSWORD));
 }
+
+#[test]
+fn a_root_apart_is_reached_from_within_the_sandbox_and_one_that_is_missing_is_told_at_the_start() {
+    let world = World::empty();
+    let (file, apart) = (world.path("users.toml"), world.path("apart"));
+    fs::create_dir(&apart).unwrap();
+    let name = file.to_str().unwrap();
+    world.newcomer().pipe(b"open sesame\n", &format!("user add {name} ada --password-fd 0")).ok();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}root = {apart:?}\n")).unwrap();
+    let server = world.start("127.0.0.1:0", &format!("--users {name}"));
+    let client = world.stranger_to(&server.address).flags(["--accept-new".into()]).env("FTPISH_USER", "ada");
+    client.env("FTPISH_PASSWORD", "open sesame").run("mkdir made").ok();
+    assert!(apart.join("made").is_dir() && !world.root("made").exists());
+
+    fs::remove_dir_all(&apart).unwrap();
+    let missing = world.serve_in_vain(&format!("--users {name}"));
+    assert!(missing.stderr.contains("cannot serve `"), "{}", missing.stderr);
+}
