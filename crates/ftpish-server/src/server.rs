@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use crate::accounts::Accounts;
 use crate::commands::login::Peer;
 use crate::connections::{Connections, Most, Place};
+use crate::identity::Identity;
 use crate::limits::TURNED_AWAY;
 use crate::network::Network;
 use crate::session::{Service, Session};
@@ -35,8 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may log in; everybody is served alike where absent.
     pub accounts: Option<Accounts>,
-    /// TLS; in the clear where absent.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// What the server proves to be, in TLS; in the clear where absent.
+    pub identity: Option<Identity>,
 }
 
 /// A server that was not yet started.
@@ -72,9 +73,9 @@ impl Server {
         let most = Most { in_all: connections, from_one_network: per_address, strangers };
         let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
         let (connections, turned_away) = (Connections::new(most), Connections::new(told));
-        let Config { root, policy, limits, accounts, tls } = config;
+        let Config { root, policy, limits, accounts, identity } = config;
         let service = Arc::new(Service { served: root, policy, limits, accounts });
-        let acceptor = Acceptor { service, tls, connections, turned_away };
+        let acceptor = Acceptor { service, identity, connections, turned_away };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }
 
@@ -117,7 +118,7 @@ impl Server {
 /// Turns accepted sockets into sessions, each on a thread of its own.
 struct Acceptor {
     service: Arc<Service>,
-    tls: Option<Arc<ServerConfig>>,
+    identity: Option<Identity>,
     connections: Arc<Connections>,
     /// Those beyond the limit, while they are told so.
     turned_away: Arc<Connections>,
@@ -130,13 +131,13 @@ impl Acceptor {
             accepted => accepted?,
         };
         let address = peer.as_socket().map(|peer| peer.ip());
-        let from = Peer { address, encrypted: self.tls.is_some() };
+        let from = Peer { address, host_key: self.identity.as_ref().map(Identity::fingerprint) };
         let peer = match peer.as_socket() {
             Some(peer) => peer.to_string(),
             None => Endpoint::of(listener)?.to_string(),
         };
         let greeting = Deadline::after(self.service.limits.greeting);
-        let (service, tls) = (Arc::clone(&self.service), self.tls.clone());
+        let (service, tls) = (Arc::clone(&self.service), self.identity.as_ref().map(Identity::tls));
         let network = address.map(Network::of);
         let full = match self.connections.enter(socket.try_clone()?, network) {
             Ok(place) => {

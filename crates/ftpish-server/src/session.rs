@@ -10,7 +10,7 @@ use ftpish_protocol::{Code, Connection, Error, Header, MAX_HEADER, Refusal};
 use ftpish_storage::{Nearby, Root};
 use ftpish_transport::{Deadline, Stream};
 
-use crate::accounts::{Accounts, Rights, Seat};
+use crate::accounts::{Accounts, Rights, Seat, challenge};
 use crate::commands;
 use crate::commands::login::Peer;
 use crate::commands::resume::Upload;
@@ -36,6 +36,8 @@ pub(crate) struct Session {
     connection: Connection<Stream>,
     service: Arc<Service>,
     greeted: bool,
+    /// What a key has to sign to log in here.
+    challenge: String,
     peer: Peer,
     /// What the user who logged in may do.
     rights: Option<Arc<Rights>>,
@@ -67,6 +69,7 @@ impl Session {
             root: service.served.clone(),
             service,
             greeted: false,
+            challenge: challenge(),
             peer,
             rights: None,
             seat: None,
@@ -240,7 +243,7 @@ impl Session {
         let root = &self.root;
         match command {
             Command::Hello(args) => {
-                commands::hello::run(&args, self.service.accounts.as_ref(), exchange)?;
+                commands::hello::run(&args, self.service.accounts.as_ref(), &self.challenge, exchange)?;
                 tracing::info!(agent = %brief(&args.agent), "hello");
                 self.greeted = true;
                 Ok(())
@@ -248,7 +251,8 @@ impl Session {
             Command::Login(args) => {
                 let accounts = self.service.accounts.as_ref();
                 let served = &self.service.served;
-                let (rights, seat) = commands::login::run(&args, accounts, self.peer, served, exchange)?;
+                let (rights, seat) =
+                    commands::login::run(&args, accounts, self.peer, &self.challenge, served, exchange)?;
                 self.connection.stream().set_throttle(seat.throttle.clone());
                 // What was listed before, and where files went, is somebody else's.
                 (self.root, self.cursor) = (seat.root.clone(), Cursor::default());

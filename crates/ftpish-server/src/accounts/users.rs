@@ -6,8 +6,9 @@ use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ftpish_protocol::RemotePath;
-use serde::Deserialize;
+use ftpish_protocol::{PublicKey, RemotePath};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::member::below;
 use super::password::is_hash;
@@ -24,9 +25,12 @@ const MIN_BANDWIDTH: u64 = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// The hash of the password, as [`hash`](super::hash) makes it. Without it the user cannot log in.
+    /// The hash of the password, as [`hash`](super::hash) makes it. Without it and without keys the user cannot log in.
     #[serde(default)]
     pub password: Option<String>,
+    /// The keys that log in, too: lines as in OpenSSH's `authorized_keys`, without its options.
+    #[serde(default, deserialize_with = "keys")]
+    pub keys: Vec<PublicKey>,
     /// What the user may do; everything where absent.
     #[serde(default)]
     pub rights: Option<Vec<Right>>,
@@ -48,8 +52,15 @@ pub struct User {
 impl User {
     /// A user who may do everything.
     pub fn new(password: String) -> Self {
-        let (password, paths) = (Some(password), BTreeMap::new());
-        Self { password, rights: None, paths, root: None, connections: None, bandwidth: None }
+        let (keys, paths) = Default::default();
+        let password = Some(password);
+        Self { password, keys, rights: None, paths, root: None, connections: None, bandwidth: None }
+    }
+
+    /// All that logs the user in. What was got for one of them is worth nothing once they are others.
+    pub(super) fn proofs(&self) -> String {
+        let keys = self.keys.iter().map(ToString::to_string);
+        self.password.iter().cloned().chain(keys).collect::<Vec<_>>().join("\n")
     }
 
     /// What the user may do.
@@ -57,6 +68,12 @@ impl User {
         let below = self.paths.iter().filter_map(|(path, rights)| Some((directory(path)?, rights.clone())));
         Rights::new(self.rights.as_deref().unwrap_or(&Rights::ALL), below.collect())
     }
+}
+
+/// Keys in their lines.
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PublicKey>, D::Error> {
+    let lines = Vec::<String>::deserialize(deserializer)?;
+    lines.iter().map(|line| line.parse()).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 /// The directory that a key of `paths` means; both `/a` and `a` are below the served root.
@@ -195,6 +212,8 @@ mod tests {
             "[me]\nrights = [\"hunter2\"]\n",
             "[\"a b\"]\n",
             "[me.paths]\n\"../hunter2\" = []\n",
+            "[me]\nkeys = \"hunter2\"\n",
+            "[me]\nkeys = [\"ssh-ed25519 hunter2\"]\n",
             "[me]\nroot = \"../hunter2\"\n",
             "[me]\nroot = \"\"\n",
             "[me]\nroot = [\"hunter2\"]\n",

@@ -22,6 +22,7 @@ mod hash;
 mod hostile;
 mod hostkeys;
 mod interrupt;
+mod keys;
 mod ls;
 mod names;
 mod overwrite;
