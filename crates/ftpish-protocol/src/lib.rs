@@ -28,7 +28,7 @@ mod tree;
 pub use body::{
     BodyError, SendError, Sent, Verified, Watch, receive_body, receive_ranges, send_body, send_ranges,
 };
-pub use connection::Connection;
+pub use connection::{Arrived, Connection};
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
 pub use error::Error;
 pub use frame::Header;

@@ -16,8 +16,11 @@ mod identity;
 pub mod limits;
 mod network;
 mod policy;
+mod poller;
 pub mod server;
 mod session;
+mod visit;
+mod workers;
 
 pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, UsersFile, hash, random_password};
 pub use identity::{Identity, IdentityError};

@@ -168,8 +168,8 @@ pub struct Serve {
     /// Who may log in: a file that `ftpish user` makes. With --anonymous, whoever does not log in is served, too.
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
-    /// How many clients are served at once; the next are told that the server is busy.
-    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
+    /// How many clients may be connected; the next are told that the server is busy. One that says nothing costs some KiB.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
     /// How many of them may come from one address, or one /64 of IPv6. All that comes through a relay has the relay's.
     #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]

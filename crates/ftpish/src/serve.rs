@@ -46,10 +46,11 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
         listeners.push(endpoint.listen().map_err(|error| cannot_listen(endpoint, &error))?);
     }
     let connections = usize::from(args.max_connections);
+    let limits = Limits::default();
     // Of the rest, those who are logged in already are sure.
-    let strangers = connections.div_ceil(2);
+    let strangers = connections.div_ceil(2).min(limits.strangers);
     let per_address = args.max_per_address.into();
-    let limits = Limits { connections, per_address, strangers, ..Limits::default() };
+    let limits = Limits { connections, per_address, strangers, ..limits };
     let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
     let server =
         Server::new(Config { root, policy, limits, accounts, identity: identity.clone() }, listeners);

@@ -21,6 +21,7 @@ mod get;
 mod hash;
 mod hostile;
 mod hostkeys;
+mod idle;
 mod interrupt;
 mod keys;
 mod ls;
