@@ -67,6 +67,8 @@ pub(crate) struct Session {
 
 /// What comes next.
 pub(crate) enum Turn {
+    /// The same, but the client is a stranger no more.
+    Admitted,
     /// Nothing, until the client sends something; or, at this time, nothing any more.
     Rest(Instant),
     /// Nothing any more.
@@ -121,7 +123,7 @@ impl Session {
     /// At rest, a session holds its connection, and what a client may go on with: an upload, a listing.
     pub(crate) fn turn(&mut self, place: &Place) -> Result<Turn, Error> {
         let turn = self.serve(place);
-        if !matches!(turn, Ok(Turn::Rest(_))) {
+        if matches!(turn, Ok(Turn::End) | Err(_)) {
             self.end();
         }
         turn
@@ -182,12 +184,13 @@ impl Session {
             if self.serve_one()? == Next::End {
                 return self.flush_end();
             }
+            self.idle_since = Instant::now();
             if self.is_admitted() && !was_admitted {
                 self.connection.set_max_header(MAX_HEADER);
                 self.connection.stream().trust();
                 place.admit();
+                return Ok(Turn::Admitted);
             }
-            self.idle_since = Instant::now();
         }
     }
 

@@ -17,6 +17,16 @@ pub(crate) enum Woken {
     Late,
 }
 
+/// What becomes of a visit.
+pub(crate) enum Then {
+    /// The client is a stranger no more, and may have said more already.
+    Admitted(Visit),
+    /// Nothing is to be done until the client says something, or until that time.
+    Rest(Visit, Instant),
+    /// It is over.
+    Over,
+}
+
 /// One connection, which takes one place.
 pub(crate) struct Visit {
     session: Session,
@@ -42,20 +52,21 @@ impl Visit {
         !self.session.is_admitted()
     }
 
-    /// Serves the client until it is to rest, and until when it may; or until the end, which frees the place. A panic ends this
-    /// visit and harms no other.
-    pub(crate) fn go_on(mut self, woken: Woken) -> Option<(Self, Instant)> {
+    /// Serves the client until it is to rest, or is no stranger any more; or until the end, which frees the place. A panic ends
+    /// this visit and harms no other.
+    pub(crate) fn go_on(mut self, woken: Woken) -> Then {
         let _span = tracing::info_span!("session", peer = self.peer).entered();
         let turn = catch_unwind(AssertUnwindSafe(|| match woken {
             Woken::Readable => self.session.turn(&self.place),
             Woken::Late => self.session.leave().map(|()| Turn::End),
         }));
         match turn {
-            Ok(Ok(Turn::Rest(until))) => return Some((self, until)),
+            Ok(Ok(Turn::Rest(until))) => return Then::Rest(self, until),
+            Ok(Ok(Turn::Admitted)) => return Then::Admitted(self),
             Ok(Ok(Turn::End)) => tracing::info!("closed"),
             Ok(Err(error)) => tracing::info!(%error, "closed"),
             Err(_) => tracing::error!("a session panicked: this is a defect of ftpish"),
         }
-        None
+        Then::Over
     }
 }

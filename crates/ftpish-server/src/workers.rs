@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::poller::Poller;
-use crate::visit::{Visit, Woken};
+use crate::visit::{Then, Visit, Woken};
 
 /// How long a thread waits for work before it ends.
 const KEPT: Duration = Duration::from_secs(10);
@@ -93,14 +93,19 @@ impl Workers {
     }
 
     fn work(&self) {
-        while let Some((visit, woken)) = self.next() {
-            let is_stranger = visit.is_stranger();
-            if let Some((visit, until)) = visit.go_on(woken) {
-                self.poller.rest(visit, until);
-            }
-            if is_stranger {
-                self.lock().at_strangers -= 1;
-                self.more.notify_one();
+        while let Some((mut visit, mut woken)) = self.next() {
+            let mut at_stranger = visit.is_stranger();
+            loop {
+                let then = visit.go_on(woken);
+                if std::mem::take(&mut at_stranger) {
+                    self.lock().at_strangers -= 1;
+                    self.more.notify_one();
+                }
+                match then {
+                    Then::Admitted(member) => (visit, woken) = (member, Woken::Readable),
+                    Then::Rest(visit, until) => break self.poller.rest(visit, until),
+                    Then::Over => break,
+                }
             }
         }
     }
@@ -118,7 +123,7 @@ impl Workers {
             work.free += 1;
             let waited = self.more.wait_timeout(work, KEPT);
             let timed_out;
-            (work, timed_out) = waited.map_or_else(PoisonError::into_inner, |waited| waited);
+            (work, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
             work.free -= 1;
             if timed_out.timed_out() && work.ready(self.most) == 0 {
                 break;
