@@ -16,6 +16,7 @@ mod identity;
 pub mod limits;
 mod network;
 mod policy;
+mod room;
 pub mod server;
 mod session;
 

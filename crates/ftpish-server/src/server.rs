@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftpish_storage::Root;
+use ftpish_protocol::Refusal;
+use ftpish_storage::{Quota, Root};
 use ftpish_transport::{Deadline, Endpoint, Interrupt, Socket, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::ServerConfig;
@@ -73,6 +74,10 @@ impl Server {
         let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
         let (connections, turned_away) = (Connections::new(most), Connections::new(told));
         let Config { root, policy, limits, accounts, tls } = config;
+        let root = match &accounts {
+            Some(accounts) => accounts.bounded(root, Quota::default()).map_err(Refusal::into_io)?,
+            None => root,
+        };
         let service = Arc::new(Service { served: root, policy, limits, accounts });
         let acceptor = Acceptor { service, tls, connections, turned_away };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })

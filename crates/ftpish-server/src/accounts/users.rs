@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::RemotePath;
+use ftpish_storage::Quota;
 use serde::Deserialize;
 
 use super::member::below;
@@ -43,13 +44,32 @@ pub struct User {
     /// How many bytes a second all connections of the user move together, in both directions together.
     #[serde(default)]
     pub bandwidth: Option<u64>,
+    /// How many bytes may lie in the user's root, whoever put them there, partial files included.
+    #[serde(default)]
+    pub quota_bytes: Option<NonZeroU64>,
+    /// How many names may lie there: files, links and directories.
+    #[serde(default)]
+    pub quota_files: Option<NonZeroU64>,
 }
 
 impl User {
     /// A user who may do everything.
     pub fn new(password: String) -> Self {
-        let (password, paths) = (Some(password), BTreeMap::new());
-        Self { password, rights: None, paths, root: None, connections: None, bandwidth: None }
+        Self {
+            password: Some(password),
+            rights: None,
+            paths: BTreeMap::new(),
+            root: None,
+            connections: None,
+            bandwidth: None,
+            quota_bytes: None,
+            quota_files: None,
+        }
+    }
+
+    /// How much may lie in the user's root.
+    pub fn quota(&self) -> Quota {
+        Quota { bytes: self.quota_bytes, names: self.quota_files }
     }
 
     /// What the user may do.
@@ -125,6 +145,11 @@ impl Users {
     /// The directories apart from the server's that are served to users.
     pub fn roots_apart(&self) -> impl Iterator<Item = &Path> {
         self.0.values().filter_map(|user| user.root.as_deref()).filter(|root| root.is_absolute())
+    }
+
+    /// Whether anybody has a quota.
+    pub(super) fn have_quotas(&self) -> bool {
+        self.0.values().any(|user| !user.quota().is_none())
     }
 
     /// All names, in order.
@@ -204,6 +229,11 @@ mod tests {
             "[me]\nbandwidth = 16383\n",
             "[me]\nbandwidth = 1e6\n",
             "[me]\nbandwidth = -100000\n",
+            "[me]\nquota_bytes = 0\n",
+            "[me]\nquota_bytes = \"10G\"\n",
+            "[me]\nquota_bytes = 9223372036854775808\n",
+            "[me]\nquota_files = 0\n",
+            "[me]\nquota_files = -1\n",
         ] {
             let why = Users::parse(bad).unwrap_err();
             assert!(!why.contains("hunter2"), "{why}");
