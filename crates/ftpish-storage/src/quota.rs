@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cap_std::fs::{Dir, MetadataExt as _};
@@ -91,6 +91,7 @@ pub(crate) struct Ledger {
     gone: AtomicBool,
     /// Whether others may have been at it since.
     doubted: AtomicBool,
+    counting: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -117,8 +118,8 @@ impl Book {
 
 impl Ledger {
     fn new(dir: &Arc<Dir>) -> Self {
-        let (book, gone, doubted) = Default::default();
-        Self { dir: Arc::clone(dir), book, gone, doubted }
+        let (book, gone, doubted, counting) = Default::default();
+        Self { dir: Arc::clone(dir), book, gone, doubted, counting }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -130,7 +131,10 @@ impl Ledger {
         self.gone.store(false, Ordering::SeqCst);
         self.doubted.store(false, Ordering::SeqCst);
         let began = Instant::now();
-        match count(&self.dir, &book.files) {
+        self.counting.store(true, Ordering::SeqCst);
+        let counted = count(&self.dir, &book.files);
+        self.counting.store(false, Ordering::SeqCst);
+        match counted {
             Ok(counted) => {
                 let took = began.elapsed();
                 (book.counted, book.last) = (counted, Some((Instant::now(), took)));
@@ -194,11 +198,8 @@ impl Bound {
 
     /// Whether a claim of a name and so many bytes is likely to take longer than a moment.
     pub(crate) fn is_slow(&self, bytes: u64) -> bool {
-        match self.ledger.book.try_lock() {
-            Ok(book) => self.is_to_count(&book, Usage { bytes: bytes.into(), names: 1 }),
-            Err(TryLockError::Poisoned(_)) => false,
-            Err(TryLockError::WouldBlock) => true,
-        }
+        self.ledger.counting.load(Ordering::SeqCst)
+            || self.is_to_count(&self.ledger.book(), Usage { bytes: bytes.into(), names: 1 })
     }
 
     /// Does what takes long of such a claim. That it fails is for the claim to tell.

@@ -145,28 +145,6 @@ fn what_can_never_fit_and_the_largest_numbers_are_refused_at_once() {
     store(&free, "a", 1).unwrap();
 }
 
-#[test]
-fn a_directory_that_its_owner_cannot_read_hides_nothing() {
-    use std::os::unix::fs::PermissionsExt as _;
-    if rustix::process::geteuid().is_root() {
-        // Root reads all there is: what is hidden is counted.
-        let (scratch, root) = scratch(1000, 1000);
-        fs::create_dir(scratch.path().join("hidden")).unwrap();
-        fs::write(scratch.path().join("hidden/file"), [7; 900]).unwrap();
-        fs::set_permissions(scratch.path().join("hidden"), fs::Permissions::from_mode(0)).unwrap();
-        assert_eq!(store(&root, "a", 101).unwrap_err().code, Code::NoSpace);
-        return;
-    }
-    let (scratch, root) = scratch(1000, 1000);
-    let hidden = scratch.path().join("hidden");
-    fs::create_dir(&hidden).unwrap();
-    fs::set_permissions(&hidden, fs::Permissions::from_mode(0)).unwrap();
-    let refusal = store(&root, "a", 1).unwrap_err();
-    assert_eq!(refusal.code, Code::PermissionDenied, "{refusal}");
-    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).unwrap();
-    store(&root, "a", 1).unwrap();
-}
-
 /// What may be done to a root.
 #[derive(Clone, Debug)]
 enum Step {
