@@ -322,3 +322,6 @@ impl Drop for Claim {
         book.counted.add(self.left.get());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,21 +1,20 @@
 //! A quota under whatever is done to a root, one thing behind the other and many at once: what lies there never exceeds
 //! it, and what truly fits is never refused.
-#![allow(clippy::unwrap_used, reason = "this is how a test fails")]
 
 use std::fs;
 use std::io::Cursor;
-use std::num::NonZeroU64;
 use std::path::Path;
-use std::time::Duration;
 
 use ftpish_protocol::blocks::{MIN_BLOCK, WriteAt as _};
 use ftpish_protocol::message::{LinkTarget, Replace};
-use ftpish_protocol::{Algorithm, Code, Connection, Refusal, RemotePath, Verified, receive_body, send_body};
-use ftpish_storage::{Ledgers, Quota, Root, Stage};
+use ftpish_protocol::{Algorithm, Connection, RemotePath, Verified, receive_body, send_body};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use tempfile::TempDir;
+
+use super::*;
+use crate::{Root, Stage};
 
 /// What a partial file needs to be worth keeping.
 const UNIT: u64 = MIN_BLOCK;
@@ -74,6 +73,14 @@ fn store(root: &Root, name: &str, length: u64) -> Result<(), Refusal> {
             stage.abandon();
             Err(refusal)
         }
+    }
+}
+
+/// Whatever was counted last, no time that passes makes it old.
+fn stop_time(ledgers: &Ledgers) {
+    for ledger in ledgers.0.lock().unwrap().values() {
+        let mut book = ledger.book();
+        book.last = book.last.map(|_| (Instant::now(), Duration::from_secs(3600)));
     }
 }
 
@@ -195,6 +202,7 @@ struct Open {
 struct Model {
     scratch: TempDir,
     root: Root,
+    ledgers: Ledgers,
     open: Vec<Open>,
 }
 
@@ -212,6 +220,7 @@ impl Model {
     /// Does a step, and holds what was said to it against the truth.
     fn step(&mut self, step: &Step) {
         let root = self.root.clone();
+        self.stop_time();
         match *step {
             Step::Begin(name, size) => {
                 let is_dir = self.scratch.path().join(name).is_dir();
@@ -282,6 +291,11 @@ impl Model {
         );
     }
 
+    /// Lets nothing be counted anew because time has passed, so that it depends on what was done alone.
+    fn stop_time(&self) {
+        stop_time(&self.ledgers);
+    }
+
     /// Has an open file claim so much in all, one way or the other; whether it was granted.
     fn claim(
         &mut self,
@@ -290,6 +304,7 @@ impl Model {
         claim: impl FnOnce(&mut Stage) -> Result<(), Refusal>,
     ) -> bool {
         let fits = self.fits(total.saturating_sub(self.open[at].claimed), 0);
+        self.stop_time();
         let granted = claim(&mut self.open[at].stage);
         assert_eq!(granted.as_ref().err().map(|refusal| refusal.code), (!fits).then_some(Code::NoSpace));
         let open = &mut self.open[at];
@@ -305,8 +320,9 @@ proptest! {
 
     #[test]
     fn whatever_is_done_the_quota_holds_and_what_fits_is_granted(steps in steps()) {
-        let (scratch, root) = scratch(Model::BYTES, Model::NAMES);
-        let mut model = Model { scratch, root, open: Vec::new() };
+        let (scratch, ledgers) = (tempfile::tempdir().unwrap(), Ledgers::default());
+        let root = bounded(scratch.path(), &ledgers, Model::BYTES, Model::NAMES);
+        let mut model = Model { scratch, root, ledgers, open: Vec::new() };
         steps.iter().for_each(|step| model.step(step));
     }
 }
@@ -342,4 +358,62 @@ fn many_at_once_never_store_more_than_there_may_be_and_all_the_room_comes_back()
     }
     assert_eq!(on_disk(scratch.path()), (0, 0));
     store(&root, "all", BYTES).unwrap();
+}
+
+#[test]
+fn no_count_misses_what_is_renamed_meanwhile() {
+    const TREES: u64 = 40;
+    let (_scratch, root) = scratch(TREES * 10, 0);
+    for i in 0..TREES {
+        root.make_dir(&path(&format!("a/{i}")), true).unwrap();
+        store(&root, &format!("a/{i}/file"), 10).unwrap();
+    }
+    root.make_dir(&path("b"), false).unwrap();
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let (root, end) = (&root, &end);
+            scope.spawn(move || {
+                for i in (worker..TREES).step_by(2).cycle() {
+                    let [here, there] = ["a", "b"].map(|dir| path(&format!("{dir}/{i}")));
+                    root.rename(&here, &there, Replace::Never).unwrap();
+                    root.rename(&there, &here, Replace::Never).unwrap();
+                    if end.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+            });
+        }
+        let told: Vec<_> = (0..300).map(|_| store(&root, "one more", 1)).collect();
+        end.store(true, Ordering::SeqCst);
+        let full = "over the quota: 400 of 400 bytes are used, and this needs 1 more";
+        told.into_iter().for_each(|told| assert_refused(told, full));
+    });
+}
+
+#[test]
+fn what_others_did_is_noticed_when_the_last_count_is_long_ago_or_the_user_was() {
+    let (scratch, ledgers) = (tempfile::tempdir().unwrap(), Ledgers::default());
+    let root = bounded(scratch.path(), &ledgers, 1000, 0);
+    let let_pass = |time: Duration| {
+        for ledger in ledgers.0.lock().unwrap().values() {
+            let ended = Instant::now().checked_sub(time).unwrap();
+            ledger.book().last = Some((ended, Duration::from_secs(1)));
+        }
+    };
+    store(&root, "a", 900).unwrap();
+    fs::write(scratch.path().join("b"), [7; 500]).unwrap();
+    let_pass(Duration::from_secs(40));
+    store(&root, "c", 50).unwrap();
+    root.doubt();
+    let_pass(Duration::from_secs(10));
+    store(&root, "d", 50).unwrap();
+    let_pass(Duration::from_secs(40));
+    assert_refused(store(&root, "e", 1), "over the quota: 1500 of 1000 bytes are used");
+    fs::remove_file(scratch.path().join("b")).unwrap();
+    fs::remove_file(scratch.path().join("a")).unwrap();
+    let_pass(Duration::from_secs(10));
+    assert_refused(store(&root, "e", 1), "over the quota: 1500 of 1000 bytes are used");
+    let_pass(Duration::from_secs(40));
+    store(&root, "e", 900).unwrap();
 }
