@@ -152,6 +152,47 @@ fn what_can_never_fit_and_the_largest_numbers_are_refused_at_once() {
     store(&free, "a", 1).unwrap();
 }
 
+/// Leaves so much of a file behind as a session does that was cut off.
+fn leave(root: &Root, name: &str, length: u64) {
+    let mut stage = root.resume(&path(name), Replace::Always, None, Duration::ZERO).unwrap();
+    grow(&mut stage, length).unwrap();
+    stage.abandon();
+}
+
+#[test]
+fn what_a_rename_replaces_and_what_is_cut_off_makes_room_at_once() {
+    let (scratch, ledgers) = (tempfile::tempdir().unwrap(), Ledgers::default());
+    let root = bounded(scratch.path(), &ledgers, 10 * UNIT, 2);
+    store(&root, "a", 6 * UNIT).unwrap();
+    store(&root, "b", 4 * UNIT).unwrap();
+    stop_time(&ledgers);
+    root.rename(&path("b"), &path("a"), Replace::Always).unwrap();
+    store(&root, "b", 6 * UNIT).unwrap();
+    root.remove(&path("a"), false).unwrap();
+    root.remove(&path("b"), false).unwrap();
+    leave(&root, "b", 6 * UNIT);
+    let mut stage = root.resume(&path("b"), Replace::Always, None, Duration::ZERO).unwrap();
+    // Now it is counted, and left out of that.
+    assert_eq!(store(&root, "a", 5 * UNIT).unwrap_err().code, Code::NoSpace);
+    stop_time(&ledgers);
+    stage.cut(2 * UNIT).unwrap();
+    stage.commit(proof(2 * UNIT), None).unwrap();
+    store(&root, "a", 8 * UNIT).unwrap();
+}
+
+#[test]
+fn what_cannot_be_taken_up_again_still_counts() {
+    let (scratch, root) = scratch(10 * UNIT, 0);
+    leave(&root, "a", 6 * UNIT);
+    fs::File::create(scratch.path().join("b")).unwrap().set_len(8 * UNIT).unwrap();
+    let refusal = root.resume(&path("a"), Replace::Always, None, Duration::ZERO).unwrap_err();
+    assert_eq!(refusal.code, Code::NoSpace);
+    assert_eq!(store(&root, "c", 2 * UNIT).unwrap_err().code, Code::NoSpace);
+    root.remove(&path("b"), false).unwrap();
+    store(&root, "c", 4 * UNIT).unwrap();
+    assert_eq!(on_disk(scratch.path()), (10 * UNIT, 2));
+}
+
 /// What may be done to a root.
 #[derive(Clone, Debug)]
 enum Step {
