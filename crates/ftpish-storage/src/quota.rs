@@ -102,6 +102,7 @@ struct Book {
     live: Usage,
     /// The files of the claims, which no count counts.
     files: HashSet<FileId>,
+    counts: u64,
     /// When the last count ended, and how long it took.
     last: Option<(Instant, Duration)>,
 }
@@ -131,6 +132,7 @@ impl Ledger {
         self.gone.store(false, Ordering::SeqCst);
         self.doubted.store(false, Ordering::SeqCst);
         let began = Instant::now();
+        book.counts += 1;
         self.counting.store(true, Ordering::SeqCst);
         let counted = count(&self.dir, &book.files);
         self.counting.store(false, Ordering::SeqCst);
@@ -168,8 +170,8 @@ impl Bound {
     /// Claims one name. It is to be claimed before it is made.
     pub(crate) fn claim(self: &Arc<Self>) -> Outcome<Claim> {
         let name = Usage { bytes: 0, names: 1 };
-        self.take(name)?;
-        Ok(Claim { bound: Arc::clone(self), file: None, claimed: name, left: Cell::default() })
+        let counts = self.take(name)?;
+        Ok(Claim { bound: Arc::clone(self), file: None, counts, claimed: name, left: Cell::default() })
     }
 
     /// Claims a file that is there already, and that grows from now on.
@@ -178,13 +180,13 @@ impl Bound {
         self.ledger.book().files.insert(file);
         // It was counted as what lies there, which it is no more.
         self.note_gone();
-        if let Err(refusal) = self.take(claimed) {
+        let counts = self.take(claimed).inspect_err(|_| {
             let mut book = self.ledger.book();
             book.files.remove(&file);
             book.counted.add(claimed);
-            return Err(refusal);
-        }
-        Ok(Claim { bound: Arc::clone(self), file: Some(file), claimed, left: Cell::new(claimed) })
+        })?;
+        let (bound, left) = (Arc::clone(self), Cell::new(claimed));
+        Ok(Claim { bound, file: Some(file), counts, claimed, left })
     }
 
     /// What is used, or a little more.
@@ -225,7 +227,8 @@ impl Bound {
         self.ledger.book()
     }
 
-    fn take(&self, more: Usage) -> Outcome<()> {
+    /// Adds to what is claimed, if it fits; how many counts there were by then.
+    fn take(&self, more: Usage) -> Outcome<u64> {
         let mut book = self.ledger.book();
         if self.is_to_count(&book, more) {
             self.ledger.count(&mut book)?;
@@ -234,7 +237,7 @@ impl Bound {
             return Err(self.refusal(book.used(), more));
         }
         book.live.add(more);
-        Ok(())
+        Ok(book.counts)
     }
 
     fn is_to_count(&self, book: &Book, more: Usage) -> bool {
@@ -274,6 +277,8 @@ impl Bound {
 pub(crate) struct Claim {
     bound: Arc<Bound>,
     file: Option<FileId>,
+    /// How many counts there were when it was made.
+    counts: u64,
     claimed: Usage,
     left: Cell<Usage>,
 }
@@ -281,9 +286,18 @@ pub(crate) struct Claim {
 impl Claim {
     /// The name was made, for this file, which no count counts from now on.
     pub(crate) fn is_made_for(&mut self, file: FileId) {
-        self.bound.ledger.book().files.insert(file);
+        let mut book = self.bound.ledger.book();
+        self.forget_counted(&book);
+        book.files.insert(file);
         self.file = Some(file);
         self.leaves(0);
+    }
+
+    /// A count between the claim and now may have met the name, which is then counted twice.
+    fn forget_counted(&self, book: &Book) {
+        if self.file.is_none() && book.counts != self.counts {
+            self.bound.note_gone();
+        }
     }
 
     /// Claims as much as makes it so many bytes in all, before they are there.
@@ -315,6 +329,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut book = self.bound.ledger.book();
+        self.forget_counted(&book);
         if let Some(file) = self.file {
             book.files.remove(&file);
         }

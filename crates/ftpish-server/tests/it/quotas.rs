@@ -110,6 +110,27 @@ fn of_clients_whose_files_do_not_all_fit_exactly_as_many_store_theirs_as_fit() {
 }
 
 #[test]
+fn of_clients_whose_names_do_not_all_fit_exactly_as_many_are_stored_as_fit() {
+    for _ in 0..5 {
+        let server = server(0, 5);
+        let granted = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..12)
+                .map(|i| {
+                    let (server, name) = (&server, format!("{i}"));
+                    scope.spawn(move || match i % 2 {
+                        0 => refused(ada(server).mkdir(&path(&name), false)),
+                        _ => refused(stream(&mut ada(server), 1000, &name)),
+                    })
+                })
+                .collect();
+            let told = clients.into_iter().map(|client| client.join().unwrap());
+            told.filter(Option::is_none).count()
+        });
+        assert_eq!((granted, server.tree().len()), (5, 5));
+    }
+}
+
+#[test]
 fn clients_that_announce_nothing_are_stopped_at_the_limit_and_leave_nothing_beyond_it() {
     let limit = 3 * MIB + 5;
     let server = server(limit, 0);
