@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use cap_std::fs::{Dir, MetadataExt as _};
 use ftpish_protocol::text::brief;
 use ftpish_protocol::{Code, Refusal};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::Errno;
 
 use crate::quota::Usage;
@@ -58,30 +58,9 @@ impl Level {
     fn enter(dir: Dir, left_out: &HashSet<FileId>, usage: &mut Usage) -> Outcome<Self> {
         let metadata = dir.dir_metadata().map_err(refuse)?;
         let mut below = Vec::new();
-        let counted = dir.entries().and_then(|mut entries| {
-            entries.try_for_each(|entry| {
-                let entry = entry?;
-                let file_type = entry.file_type()?;
-                if file_type.is_file() {
-                    let metadata = match entry.metadata() {
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                        found => found?,
-                    };
-                    if !left_out.contains(&(metadata.dev(), metadata.ino())) {
-                        usage.add(Usage { bytes: metadata.len().into(), names: 1 });
-                    }
-                    return Ok(());
-                }
-                usage.add(Usage { bytes: 0, names: 1 });
-                if file_type.is_dir() {
-                    below.extend_from_slice(entry.file_name().as_bytes());
-                    below.push(0);
-                }
-                Ok(())
-            })
-        });
+        let counted = read(&dir, left_out, usage, &mut below);
         if let Err(error) = counted {
-            may_be_missing(error, metadata.uid(), b".")?;
+            may_be_missing(error.into(), metadata.uid(), b".")?;
         }
         Ok(Self { id: (metadata.dev(), metadata.ino()), dir: Some(dir), below })
     }
@@ -93,6 +72,43 @@ impl Level {
         let found = above.dir_metadata().map_err(refuse)?;
         if (found.dev(), found.ino()) == id { Ok(above) } else { Err(moved()) }
     }
+}
+
+/// Counts the entries of a directory, and names the directories among them.
+fn read(
+    dir: &Dir,
+    left_out: &HashSet<FileId>,
+    usage: &mut Usage,
+    below: &mut Vec<u8>,
+) -> rustix::io::Result<()> {
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if [c".", c".."].contains(&name) {
+            continue;
+        }
+        let mut file_type = entry.file_type();
+        let mut bytes = 0;
+        // Some file systems do not say in the directory what it is.
+        if file_type.is_file() || file_type == FileType::Unknown {
+            let found = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                found => found?,
+            };
+            file_type = FileType::from_raw_mode(found.st_mode);
+            if file_type.is_file() {
+                if left_out.contains(&(found.st_dev, found.st_ino)) {
+                    continue;
+                }
+                bytes = u128::try_from(found.st_size).unwrap_or(0);
+            }
+        }
+        usage.add(Usage { bytes, names: 1 });
+        if file_type.is_dir() {
+            below.extend_from_slice(name.to_bytes_with_nul());
+        }
+    }
+    Ok(())
 }
 
 fn open(dir: &Dir, name: &OsStr) -> io::Result<Dir> {
@@ -176,17 +192,20 @@ mod tests {
     fn a_tree_deeper_than_any_stack_and_any_path_is_counted_with_few_directories_open() {
         let (_scratch, dir) = scratch();
         let mut deepest = dir.try_clone().unwrap();
-        for _ in 0..3_000 {
+        let long = "d".repeat(100);
+        for level in 0..1_100 {
             deepest.write("file", "x").unwrap();
-            deepest.create_dir("d").unwrap();
-            deepest.create_dir("e").unwrap();
-            deepest = deepest.open_dir("d").unwrap();
+            deepest.create_dir(&long).unwrap();
+            if level % 20 == 0 {
+                deepest.create_dir("beside").unwrap();
+            }
+            deepest = deepest.open_dir(&long).unwrap();
         }
         let counted = std::thread::scope(|scope| {
             let small = std::thread::Builder::new().stack_size(96 * 1024);
             small.spawn_scoped(scope, || count(&dir, &HashSet::new())).unwrap().join().unwrap()
         });
-        assert_eq!(counted.unwrap(), Usage { bytes: 3_000, names: 9_000 });
-        crate::tree::remove(&dir, OsStr::new("d"), None).unwrap();
+        assert_eq!(counted.unwrap(), Usage { bytes: 1_100, names: 2_255 });
+        crate::tree::remove(&dir, OsStr::new(&long), None).unwrap();
     }
 }
