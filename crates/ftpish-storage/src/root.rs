@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::dir::{alone, os_name, rename, sync_dir};
 use crate::quota::{Bound, Ledgers, Quota};
 use crate::source::refuse_to_open;
-use crate::stage::{Stage, Target, is_partial, partial_name, partial_of, sweep, timestamps};
+use crate::stage::{Stage, Target, forget, is_partial, partial_name, partial_of, sweep, timestamps};
 use crate::{Identity, Outcome, SourceFile, mtime, refuse, tree};
 
 /// How long a partial file may lie that nobody writes to, until it is taken away: a week, so that what broke off on a
@@ -326,12 +326,27 @@ impl Root {
         }
     }
 
-    /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds.
+    /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds. What an earlier try
+    /// to store something there left goes along, even if there is nothing else: nobody can name it, and it counts.
     pub fn remove(&self, path: &RemotePath, recursive: bool) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
-        let name = os_name(&name);
-        let is_dir = parent.symlink_metadata(name).map_err(refuse)?.is_dir();
-        let removed = match (is_dir, recursive) {
+        let found = parent.symlink_metadata(os_name(&name));
+        let removed = match found {
+            Ok(found) => self.remove_found(&parent, os_name(&name), found.is_dir(), recursive),
+            Err(error) => Err(error),
+        };
+        let is_gone =
+            removed.as_ref().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true);
+        let forgot = is_gone && forget(&parent, &name).map_err(refuse)?;
+        self.note_gone();
+        match removed {
+            Err(error) if !(is_gone && forgot) => Err(refuse(error)),
+            _ => self.synced(&[&parent]),
+        }
+    }
+
+    fn remove_found(&self, parent: &Dir, name: &OsStr, is_dir: bool, recursive: bool) -> io::Result<()> {
+        match (is_dir, recursive) {
             (false, _) => parent.remove_file(name),
             (true, false) => match parent.remove_dir(name) {
                 // What no listing shows is no reason to keep a directory.
@@ -341,11 +356,8 @@ impl Root {
                     .and_then(|()| parent.remove_dir(name)),
                 removed => removed,
             },
-            (true, true) => tree::remove(&parent, name, self.bound.as_deref()),
-        };
-        self.note_gone();
-        removed.map_err(refuse)?;
-        self.synced(&[&parent])
+            (true, true) => tree::remove(parent, name, self.bound.as_deref()),
+        }
     }
 
     /// Renames; an existing file at the new path is replaced unless `replace` forbids it.
@@ -460,6 +472,7 @@ pub(crate) fn entry(name: Option<Name>, metadata: &Metadata, target: Option<Vec<
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -547,6 +560,31 @@ mod tests {
         let stage = root.resume(&path("dir/file"), Replace::Always, None, Duration::ZERO).unwrap();
         assert_eq!(root.remove(&path("dir"), false).unwrap_err().code, Code::NotEmpty, "a writer is at it");
         stage.abandon();
+    }
+
+    #[test]
+    fn what_an_upload_left_that_broke_off_goes_with_its_name_unless_somebody_is_at_it() {
+        let (_dir, top, root) = scratch();
+        let names = || fs::read_dir(&top).unwrap().count();
+        let leave = || {
+            let mut stage = root.resume(&path("file"), Replace::Always, None, Duration::ZERO).unwrap();
+            stage.write_all(&vec![7; 1 << 20]).unwrap();
+            stage
+        };
+        for with_file in [false, true] {
+            leave().abandon();
+            if with_file {
+                fs::write(top.join("file"), "file").unwrap();
+            }
+            assert_eq!(names(), 1 + usize::from(with_file));
+            root.remove(&path("file"), with_file).unwrap();
+            assert_eq!(names(), 0);
+        }
+        let busy = leave();
+        assert_eq!(root.remove(&path("file"), false).unwrap_err().code, Code::NotFound);
+        assert_eq!(names(), 1);
+        busy.remove();
+        assert_eq!(root.remove(&path("file"), false).unwrap_err().code, Code::NotFound);
     }
 
     #[test]

@@ -457,12 +457,23 @@ pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
             dir.remove_file(&name)?;
             continue;
         }
-        let Ok(file) = open_partial(dir, &name, &open_options()) else { continue };
-        if lock(&file) && has_name(&file, dir, &name)? && is_ours(&file)? {
-            dir.remove_file(&name)?;
-        }
+        take_away(dir, &name)?;
     }
     Ok(())
+}
+
+/// Takes away what an earlier try for `target` left, unless somebody is at it; whether that was something.
+pub(crate) fn forget(dir: &Dir, target: &Name) -> io::Result<bool> {
+    take_away(dir, &partial_of(target))
+}
+
+fn take_away(dir: &Dir, partial: &str) -> io::Result<bool> {
+    let Ok(file) = open_partial(dir, partial, &open_options()) else { return Ok(false) };
+    let is_free = lock(&file) && has_name(&file, dir, partial)? && is_ours(&file)?;
+    if is_free {
+        dir.remove_file(partial)?;
+    }
+    Ok(is_free)
 }
 
 pub(crate) fn timestamps(mtime: Time) -> Timestamps {

@@ -168,6 +168,17 @@ fn raw(server: &TestServer) -> Raw {
     raw
 }
 
+/// Sends so many bytes of a file of this size that can be resumed.
+fn begin_upload(raw: &mut Raw, size: u64, sent: u64) {
+    let resume = json!({"id": 2, "cmd": "resume", "path": "file", "size": size, "mtime": [0, 0]});
+    assert_eq!(raw.ask(&resume)["ok"], true);
+    raw.body(Algorithm::Blake3).unwrap();
+    let put = json!({"id": 3, "cmd": "put", "path": "file", "digest": "md5", "size": size, "body": true, "ranges": [[0, size]]});
+    // A block is stored when the one behind it begins.
+    let part = &pattern(usize::try_from(size).unwrap())[..=usize::try_from(sent).unwrap()];
+    raw.send(&[frame(&put), part.chunks(BLOCK).flat_map(framed).collect()].concat());
+}
+
 #[test]
 fn what_a_cut_connection_leaves_counts_and_is_taken_up_again() {
     const SIZE: u64 = 5 * MIB;
@@ -177,13 +188,7 @@ fn what_a_cut_connection_leaves_counts_and_is_taken_up_again() {
     fs::write(&whole, pattern(SIZE as usize)).unwrap();
     fs::write(&other, pattern(4 * MIB as usize)).unwrap();
     let mut raw = raw(&server);
-    let resume = json!({"id": 2, "cmd": "resume", "path": "file", "size": SIZE, "mtime": [0, 0]});
-    assert_eq!(raw.ask(&resume)["ok"], true);
-    raw.body(Algorithm::Blake3).unwrap();
-    let put = json!({"id": 3, "cmd": "put", "path": "file", "digest": "md5", "size": SIZE, "body": true, "ranges": [[0, SIZE]]});
-    // A block is stored when the one behind it begins.
-    let part = &pattern(SIZE as usize)[..=3 * MIB as usize];
-    raw.send(&[frame(&put), part.chunks(BLOCK).flat_map(framed).collect()].concat());
+    begin_upload(&mut raw, SIZE, 3 * MIB);
     eventually("what was sent", || (used(&server.tree()) == 3 * MIB).then_some(()));
     // The bytes that were announced are kept for it, even before they are there.
     let mut client = ada(&server);
@@ -201,6 +206,19 @@ fn what_a_cut_connection_leaves_counts_and_is_taken_up_again() {
     assert_eq!(used(&server.tree()), SIZE);
     // It is there already, and needs no room to be found so.
     upload(&mut client, &whole, "file").unwrap();
+}
+
+#[test]
+fn who_gives_up_an_upload_that_broke_off_removes_it_by_the_name_it_was_for() {
+    let server = server(6 * MIB, 0);
+    let mut raw = raw(&server);
+    begin_upload(&mut raw, 5 * MIB, 3 * MIB);
+    drop(raw);
+    let mut client = ada(&server);
+    assert!(refused(stream(&mut client, 6 * MIB, "other")).is_some());
+    eventually("the end of the session", || client.rm(&path("file"), false).ok());
+    stream(&mut client, 6 * MIB, "other").unwrap();
+    assert_eq!(used(&server.tree()), 6 * MIB);
 }
 
 #[test]
