@@ -17,6 +17,7 @@ pub mod limits;
 mod network;
 mod policy;
 mod poller;
+mod room;
 pub mod server;
 mod session;
 mod visit;

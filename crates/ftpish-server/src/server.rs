@@ -5,7 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ftpish_storage::Root;
+use ftpish_protocol::Refusal;
+use ftpish_storage::{Quota, Root};
 use ftpish_transport::{Deadline, Endpoint, Interrupt, Socket, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -75,6 +76,10 @@ impl Server {
         let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
         let (connections, turned_away) = (Connections::new(most), Connections::new(told));
         let Config { root, policy, limits, accounts, identity } = config;
+        let root = match &accounts {
+            Some(accounts) => accounts.bounded(root, Quota::default()).map_err(Refusal::into_io)?,
+            None => root,
+        };
         let service = Arc::new(Service { served: root, policy, limits, accounts });
         let poller = Arc::new(Poller::new()?);
         let acceptor = Acceptor { service, identity, connections, turned_away, poller };

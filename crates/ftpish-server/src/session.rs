@@ -20,6 +20,7 @@ use crate::connections::{Full, Place};
 use crate::exchange::{Exchange, Failure};
 use crate::group::Group;
 use crate::limits::STRANGERS_HEADER;
+use crate::room;
 use crate::{Limits, Policy};
 
 /// How long a client may think about its next request before it rests.
@@ -332,11 +333,15 @@ impl Session {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
         }
         self.permit(&command)?;
-        if !self.group.admits(&command) {
+        let is_slow = room::is_slow(&command, &self.root);
+        if is_slow || !self.group.admits(&command) {
             self.settle()?;
         }
         let exchange = &mut Exchange::new(&mut self.connection, &self.service.limits, id);
         let root = &self.root;
+        if is_slow {
+            room::prepare(&command, root, exchange)?;
+        }
         match command {
             Command::Hello(args) => {
                 commands::hello::run(&args, self.service.accounts.as_ref(), &self.challenge, exchange)?;

@@ -23,8 +23,13 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// The user `name`, whose root is `served`, or one of its own.
-    pub(super) fn new(name: &str, user: &User, served: &Root) -> Result<Self, Refusal> {
+    /// The user `name`, whose root is `served`, or one of its own; `bounded` gives it the quota.
+    pub(super) fn new(
+        name: &str,
+        user: &User,
+        served: &Root,
+        bounded: impl FnOnce(Root) -> Result<Root, Refusal>,
+    ) -> Result<Self, Refusal> {
         let opened = match user.root.as_deref() {
             None => Ok(served.clone()),
             Some(root) if root.is_absolute() => served.apart(root),
@@ -33,7 +38,7 @@ impl Member {
                 None => Err(Refusal::new(Code::BadPath, "the root is none")),
             },
         };
-        let root = opened.map_err(|refusal| {
+        let root = opened.and_then(bounded).map_err(|refusal| {
             // Where it is, is the server's own affair.
             tracing::error!(user = name, %refusal, "cannot open the user's root");
             Refusal::new(
@@ -50,7 +55,13 @@ impl Member {
     pub(super) fn enter(self: &Arc<Self>) -> Result<Seat, Refusal> {
         let one_more = |here| (here < self.most).then_some(here + 1);
         match self.here.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) {
-            Ok(_) => Ok(Seat(Arc::clone(self))),
+            Ok(here) => {
+                if here == 0 {
+                    // While the user was away, others may have changed what is there.
+                    self.root.doubt();
+                }
+                Ok(Seat(Arc::clone(self)))
+            }
             Err(_) => Err(Refusal::new(
                 Code::Busy,
                 "this user has as many connections as one may: close some, or try again later",

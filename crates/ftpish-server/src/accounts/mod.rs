@@ -19,7 +19,7 @@ use std::time::Instant;
 use ftpish_protocol::message::{Login, Proof};
 use ftpish_protocol::{Code, PublicKey, Refusal, Secret, Statement};
 
-use ftpish_storage::Root;
+use ftpish_storage::{Ledgers, Quota, Root};
 use lockout::{Lockout, Outcome};
 use member::Member;
 use password::{HashingPool, decoy};
@@ -47,6 +47,8 @@ pub struct Accounts {
     lockout: Lockout,
     /// Those who were here.
     members: Mutex<HashMap<String, Arc<Member>>>,
+    /// What lies in the roots, if anybody has a quota.
+    ledgers: Option<Ledgers>,
 }
 
 impl Accounts {
@@ -54,12 +56,18 @@ impl Accounts {
     pub fn new(users: Users, anonymous: Option<Rights>) -> Self {
         let (pool, lockout, members) = Default::default();
         let tickets = Tickets::new(Instant::now());
-        Self { users, anonymous, decoy: decoy(), pool, tickets, lockout, members }
+        let ledgers = users.have_quotas().then(Ledgers::default);
+        Self { users, anonymous, decoy: decoy(), pool, tickets, lockout, members, ledgers }
     }
 
     /// The directories apart from the server's that are served to users.
     pub fn roots_apart(&self) -> impl Iterator<Item = &Path> {
         self.users.roots_apart()
+    }
+
+    /// The same root with a quota. Without one, what is made through it is known to those who have one.
+    pub(crate) fn bounded(&self, root: Root, quota: Quota) -> Result<Root, Refusal> {
+        self.ledgers.as_ref().map_or(Ok(root.clone()), |ledgers| root.bounded(ledgers, quota))
     }
 
     /// What a client may do before it logs in; nothing where `None`.
@@ -144,7 +152,9 @@ impl Accounts {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let member = match (members.get(name), self.users.find(name)) {
             (Some(member), _) => Arc::clone(member),
-            (None, Some(user)) => Arc::new(Member::new(name, user, served)?),
+            (None, Some(user)) => {
+                Arc::new(Member::new(name, user, served, |root| self.bounded(root, user.quota()))?)
+            }
             (None, None) => return Err(Refusal::new(Code::LoginFailed, "there is no such user")),
         };
         members.insert(name.to_owned(), Arc::clone(&member));

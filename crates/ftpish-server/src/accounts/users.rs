@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::{PublicKey, RemotePath};
+use ftpish_storage::Quota;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -47,14 +48,33 @@ pub struct User {
     /// How many bytes a second all connections of the user move together, in both directions together.
     #[serde(default)]
     pub bandwidth: Option<u64>,
+    /// How many bytes may lie in the user's root, whoever put them there, partial files included.
+    #[serde(default)]
+    pub quota_bytes: Option<NonZeroU64>,
+    /// How many names may lie there: files, links and directories.
+    #[serde(default)]
+    pub quota_files: Option<NonZeroU64>,
 }
 
 impl User {
     /// A user who may do everything.
     pub fn new(password: String) -> Self {
-        let (keys, paths) = Default::default();
-        let password = Some(password);
-        Self { password, keys, rights: None, paths, root: None, connections: None, bandwidth: None }
+        Self {
+            password: Some(password),
+            keys: Vec::new(),
+            rights: None,
+            paths: BTreeMap::new(),
+            root: None,
+            connections: None,
+            bandwidth: None,
+            quota_bytes: None,
+            quota_files: None,
+        }
+    }
+
+    /// How much may lie in the user's root.
+    pub fn quota(&self) -> Quota {
+        Quota { bytes: self.quota_bytes, names: self.quota_files }
     }
 
     /// All that logs the user in. What was got for one of them is worth nothing once they are others.
@@ -144,6 +164,11 @@ impl Users {
         self.0.values().filter_map(|user| user.root.as_deref()).filter(|root| root.is_absolute())
     }
 
+    /// Whether anybody has a quota.
+    pub(super) fn have_quotas(&self) -> bool {
+        self.0.values().any(|user| !user.quota().is_none())
+    }
+
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -223,6 +248,11 @@ mod tests {
             "[me]\nbandwidth = 16383\n",
             "[me]\nbandwidth = 1e6\n",
             "[me]\nbandwidth = -100000\n",
+            "[me]\nquota_bytes = 0\n",
+            "[me]\nquota_bytes = \"10G\"\n",
+            "[me]\nquota_bytes = 9223372036854775808\n",
+            "[me]\nquota_files = 0\n",
+            "[me]\nquota_files = -1\n",
         ] {
             let why = Users::parse(bad).unwrap_err();
             assert!(!why.contains("hunter2"), "{why}");

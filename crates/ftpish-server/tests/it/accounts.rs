@@ -115,7 +115,7 @@ fn beside_accounts_strangers_have_the_anonymous_rights() {
 }
 
 /// A server for `ada` alone, who is as `change` says.
-fn server_for(change: impl FnOnce(&mut User)) -> TestServer {
+pub fn server_for(change: impl FnOnce(&mut User)) -> TestServer {
     TestServer::with(|setup| {
         let mut ada = User::new(hash(&Secret::new("open sesame".to_owned())).unwrap());
         change(&mut ada);
@@ -125,10 +125,26 @@ fn server_for(change: impl FnOnce(&mut User)) -> TestServer {
     })
 }
 
-fn ada(server: &TestServer) -> Client {
-    let login =
-        Some(Login { user: "ada".to_owned(), by: By::Password(Secret::new("open sesame".to_owned())) });
+pub fn ada(server: &TestServer) -> Client {
+    log_in_as(server, "ada")
+}
+
+/// A client of a user with ada's password.
+pub fn log_in_as(server: &TestServer, user: &str) -> Client {
+    let by = By::Password(Secret::new("open sesame".to_owned()));
+    let login = Some(Login { user: user.to_owned(), by });
     Client::connect(&Options { login, ..server.options() }).unwrap()
+}
+
+/// Users with so many bytes each in the server's root; 0 is no bound.
+pub fn accounts_with_quotas(quotas: &[(&str, u64)]) -> Accounts {
+    let hash = hash(&Secret::new("open sesame".to_owned())).unwrap();
+    let mut users = Users::default();
+    for (name, bytes) in quotas {
+        let quota_bytes = std::num::NonZeroU64::new(*bytes);
+        assert!(users.add(name, User { quota_bytes, ..User::new(hash.clone()) }));
+    }
+    Accounts::new(users, None)
 }
 
 #[test]
