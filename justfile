@@ -17,10 +17,15 @@ check:
 demo:
     cargo run --release -- demo
 
-# Measure beside rsync, scp, nginx and tar, RUNS times, all rows or those whose names have one of the ROWS in them.
-bench RUNS="5" *ROWS:
-    cargo build --release
-    scripts/bench {{RUNS}} {{ROWS}}
+# Measure ftpish beside its peers, which are installed where that can be done: `just bench --scale 0.01 --runs 1` for a
+# quick try, `just bench put` for some rows, `just bench --chart docs/benchmarks.svg` for the README's chart.
+bench *ARGS:
+    cargo build --release -p ftpish -p ftpish-bench
+    target/release/ftpish-bench {{ARGS}}
+
+# Measure frames, bodies and digests in memory.
+bench-parts *ARGS:
+    cargo bench -p ftpish-bench {{ARGS}}
 
 # A real tree there and back again, with and without TLS, with each digest.
 roundtrip DIR="/usr/share":

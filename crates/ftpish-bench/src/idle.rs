@@ -1,0 +1,67 @@
+//! What a connection costs a server while nobody uses it: thousands of clients that said hello, and then nothing.
+
+use std::fs;
+use std::path::Path;
+
+use ftpish_client::{Client, Options, Security, Trust};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::contenders::{CLEAR, FTPISH};
+use crate::measure::share_of;
+use crate::servers::{NEAR, Place, Server};
+
+/// What this is called among the rows.
+pub const NAME: &str = "idle connections";
+
+/// What a connection may cost with TLS, and without it, in KiB.
+pub const KIB: [(&str, f64); 2] = [(FTPISH, 24.0), (CLEAR, 4.0)];
+
+/// Opens so many connections to a new server, and tells the KiB that the server has for each of them: its proportional set,
+/// which leaves out what the kernel keeps for a socket.
+pub fn measure(parent: &Path, ftpish: &Path, connections: u16, plaintext: bool) -> Result<f64, String> {
+    raise_limit(connections)?;
+    let dir = tempfile::Builder::new().prefix("ftpish-bench.").tempdir_in(parent);
+    let dir = dir.map_err(|e| format!("cannot make a directory in {}: {e}", parent.display()))?;
+    let [served, state] = ["served", "state"].map(|name| dir.path().join(name));
+    for made in [&served, &state] {
+        fs::create_dir(made).map_err(|e| format!("cannot make {}: {e}", made.display()))?;
+    }
+    let place =
+        Place { ftpish, served: &served, dir: dir.path(), state: &state, connections: Some(connections) };
+    let server = if plaintext { Server::FtpishPlaintext } else { Server::Ftpish };
+    let running = server.start(&place)?;
+    let pid = running.pid().ok_or("the server has no process")?;
+    let endpoint = format!("{NEAR}:{}", running.port).parse().map_err(|_| "no address")?;
+    let security = if plaintext { Security::Plaintext } else { Security::Tls(Trust::Any) };
+    let options = Options::new(endpoint, security);
+    let connect = |_| {
+        let mut client = Client::connect(&options)?;
+        client.welcome()?;
+        Ok(client)
+    };
+    let weigh = || share_of(pid).ok_or("the server is gone".to_owned());
+    // The first one is served with what a server needs once.
+    let mut clients =
+        vec![connect(0).map_err(|e: ftpish_client::Error| format!("the first connection: {e}"))?];
+    let before = weigh()?;
+    for at in 1..connections {
+        clients.push(connect(at).map_err(|e| format!("connection {}: {e}", at + 1))?);
+    }
+    let after = weigh()?;
+    let gone = clients.iter_mut().filter_map(|client| (!client.is_usable()).then_some(())).count();
+    if gone > 0 {
+        return Err(format!("{gone} of {connections} connections were closed meanwhile"));
+    }
+    Ok(after.saturating_sub(before) as f64 / f64::from(connections - 1))
+}
+
+/// Lets this process, and the server that it starts, have so many files open.
+fn raise_limit(connections: u16) -> Result<(), String> {
+    let wanted = u64::from(connections) + 200;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+        .map_err(|e| format!("{connections} connections need more open files than the system allows: {e}"))
+}

@@ -1,0 +1,122 @@
+//! ftpish beside its peers on the same work: `just bench`. All in turn in one run, in memory, each result compared with
+//! its source; medians and ratios as a table, as JSON and as a chart.
+//!
+//! In the order of a run: `data.rs` makes what is moved, `install.rs` and `servers.rs` find and start the peers,
+//! `relay.rs` makes links long, `rows.rs` says what is measured and how good it is to be, `contenders.rs` who takes part and how,
+//! `field.rs` runs a row (`lists.rs` tells curl and sftp
+//! what to do in it), `measure.rs` holds the watch, `idle.rs` counts the cost of connections that do nothing,
+//! `report.rs` and `chart.rs` tell.
+
+mod chart;
+mod contenders;
+mod data;
+mod field;
+mod idle;
+mod install;
+mod lists;
+mod measure;
+mod outcome;
+mod relay;
+mod report;
+mod rows;
+mod servers;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+
+use crate::field::Field;
+use crate::report::Report;
+
+/// Measure ftpish beside its peers.
+#[derive(Debug, Parser)]
+#[command(max_term_width = 100)]
+struct Args {
+    /// Only rows that have one of these words in their name.
+    rows: Vec<String>,
+    /// How often each contender does each row, in turn with the others.
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// How much there is to do, as a part of the whole: 0.01 for a quick try.
+    #[arg(long, value_name = "PART", default_value = "1", value_parser = scale)]
+    scale: f64,
+    /// The binary to measure.
+    #[arg(long, value_name = "FILE", default_value = "target/release/ftpish")]
+    ftpish: PathBuf,
+    /// Where everything is made and moved: memory, if the disk is not to be measured.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    dir: PathBuf,
+    /// Where the figures are written.
+    #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
+    json: PathBuf,
+    /// Where the chart is drawn.
+    #[arg(long, value_name = "FILE", default_value = "target/bench.svg")]
+    chart: PathBuf,
+    /// Install no peer that is missing, and leave it out.
+    #[arg(long)]
+    no_install: bool,
+    /// Let contenders take part that need minutes a row.
+    #[arg(long)]
+    slow: bool,
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    let scale = text.parse().map_err(|_| "not a number".to_owned())?;
+    if scale > 0.0 && scale <= 1.0 { Ok(scale) } else { Err("not above 0 and at most 1".to_owned()) }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells whether everybody did what they were asked to; whether ftpish was fast enough is told in the report.
+fn run(args: &Args) -> Result<bool, String> {
+    // Whoever is interrupted cleans up: gigabytes of memory are taken.
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|e| format!("cannot wait for signals: {e}"))?;
+    }
+    let wanted =
+        |name: &str| args.rows.is_empty() || args.rows.iter().any(|word| name.contains(word.as_str()));
+    let rows: Vec<_> = rows::ROWS.iter().filter(|row| wanted(row.name)).collect();
+    let ftpish = args.ftpish.canonicalize().map_err(|e| format!("no {}: {e}", args.ftpish.display()))?;
+    let mut report = Report::new(args.runs, args.scale);
+    if !rows.is_empty() {
+        let mut field =
+            Field::new(&args.dir, ftpish.clone(), args.scale, !args.no_install, Arc::clone(&stop))?;
+        for row in rows {
+            let outcome = field.run(row, args.runs, args.slow)?;
+            eprintln!("{}", outcome.line());
+            report.add(row, outcome);
+        }
+    }
+    if wanted(idle::NAME) {
+        let connections = ((10_000.0 * args.scale) as u16).max(2);
+        for bar in idle::KIB {
+            let each = idle::measure(&args.dir, &ftpish, connections, bar.0 == contenders::CLEAR);
+            report.add_idle(bar, connections, each);
+        }
+    }
+    report.finish();
+    print!("{}", report.markdown());
+    let write = |path: &PathBuf, text: String| {
+        let made =
+            path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(path, text));
+        made.map_err(|e| format!("cannot write {}: {e}", path.display()))
+    };
+    write(&args.json, report.json())?;
+    write(&args.chart, chart::draw(&report))?;
+    Ok(report.is_complete())
+}
