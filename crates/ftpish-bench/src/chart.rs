@@ -1,28 +1,35 @@
-//! The chart: bars as SVG, with colours that can be read on light and on dark paper.
+//! The chart: bars as SVG, two rows of the table side by side, with colours that can be read on light and on dark paper.
 
 use std::fmt::Write as _;
 
 use crate::contenders::{CONTENDERS, FTPISH};
-use crate::report::{Figures, Report};
+use crate::outcome::Outcome;
+use crate::report::Report;
 
-const WIDTH: f64 = 680.0;
+/// How wide a row is; two stand side by side.
+const PANEL: f64 = 430.0;
 /// Where bars begin; the names are left of it.
-const LEFT: f64 = 140.0;
+const LEFT: f64 = 130.0;
 /// The longest bar; its number stands right of it.
-const LONGEST: f64 = 440.0;
+const LONGEST: f64 = 240.0;
 const BAR: f64 = 12.0;
 const STEP: f64 = 16.0;
-const TITLE: f64 = 26.0;
+const TITLE: f64 = 34.0;
 
 /// Bars longer than this many times ftpish's own are cut: beside them the others could not be told apart.
 const CUT: f64 = 6.0;
 
 /// Draws every row in which ftpish and somebody else was measured.
 pub fn draw(report: &Report) -> String {
-    let shown: Vec<_> = report.rows.iter().filter(|row| is_shown(row)).collect();
-    let height = shown.iter().map(|row| TITLE + STEP * row.medians.len() as f64 + 8.0).sum::<f64>() + 24.0;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n\
+    let shown: Vec<_> = report.rows.iter().filter(|row| !row.ratios.is_empty()).collect();
+    let mut bars = String::new();
+    let mut y = 0.0;
+    for pair in shown.chunks(2) {
+        let ends = pair.iter().zip([0.0, PANEL]).map(|(row, x)| draw_row(&mut bars, row, x, y));
+        y = ends.fold(y, f64::max);
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\">\n\
          <title>ftpish beside its peers: seconds, shorter is better</title>\n\
          <style>\n\
          text {{ font: 12px sans-serif; fill: #24292f }}\n\
@@ -30,24 +37,18 @@ pub fn draw(report: &Report) -> String {
          .own {{ fill: #1a7f64 }}\n\
          .peer {{ fill: #9aa4af }}\n\
          @media (prefers-color-scheme: dark) {{ text {{ fill: #d0d7de }} .own {{ fill: #3fb892 }} .peer {{ fill: #6e7781 }} }}\n\
-         </style>\n"
-    );
-    let mut y = 0.0;
-    for row in shown {
-        y = draw_row(&mut out, row, y);
-    }
-    let _ = writeln!(out, "<text x=\"8\" y=\"{}\">Seconds: shorter is better.</text>\n</svg>", y + 16.0);
-    out
+         </style>\n\
+         {bars}<text x=\"8\" y=\"{}\">Seconds: shorter is better. A bar with … goes on.</text>\n</svg>\n",
+        2.0 * PANEL,
+        y + 36.0,
+        y + 24.0,
+    )
 }
 
-fn is_shown(row: &Figures) -> bool {
-    row.medians.contains_key(FTPISH) && row.medians.keys().any(|who| !who.starts_with(FTPISH))
-}
-
-/// Draws a row below `y`; tells where it ends.
-fn draw_row(out: &mut String, row: &Figures, y: f64) -> f64 {
+/// Draws a row right of `x` and below `y`; tells where it ends.
+fn draw_row(out: &mut String, row: &Outcome, x: f64, y: f64) -> f64 {
     let mut y = y + TITLE;
-    let _ = writeln!(out, "<text class=\"row\" x=\"8\" y=\"{}\">{}</text>", y - 8.0, row.name);
+    let _ = writeln!(out, "<text class=\"row\" x=\"{}\" y=\"{}\">{}</text>", x + 8.0, y - 8.0, row.name);
     let longest = row.medians.values().copied().fold(0.0, f64::max).min(CUT * row.medians[FTPISH]);
     for contender in CONTENDERS {
         let Some(seconds) = row.medians.get(contender.name) else { continue };
@@ -56,18 +57,18 @@ fn draw_row(out: &mut String, row: &Figures, y: f64) -> f64 {
         let more = if *seconds > longest { " …" } else { "" };
         let _ = writeln!(
             out,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{width:.0}\" height=\"{BAR}\" rx=\"2\"/>\
-             <text x=\"{:.0}\" y=\"{}\">{seconds:.3}{more}</text>",
-            LEFT - 8.0,
-            y + 10.0,
+            "<text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{}</text>\
+             <rect class=\"{class}\" x=\"{}\" y=\"{y}\" width=\"{width:.0}\" height=\"{BAR}\" rx=\"2\"/>\
+             <text x=\"{:.0}\" y=\"{base}\">{seconds:.3}{more}</text>",
+            x + LEFT - 8.0,
             contender.name,
-            LEFT + width + 6.0,
-            y + 10.0,
+            x + LEFT,
+            x + LEFT + width + 6.0,
+            base = y + 10.0,
         );
         y += STEP;
     }
-    y + 8.0
+    y
 }
 
 #[cfg(test)]

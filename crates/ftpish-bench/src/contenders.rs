@@ -1,5 +1,6 @@
 //! Who takes part, and what each is told to do. Words in braces are filled in by `field.rs`: the server's `{host}` and
-//! `{port}`, `{what}` is moved, from or to `{served}` there and to `{out}` or from `{served}` here.
+//! `{port}`, the `{served}` directory, `{what}` in it is moved, the new and empty directory `{out}` that it is moved to, whose
+//! name among what is served is `{up}`, `{dir}` with the servers' configurations, and curl's `{list}` of what to do.
 
 use crate::servers::Server;
 
@@ -7,13 +8,13 @@ use crate::servers::Server;
 pub struct Contender {
     pub name: &'static str,
     pub server: Server,
-    /// The client's programs, and the Debian packages that have them.
-    pub needs: &'static [(&'static str, &'static str)],
+    /// The client's programs.
+    pub needs: &'static [&'static str],
     /// Fetches `{served}/{what}` as `{out}/{what}`.
     pub get: Option<Job>,
-    /// Stores `{served}/{what}` as `{served}/up/{what}`.
+    /// Stores `{served}/{what}` as `{out}/{what}`.
     pub put: Option<Job>,
-    /// Makes `{served}/up/{what}` what `{served}/{what}` is, where it is that already.
+    /// Makes `{out}/{what}` what `{served}/{what}` is, where it is that already.
     pub again: Option<Job>,
     /// Lists `{what}` on standard output.
     pub list: Option<Job>,
@@ -22,7 +23,7 @@ pub struct Contender {
 /// One piece of work.
 #[derive(Clone, Copy)]
 pub struct Job {
-    /// The server's part, where it is started for this alone; it listens on `{listen}`.
+    /// The server's part, where it is started for this alone; it listens on `{port}` of `{near}`.
     pub serve: &'static str,
     /// The client's part: what is timed.
     pub run: &'static str,
@@ -50,8 +51,8 @@ pub const CONTENDERS: &[Contender] = &[
         server: Server::Ftpish,
         needs: &[],
         get: run("{ftpish} -q --server {host}:{port} get -r {what} {out}/"),
-        put: run("{ftpish} -q --server {host}:{port} put -r {served}/{what} /up/"),
-        again: run("{ftpish} -q sync {served}/{what} ftpish://{host}:{port}/up/{what}"),
+        put: run("{ftpish} -q --server {host}:{port} put -r {served}/{what} /{up}/"),
+        again: run("{ftpish} -q sync {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
         list: run("{ftpish} -q --server {host}:{port} ls {what}"),
     },
     Contender {
@@ -59,76 +60,74 @@ pub const CONTENDERS: &[Contender] = &[
         server: Server::FtpishPlaintext,
         needs: &[],
         get: run("{ftpish} -q --plaintext --server {host}:{port} get -r {what} {out}/"),
-        put: run("{ftpish} -q --plaintext --server {host}:{port} put -r {served}/{what} /up/"),
-        again: run("{ftpish} -q --plaintext sync {served}/{what} ftpish://{host}:{port}/up/{what}"),
+        put: run("{ftpish} -q --plaintext --server {host}:{port} put -r {served}/{what} /{up}/"),
+        again: run("{ftpish} -q --plaintext sync {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
         list: run("{ftpish} -q --plaintext --server {host}:{port} ls {what}"),
     },
     Contender {
         name: RSYNC,
         server: Server::Rsync,
-        needs: &[("rsync", "rsync")],
+        needs: &["rsync"],
         get: run("rsync -r rsync://{host}:{port}/files/{what} {out}/"),
-        put: run("rsync -r {served}/{what} rsync://{host}:{port}/files/up/"),
-        again: run("rsync -rt {served}/{what} rsync://{host}:{port}/files/up/"),
+        put: run("rsync -r {served}/{what} rsync://{host}:{port}/files/{up}/"),
+        again: run("rsync -rt {served}/{what} rsync://{host}:{port}/files/{up}/"),
         list: run("rsync rsync://{host}:{port}/files/{what}/"),
     },
     Contender {
         name: SCP,
         server: Server::Ssh,
-        needs: &[("scp", "openssh-client")],
+        needs: &["scp"],
         get: run("scp -qr -P {port} -F {dir}/ssh -c aes128-gcm@openssh.com {host}:{served}/{what} {out}/"),
-        put: run(
-            "scp -qr -P {port} -F {dir}/ssh -c aes128-gcm@openssh.com {served}/{what} {host}:{served}/up/",
-        ),
+        put: run("scp -qr -P {port} -F {dir}/ssh -c aes128-gcm@openssh.com {served}/{what} {host}:{out}/"),
         again: None,
         list: None,
     },
     Contender {
         name: SFTP,
         server: Server::Ssh,
-        needs: &[("sftp", "openssh-client")],
-        get: run("sftp -qr -P {port} -F {dir}/ssh {host}:{served}/{what} {out}/"),
+        needs: &["sftp"],
+        get: None,
         put: None,
         again: None,
-        list: run("sftp -q -P {port} -F {dir}/ssh -b {dir}/sftp.{what} {host}"),
+        list: run("sh -c 'echo ls -1 {served}/{what} | sftp -q -P {port} -F {dir}/ssh -b - {host}'"),
     },
     Contender {
         name: NGINX,
         server: Server::Nginx,
-        needs: &[("curl", "curl")],
-        get: run("curl -sSf -Z --parallel-max 8 --create-dirs -K {dir}/http.get.{host}.{what}"),
-        put: run("curl -sSf -Z --parallel-max 8 -K {dir}/http.put.{host}.{what}"),
+        needs: &["curl"],
+        get: run("curl -sSf -Z --parallel-max 8 --create-dirs -K {list}"),
+        put: run("curl -sSf -Z --parallel-max 8 -K {list}"),
         again: None,
         list: run("curl -sSf http://{host}:{port}/{what}/"),
     },
     Contender {
         name: VSFTPD,
         server: Server::Vsftpd,
-        needs: &[("curl", "curl")],
-        get: run("curl -sSf --create-dirs -K {dir}/ftp.get.{host}.{what}"),
-        put: run("curl -sSf --ftp-create-dirs -K {dir}/ftp.put.{host}.{what}"),
+        needs: &["curl"],
+        get: run("curl -sSf --create-dirs -K {list}"),
+        put: run("curl -sSf --ftp-create-dirs -K {list}"),
         again: None,
         list: run("curl -sSf ftp://{host}:{port}/{what}/"),
     },
     Contender {
         name: LFTP,
         server: Server::Vsftpd,
-        needs: &[("lftp", "lftp")],
+        needs: &["lftp"],
         get: run("lftp -c 'open ftp://{host}:{port}; mirror -P 8 {what} {out}/{what}'"),
-        put: run("lftp -c 'open ftp://{host}:{port}; mirror -R -P 8 {served}/{what} up/{what}'"),
-        again: run("lftp -c 'open ftp://{host}:{port}; mirror -R -P 8 {served}/{what} up/{what}'"),
+        put: run("lftp -c 'open ftp://{host}:{port}; mirror -R -P 8 {served}/{what} {up}/{what}'"),
+        again: run("lftp -c 'open ftp://{host}:{port}; mirror -R -P 8 {served}/{what} {up}/{what}'"),
         list: None,
     },
     Contender {
         name: TAR,
         server: Server::Once,
-        needs: &[("nc", "netcat-openbsd"), ("tar", "tar")],
+        needs: &["nc", "tar"],
         get: Some(Job {
-            serve: "sh -c 'tar -C {served} -cf - {what} | nc -lN 127.0.0.2 {listen}'",
+            serve: "sh -c 'tar -C {served} -cf - {what} | nc -lN {near} {port}'",
             run: "sh -c 'nc -d {host} {port} | tar -C {out} -xf -'",
         }),
         put: Some(Job {
-            serve: "sh -c 'nc -dl 127.0.0.2 {listen} | tar -C {served}/up -xf -'",
+            serve: "sh -c 'nc -dl {near} {port} | tar -C {out} -xf -'",
             run: "sh -c 'tar -C {served} -cf - {what} | nc -N {host} {port}'",
         }),
         again: None,
@@ -137,13 +136,13 @@ pub const CONTENDERS: &[Contender] = &[
     Contender {
         name: SOCAT,
         server: Server::Once,
-        needs: &[("socat", "socat")],
+        needs: &["socat"],
         get: Some(Job {
-            serve: "socat -u -b 1048576 OPEN:{served}/{what} TCP4-LISTEN:{listen},bind=127.0.0.2,reuseaddr",
+            serve: "socat -u -b 1048576 OPEN:{served}/{what} TCP4-LISTEN:{port},bind={near},reuseaddr",
             run: "socat -u -b 1048576 TCP4:{host}:{port} CREATE:{out}/{what}",
         }),
         put: Some(Job {
-            serve: "socat -u -b 1048576 TCP4-LISTEN:{listen},bind=127.0.0.2,reuseaddr CREATE:{served}/up/{what}",
+            serve: "socat -u -b 1048576 TCP4-LISTEN:{port},bind={near},reuseaddr CREATE:{out}/{what}",
             run: "socat -u -b 1048576 OPEN:{served}/{what} TCP4:{host}:{port}",
         }),
         again: None,

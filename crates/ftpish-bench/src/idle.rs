@@ -1,14 +1,14 @@
 //! What a connection costs a server while nobody uses it: thousands of clients that said hello, and then nothing.
 
-use std::fs;
 use std::path::Path;
 
 use ftpish_client::{Client, Options, Security, Trust};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::contenders::{CLEAR, FTPISH};
+use crate::field::work_in;
 use crate::measure::share_of;
-use crate::servers::{NEAR, Place, Server};
+use crate::servers::{NEAR, Server};
 
 /// What this is called among the rows.
 pub const NAME: &str = "idle connections";
@@ -20,16 +20,10 @@ pub const KIB: [(&str, f64); 2] = [(FTPISH, 24.0), (CLEAR, 4.0)];
 /// which leaves out what the kernel keeps for a socket.
 pub fn measure(parent: &Path, ftpish: &Path, connections: u16, plaintext: bool) -> Result<f64, String> {
     raise_limit(connections)?;
-    let dir = tempfile::Builder::new().prefix("ftpish-bench.").tempdir_in(parent);
-    let dir = dir.map_err(|e| format!("cannot make a directory in {}: {e}", parent.display()))?;
-    let [served, state] = ["served", "state"].map(|name| dir.path().join(name));
-    for made in [&served, &state] {
-        fs::create_dir(made).map_err(|e| format!("cannot make {}: {e}", made.display()))?;
-    }
-    let place =
-        Place { ftpish, served: &served, dir: dir.path(), state: &state, connections: Some(connections) };
+    let dir = work_in(parent)?;
     let server = if plaintext { Server::FtpishPlaintext } else { Server::Ftpish };
-    let running = server.start(&place)?;
+    let flags = ["--max-connections", "--max-per-address"].map(|flag| format!("{flag}={connections}"));
+    let running = server.start(ftpish, dir.path(), &flags)?;
     let pid = running.pid().ok_or("the server has no process")?;
     let endpoint = format!("{NEAR}:{}", running.port).parse().map_err(|_| "no address")?;
     let security = if plaintext { Security::Plaintext } else { Security::Tls(Trust::Any) };

@@ -1,55 +1,35 @@
-//! Files that tell clients what to do, where their arguments cannot: curl's lists of what to fetch and to store, and sftp's
-//! batches.
+//! What curl is to fetch or store, as a list in a file: ten thousand names fit no command line.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use crate::data::Data;
-use crate::servers::Server;
-
-/// Writes what the clients of this server need for this data into `dir`, if it is not yet there.
-pub fn write(dir: &Path, host: Ipv4Addr, port: u16, server: Server, data: Data) -> io::Result<()> {
-    let what = data.name();
-    match server {
-        Server::Nginx => curl(dir, "http", host, port, what),
-        Server::Vsftpd => curl(dir, "ftp", host, port, what),
-        Server::Ssh => {
-            let own = format!(
-                "IdentityFile {dir}/key\nIdentitiesOnly yes\nStrictHostKeyChecking no\n\
-                 UserKnownHostsFile /dev/null\nLogLevel ERROR\n",
-                dir = dir.display()
-            );
-            fs::write(dir.join("ssh"), own)?;
-            fs::write(dir.join(format!("sftp.{what}")), format!("ls -1 {}/served/{what}\n", dir.display()))
-        }
-        Server::Ftpish | Server::FtpishPlaintext | Server::Rsync | Server::Once => Ok(()),
-    }
+/// A list of all files at or below `top`, to be fetched from below `url` into `out`.
+pub fn gets(top: &Path, url: &str, out: &Path) -> io::Result<String> {
+    list(top, |list, _, name| writeln!(list, "url = \"{url}/{name}\"\noutput = \"{}/{name}\"", out.display()))
 }
 
-fn curl(dir: &Path, scheme: &str, host: Ipv4Addr, port: u16, what: &str) -> io::Result<()> {
-    let [get, put] = ["get", "put"].map(|verb| dir.join(format!("{scheme}.{verb}.{host}.{what}")));
-    if get.exists() {
-        return Ok(());
-    }
-    let served = dir.join("served");
+/// A list of all files at or below `top`, to be stored below `url`.
+pub fn puts(top: &Path, url: &str) -> io::Result<String> {
+    list(top, |list, file, name| {
+        writeln!(list, "url = \"{url}/{name}\"\nupload-file = \"{}\"", file.display())
+    })
+}
+
+/// Adds something for each file and its name, which begins with that of `top`.
+fn list(top: &Path, mut add: impl FnMut(&mut String, &Path, &str) -> std::fmt::Result) -> io::Result<String> {
     let mut files = Vec::new();
-    walk(&served.join(what), &mut files)?;
+    walk(top, &mut files)?;
     files.sort();
-    let (mut gets, mut puts) = (String::new(), String::new());
+    let mut list = String::new();
     for file in &files {
-        let name = file.strip_prefix(&served).unwrap_or(file).display();
-        let (file, dir) = (file.display(), dir.display());
-        let _ = writeln!(gets, "url = \"{scheme}://{host}:{port}/{name}\"\noutput = \"{dir}/out/{name}\"");
-        let _ = writeln!(puts, "url = \"{scheme}://{host}:{port}/up/{name}\"\nupload-file = \"{file}\"");
+        let name = file.strip_prefix(top.parent().unwrap_or(top)).unwrap_or(file);
+        add(&mut list, file, &name.display().to_string()).expect("a String takes all");
     }
-    fs::write(get, gets)?;
-    fs::write(put, puts)
+    Ok(list)
 }
 
-/// Adds the files at or below `path`.
 fn walk(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     if !path.is_dir() {
         files.push(path.to_owned());
@@ -59,4 +39,29 @@ fn walk(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         walk(&entry?.path(), files)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_each_file_by_the_name_that_it_gets() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("t");
+        fs::create_dir_all(top.join("d")).unwrap();
+        for file in ["b", "d/a"] {
+            fs::write(top.join(file), "").unwrap();
+        }
+        let got = gets(&top, "http://h", Path::new("/out")).unwrap();
+        let lines = [
+            "url = \"http://h/t/b\"",
+            "output = \"/out/t/b\"",
+            "url = \"http://h/t/d/a\"",
+            "output = \"/out/t/d/a\"",
+        ];
+        assert_eq!(got.lines().collect::<Vec<_>>(), lines);
+        let put = puts(&top.join("b"), "ftp://h/up").unwrap();
+        assert_eq!(put, format!("url = \"ftp://h/up/b\"\nupload-file = \"{}/b\"\n", top.display()));
+    }
 }

@@ -1,18 +1,16 @@
 //! ftpish beside its peers on the same work: `just bench`. All in turn in one run, in memory, each result compared with
 //! its source; medians and ratios as a table, as JSON and as a chart.
 //!
-//! In the order of a run: `data.rs` makes what is moved, `install.rs` and `servers.rs` find and start the peers,
-//! `relay.rs` makes links long, `rows.rs` says what is measured and how good it is to be, `contenders.rs` who takes part and how,
-//! `field.rs` runs a row (`lists.rs` tells curl and sftp
-//! what to do in it), `measure.rs` holds the watch, `idle.rs` counts the cost of connections that do nothing,
-//! `report.rs` and `chart.rs` tell.
+//! In the order of a run: `rows.rs` says what is measured and how good it is to be, `contenders.rs` who takes part and how,
+//! `data.rs` makes what is moved (and `lists.rs` tells curl of it), `servers.rs` starts the servers and `relay.rs` makes links
+//! long, `field.rs` runs a row, `measure.rs` holds the watch, `idle.rs` weighs connections that do nothing, `outcome.rs`
+//! is what came of a row, `report.rs` and `chart.rs` tell it.
 
 mod chart;
 mod contenders;
 mod data;
 mod field;
 mod idle;
-mod install;
 mod lists;
 mod measure;
 mod outcome;
@@ -29,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 
 use crate::field::Field;
-use crate::report::Report;
+use crate::report::{Judged, Report};
 
 /// Measure ftpish beside its peers.
 #[derive(Debug, Parser)]
@@ -55,12 +53,6 @@ struct Args {
     /// Where the chart is drawn.
     #[arg(long, value_name = "FILE", default_value = "target/bench.svg")]
     chart: PathBuf,
-    /// Install no peer that is missing, and leave it out.
-    #[arg(long)]
-    no_install: bool,
-    /// Let contenders take part that need minutes a row.
-    #[arg(long)]
-    slow: bool,
 }
 
 fn scale(text: &str) -> Result<f64, String> {
@@ -93,23 +85,27 @@ fn run(args: &Args) -> Result<bool, String> {
     let rows: Vec<_> = rows::ROWS.iter().filter(|row| wanted(row.name)).collect();
     let ftpish = args.ftpish.canonicalize().map_err(|e| format!("no {}: {e}", args.ftpish.display()))?;
     let mut report = Report::new(args.runs, args.scale);
+    let mut complete = true;
     if !rows.is_empty() {
-        let mut field =
-            Field::new(&args.dir, ftpish.clone(), args.scale, !args.no_install, Arc::clone(&stop))?;
+        let mut field = Field::new(&args.dir, ftpish.clone(), args.scale, Arc::clone(&stop))?;
         for row in rows {
-            let outcome = field.run(row, args.runs, args.slow)?;
+            let outcome = field.run(row, args.runs)?;
             eprintln!("{}", outcome.line());
+            outcome.absences().for_each(|absence| eprintln!("{absence}"));
             report.add(row, outcome);
         }
+        complete = report.is_complete();
     }
+    report.judge_memory();
     if wanted(idle::NAME) {
         let connections = ((10_000.0 * args.scale) as u16).max(2);
-        for bar in idle::KIB {
-            let each = idle::measure(&args.dir, &ftpish, connections, bar.0 == contenders::CLEAR);
-            report.add_idle(bar, connections, each);
+        for (who, limit) in idle::KIB {
+            let reached = idle::measure(&args.dir, &ftpish, connections, who == contenders::CLEAR);
+            complete &= reached.is_ok();
+            let unit = format!("KiB of the server for each of {connections}");
+            report.judge(Judged::at_most(idle::NAME, who, limit, &unit, reached));
         }
     }
-    report.finish();
     print!("{}", report.markdown());
     let write = |path: &PathBuf, text: String| {
         let made =
@@ -118,5 +114,5 @@ fn run(args: &Args) -> Result<bool, String> {
     };
     write(&args.json, report.json())?;
     write(&args.chart, chart::draw(&report))?;
-    Ok(report.is_complete())
+    Ok(complete)
 }

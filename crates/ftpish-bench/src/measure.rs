@@ -17,16 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// moment is missed.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// Starts a command, given as a shell would be, but without one: a shell takes as long as a short command.
-/// What it prints is kept in `dir`, as NAME.out and NAME.err.
-pub fn start(line: &str, dir: &Path, name: &str) -> io::Result<Child> {
+/// A command, given as a shell would be, but without one: a shell takes as long as a short command. It runs in `dir`,
+/// where what it prints is kept as NAME.out and NAME.err.
+pub fn command(line: &str, dir: &Path, name: &str) -> io::Result<Command> {
     let words = shlex::split(line).ok_or_else(|| io::Error::other(format!("not words: {line}")))?;
     let (program, arguments) = words.split_first().ok_or_else(|| io::Error::other("no words"))?;
     let keep = |what: &str| File::create(dir.join(format!("{name}.{what}")));
     let mut command = Command::new(program);
     command.args(arguments).current_dir(dir).env("FTPISH_STATE_DIR", dir.join("state"));
     command.stdin(Stdio::null()).stdout(keep("out")?).stderr(keep("err")?);
-    command.spawn()
+    Ok(command)
 }
 
 /// Waits for a command, and kills it when it takes too long.
@@ -101,8 +101,9 @@ mod tests {
     #[test]
     fn a_command_is_its_words_and_its_output_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = start("sh -c 'echo \"$0\"; echo no >&2; exit 3' 'a  b'", dir.path(), "x").unwrap();
-        assert_eq!(finish(&mut child).unwrap().code(), Some(3));
+        let mut command =
+            command("sh -c 'echo \"$0\"; echo no >&2; exit 3' 'a  b'", dir.path(), "x").unwrap();
+        assert_eq!(finish(&mut command.spawn().unwrap()).unwrap().code(), Some(3));
         assert_eq!(fs::read_to_string(dir.path().join("x.out")).unwrap(), "a  b\n");
         assert_eq!(fs::read_to_string(dir.path().join("x.err")).unwrap(), "no\n");
     }

@@ -160,7 +160,6 @@ mod tests {
         let mut sent = vec![0; 3_000_001];
         fastrand::Rng::with_seed(1).fill(&mut sent);
         let client = TcpStream::connect(near).unwrap();
-        let began = Instant::now();
         let mut back = vec![];
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -170,6 +169,5 @@ mod tests {
             (&client).read_to_end(&mut back).unwrap();
         });
         assert!(back == sent);
-        assert!(began.elapsed() >= 4 * MS, "the handshake and the way there and back");
     }
 }

@@ -1,18 +1,17 @@
-//! The servers: found or installed, started on free ports, ended with the run.
+//! The servers: found, started on free ports, ended with the run.
 //!
 //! Each listens on 127.0.0.2, and the relay to it on the same port of 127.0.0.1. So a port tells whom one talks to, the
 //! address how far away it is, and the ports that FTP opens for its data are found at the other end of the line, too.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::install::find;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Where a server is without a relay, and where with one.
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -40,133 +39,126 @@ pub enum Server {
 
 /// A running server, or for [`Server::Once`] the port that it will have.
 pub struct Running {
-    pub server: Server,
     pub port: u16,
     process: Option<Ended>,
 }
 
-/// What a server is told of where it is.
-pub struct Place<'a> {
-    pub ftpish: &'a Path,
-    pub served: &'a Path,
-    /// For keys, configurations and logs.
-    pub dir: &'a Path,
-    /// For ftpish's own keys.
-    pub state: &'a Path,
-    /// How many clients ftpish is to serve at once, if more than it does by itself.
-    pub connections: Option<u16>,
-}
-
 impl Server {
-    /// The programs that it needs, and the Debian packages that have them.
-    pub fn needs(self) -> &'static [(&'static str, &'static str)] {
+    /// The programs that it needs.
+    fn needs(self) -> &'static [&'static str] {
         match self {
             Self::Ftpish | Self::FtpishPlaintext | Self::Once => &[],
-            Self::Rsync => &[("rsync", "rsync")],
-            Self::Ssh => &[("sshd", "openssh-server"), ("ssh-keygen", "openssh-client")],
-            Self::Nginx => &[("nginx", "nginx")],
-            Self::Vsftpd => &[("vsftpd", "vsftpd")],
+            Self::Rsync => &["rsync"],
+            Self::Ssh => &["sshd", "ssh-keygen"],
+            Self::Nginx => &["nginx"],
+            Self::Vsftpd => &["vsftpd"],
         }
     }
 
-    /// Starts it, and waits until it listens.
-    pub fn start(self, place: &Place<'_>) -> Result<Running, String> {
+    /// Starts it in `dir`, where `served` is what it serves, and waits until it listens. ftpish is given `flags`, too.
+    pub fn start(self, ftpish: &Path, dir: &Path, flags: &[String]) -> Result<Running, String> {
+        let programs = self.needs().iter().map(|program| find(program)).collect::<Result<Vec<_>, _>>()?;
+        let program = programs.first().map_or(ftpish, PathBuf::as_path);
         let port = free_ports(if self == Self::Vsftpd { DATA_PORTS + 1 } else { 1 })?;
-        let mut running = Running { server: self, port, process: None };
-        if let Some(mut command) = self.command(place, port)? {
-            let log = place.dir.join(format!("{self:?}.log"));
+        let mut process = None;
+        if self != Self::Once {
+            let mut command = Command::new(program);
+            self.configure(&mut command, dir, port)?;
+            if matches!(self, Self::Ftpish | Self::FtpishPlaintext) {
+                command.args(flags);
+            }
+            let log = dir.join(format!("{self:?}.log"));
             let out = File::create(&log).map_err(|e| format!("cannot write {}: {e}", log.display()))?;
             let err = out.try_clone().map_err(|e| e.to_string())?;
             command.stdin(Stdio::null()).stdout(out).stderr(err);
-            let child = command.spawn().map_err(|e| format!("cannot start {self:?}: {e}"))?;
-            let process = running.process.insert(Ended(child));
-            await_listening(port, process).map_err(|why| {
+            let started = process.insert(Ended::start(command)?);
+            await_listening(port, started).map_err(|why| {
                 format!("{self:?}: {why}: {}", fs::read_to_string(&log).unwrap_or_default().trim())
             })?;
         }
-        Ok(running)
+        Ok(Running { port, process })
     }
 
-    fn command(self, place: &Place<'_>, port: u16) -> Result<Option<Command>, String> {
-        let Place { ftpish, served, dir, .. } = *place;
+    /// Adds the arguments, and writes the configuration that they name.
+    fn configure(self, command: &mut Command, dir: &Path, port: u16) -> Result<(), String> {
         let config = dir.join(format!("{self:?}.conf"));
-        let write = |text: String| {
-            fs::write(&config, text).map_err(|e| format!("cannot write {}: {e}", config.display()))
-        };
-        let served = served.display();
-        let command = match self {
-            Self::Once => return Ok(None),
+        let text = self.configuration(dir, port);
+        fs::write(&config, text).map_err(|e| format!("cannot write {}: {e}", config.display()))?;
+        match self {
+            Self::Once => {}
             Self::Ftpish | Self::FtpishPlaintext => {
-                let mut command = Command::new(ftpish);
-                command.env("FTPISH_STATE_DIR", place.state).arg("serve").arg(place.served);
+                command.env("FTPISH_STATE_DIR", dir.join("state")).arg("serve").arg(dir.join("served"));
                 command.args(["-q", "--listen", &format!("{NEAR}:{port}")]);
-                if self == Self::FtpishPlaintext {
-                    command.arg("--plaintext");
-                }
-                if let Some(connections) = place.connections {
-                    command.arg(format!("--max-connections={connections}"));
-                }
-                command
+                command.args((self == Self::FtpishPlaintext).then_some("--plaintext"));
             }
             Self::Rsync => {
-                write(format!(
-                    "use chroot = no\n[files]\npath = {served}\nread only = no\nuid = {}\ngid = {}\n",
-                    rustix::process::getuid(),
-                    rustix::process::getgid(),
-                ))?;
-                let mut command = Command::new("rsync");
                 command.args(["--daemon", "--no-detach", &format!("--address={NEAR}")]);
                 command.arg(format!("--port={port}")).arg(format!("--config={}", config.display()));
-                command
             }
             Self::Ssh => {
-                let key = dir.join("key");
                 let mut keygen = Command::new("ssh-keygen");
-                let made = keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+                let made = keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join("key")).status();
                 made.map_err(|e| format!("cannot make a key: {e}"))?;
+                let client = format!(
+                    "IdentityFile {dir}/key\nIdentitiesOnly yes\nStrictHostKeyChecking no\n\
+                     UserKnownHostsFile /dev/null\nLogLevel ERROR\n",
+                    dir = dir.display()
+                );
+                fs::write(dir.join("ssh"), client).map_err(|e| format!("cannot configure ssh: {e}"))?;
                 // sshd run by root wants it, and only its unit makes it.
                 let _ = fs::create_dir_all("/run/sshd");
-                write(format!(
-                    "HostKey {key}\nAuthorizedKeysFile {key}.pub\nStrictModes no\nPidFile none\n\
-                     Subsystem sftp internal-sftp\nListenAddress {NEAR}:{port}\n",
-                    key = key.display(),
-                ))?;
-                // It runs itself anew for each connection, by its whole name.
-                let sshd = find("sshd").ok_or("no sshd here")?;
-                let mut command = Command::new(sshd);
                 command.arg("-D").arg("-f").arg(&config);
-                command
             }
+            Self::Nginx => drop(command.arg("-p").arg(dir).arg("-c").arg(&config)),
+            Self::Vsftpd => drop(command.arg(&config)),
+        }
+        Ok(())
+    }
+
+    fn configuration(self, dir: &Path, port: u16) -> String {
+        let dir = dir.display();
+        match self {
+            Self::Once | Self::Ftpish | Self::FtpishPlaintext => String::new(),
+            Self::Rsync => format!(
+                "use chroot = no\n[files]\npath = {dir}/served\nread only = no\nuid = {}\ngid = {}\n",
+                rustix::process::getuid(),
+                rustix::process::getgid(),
+            ),
+            Self::Ssh => format!(
+                "HostKey {dir}/key\nAuthorizedKeysFile {dir}/key.pub\nStrictModes no\nPidFile none\n\
+                 Subsystem sftp internal-sftp\nListenAddress {NEAR}:{port}\n"
+            ),
             Self::Nginx => {
                 let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
-                write(format!(
+                format!(
                     "daemon off; {user} worker_processes auto; pid {dir}/nginx.pid; error_log stderr;\n\
                      events {{}}\nhttp {{ access_log off; sendfile on; keepalive_requests 1000000;\n\
                      client_body_temp_path {dir}/nginx.body; client_max_body_size 0;\n\
-                     server {{ listen {NEAR}:{port}; root {served}; autoindex on;\n\
-                     dav_methods PUT; create_full_put_path on; }} }}\n",
-                    dir = dir.display(),
-                ))?;
-                let mut command = Command::new(find("nginx").ok_or("no nginx here")?);
-                command.arg("-p").arg(dir).arg("-c").arg(&config);
-                command
+                     server {{ listen {NEAR}:{port}; root {dir}/served; autoindex on;\n\
+                     dav_methods PUT; create_full_put_path on; }} }}\n"
+                )
             }
             Self::Vsftpd => {
                 let (first, last) = (port + 1, port + DATA_PORTS);
-                write(format!(
+                format!(
                     "listen=YES\nbackground=NO\nlisten_address={NEAR}\nlisten_port={port}\n\
                      run_as_launching_user=YES\nseccomp_sandbox=NO\nanonymous_enable=YES\nno_anon_password=YES\n\
-                     anon_root={served}\nallow_writeable_chroot=YES\nwrite_enable=YES\nanon_upload_enable=YES\n\
+                     anon_root={dir}/served\nallow_writeable_chroot=YES\nwrite_enable=YES\nanon_upload_enable=YES\n\
                      anon_mkdir_write_enable=YES\nanon_other_write_enable=YES\nanon_umask=022\nxferlog_enable=NO\n\
                      anon_world_readable_only=NO\npasv_min_port={first}\npasv_max_port={last}\n"
-                ))?;
-                let mut command = Command::new(find("vsftpd").ok_or("no vsftpd here")?);
-                command.arg(&config);
-                command
+                )
             }
-        };
-        Ok(Some(command))
+        }
     }
+}
+
+/// Where a program is; the error says that it is nowhere. Servers are in directories that not everybody's PATH has, and sshd
+/// asks to be run by its whole name.
+pub fn find(program: &str) -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    let file = dirs.find_map(|dir| Some(dir.join(program)).filter(|file| file.is_file()));
+    file.ok_or_else(|| format!("no {program} here"))
 }
 
 impl Running {
@@ -191,14 +183,22 @@ pub fn await_listening(port: u16, Ended(server): &mut Ended) -> Result<(), Strin
     Ok(())
 }
 
-/// A process that is ended with its owner, and waited for.
+/// A process, and those that it started, which are ended with their owner.
 pub struct Ended(pub Child);
+
+impl Ended {
+    /// Starts a command as the first of a process group, so that a pipeline is ended as a whole.
+    pub fn start(mut command: Command) -> Result<Self, String> {
+        let child = command.process_group(0).spawn();
+        child.map(Self).map_err(|e| format!("cannot start {}: {e}", command.get_program().display()))
+    }
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
         // One that ended by itself and was waited for is signalled no more.
         if matches!(self.0.try_wait(), Ok(None)) {
-            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+            let _ = kill_process_group(Pid::from_child(&self.0), Signal::TERM);
             let _ = self.0.wait();
         }
     }
