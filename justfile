@@ -17,8 +17,8 @@ check:
 demo:
     cargo run --release -- demo
 
-# Measure ftpish beside its peers, which are installed where that can be done: `just bench --scale 0.01 --runs 1` for a
-# quick try, `just bench put` for some rows, `just bench --chart docs/benchmarks.svg` for the README's chart.
+# Measure beside rsync, OpenSSH, nginx, vsftpd, lftp, tar, nc and socat: `just bench --runs 1 --scale 0.01` for a quick try,
+# `just bench put` for some rows, `just bench --chart docs/benchmarks.svg` for all of them and the chart.
 bench *ARGS:
     cargo build --release -p ftpish -p ftpish-bench
     target/release/ftpish-bench {{ARGS}}

@@ -19,7 +19,7 @@ use crate::measure;
 use crate::outcome::Outcome;
 use crate::relay::{Line, relay};
 use crate::rows::{BYTES_A_SECOND, ROUND_TRIP_MS, Row, Verb};
-use crate::servers::{self, DATA_PORTS, Ended, FAR, NEAR, Running, Server};
+use crate::servers::{self, Ended, FAR, NEAR, Running, Server};
 
 /// The place of the contest.
 pub struct Field {
@@ -127,12 +127,9 @@ impl Field {
             return port(started);
         }
         let started = server.start(&self.ftpish, self.work.path(), &[]).and_then(|running| {
-            let more = if server == Server::Vsftpd { DATA_PORTS } else { 0 };
-            for port in running.port..=running.port + more {
-                let listener = TcpListener::bind((FAR, port));
-                let listener = listener.map_err(|e| format!("no relay to {server:?}: {e}"))?;
-                relay(listener, (NEAR, port).into(), Arc::clone(&self.line));
-            }
+            let listener = TcpListener::bind((FAR, running.port));
+            let listener = listener.map_err(|e| format!("no relay to {server:?}: {e}"))?;
+            relay(listener, (NEAR, running.port).into(), Arc::clone(&self.line));
             Ok(running)
         });
         let port = port(&started);

@@ -1,7 +1,7 @@
 //! The servers: found, started on free ports, ended with the run.
 //!
-//! Each listens on 127.0.0.2, and the relay to it on the same port of 127.0.0.1. So a port tells whom one talks to, the
-//! address how far away it is, and the ports that FTP opens for its data are found at the other end of the line, too.
+//! Each listens on 127.0.0.2, and the relay to it on the same port of 127.0.0.1: a port tells whom one talks to, the
+//! address how far away it is.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -17,9 +17,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// See [`NEAR`].
 pub const FAR: Ipv4Addr = Ipv4Addr::LOCALHOST;
-
-/// How many ports the FTP server has for data: two a transfer at once would do, but for those that closed a moment ago.
-pub const DATA_PORTS: u16 = 64;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,7 +56,7 @@ impl Server {
     pub fn start(self, ftpish: &Path, dir: &Path, flags: &[String]) -> Result<Running, String> {
         let programs = self.needs().iter().map(|program| find(program)).collect::<Result<Vec<_>, _>>()?;
         let program = programs.first().map_or(ftpish, PathBuf::as_path);
-        let port = free_ports(if self == Self::Vsftpd { DATA_PORTS + 1 } else { 1 })?;
+        let port = free_port()?;
         let mut process = None;
         if self != Self::Once {
             let mut command = Command::new(program);
@@ -138,16 +135,13 @@ impl Server {
                      dav_methods PUT; create_full_put_path on; }} }}\n"
                 )
             }
-            Self::Vsftpd => {
-                let (first, last) = (port + 1, port + DATA_PORTS);
-                format!(
-                    "listen=YES\nbackground=NO\nlisten_address={NEAR}\nlisten_port={port}\n\
-                     run_as_launching_user=YES\nseccomp_sandbox=NO\nanonymous_enable=YES\nno_anon_password=YES\n\
-                     anon_root={dir}/served\nallow_writeable_chroot=YES\nwrite_enable=YES\nanon_upload_enable=YES\n\
-                     anon_mkdir_write_enable=YES\nanon_other_write_enable=YES\nanon_umask=022\nxferlog_enable=NO\n\
-                     anon_world_readable_only=NO\npasv_min_port={first}\npasv_max_port={last}\n"
-                )
-            }
+            Self::Vsftpd => format!(
+                "listen=YES\nbackground=NO\nlisten_address={NEAR}\nlisten_port={port}\n\
+                 run_as_launching_user=YES\nseccomp_sandbox=NO\nanonymous_enable=YES\nno_anon_password=YES\n\
+                 anon_root={dir}/served\nallow_writeable_chroot=YES\nwrite_enable=YES\nanon_upload_enable=YES\n\
+                 anon_mkdir_write_enable=YES\nanon_other_write_enable=YES\nanon_umask=022\nxferlog_enable=NO\n\
+                 anon_world_readable_only=NO\n"
+            ),
         }
     }
 }
@@ -215,11 +209,12 @@ fn is_listening(port: u16) -> bool {
     })
 }
 
-/// The first of so many ports in a row that nobody has, at either distance. They lie below those that the system gives
-/// to clients, so that nobody else takes them a moment later.
-fn free_ports(count: u16) -> Result<u16, String> {
-    let is_free =
-        |port: u16| [NEAR, FAR].iter().all(|host| TcpListener::bind(SocketAddr::from((*host, port))).is_ok());
+/// A port that nobody has, at either distance. It lies below those that the system gives to clients, so that nobody else takes
+/// it a moment later.
+fn free_port() -> Result<u16, String> {
+    let is_free = |port: &u16| {
+        [NEAR, FAR].iter().all(|host| TcpListener::bind(SocketAddr::from((*host, *port))).is_ok())
+    };
     let mut candidates = std::iter::repeat_with(|| fastrand::u16(15_000..30_000)).take(1000);
-    candidates.find(|first| (*first..first + count).all(is_free)).ok_or_else(|| "no free ports".to_owned())
+    candidates.find(is_free).ok_or_else(|| "no free ports".to_owned())
 }
