@@ -16,10 +16,9 @@ pub const NAME: &str = "idle connections";
 /// What a connection may cost with TLS, and without it, in KiB.
 pub const KIB: [(&str, f64); 2] = [(FTPISH, 24.0), (CLEAR, 4.0)];
 
-/// Opens so many connections to a new server, and tells the KiB that the server has for each of them: its proportional set,
-/// which leaves out what the kernel keeps for a socket.
+/// Opens so many connections, two at least, to a new server, and tells the KiB that the server has for each of them: its
+/// proportional set, which leaves out what the kernel keeps for a socket.
 pub fn measure(parent: &Path, ftpish: &Path, connections: u16, plaintext: bool) -> Result<f64, String> {
-    raise_limit(connections)?;
     let dir = work_in(parent)?;
     let server = if plaintext { Server::FtpishPlaintext } else { Server::Ftpish };
     let flags = ["--max-connections", "--max-per-address"].map(|flag| format!("{flag}={connections}"));
@@ -49,13 +48,12 @@ pub fn measure(parent: &Path, ftpish: &Path, connections: u16, plaintext: bool) 
     Ok(after.saturating_sub(before) as f64 / f64::from(connections - 1))
 }
 
-/// Lets this process, and the server that it starts, have so many files open.
-fn raise_limit(connections: u16) -> Result<(), String> {
-    let wanted = u64::from(connections) + 200;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
-        .map_err(|e| format!("{connections} connections need more open files than the system allows: {e}"))
+/// So many connections, or as many as this process and the server that it starts may have files open for: two each, and
+/// some for all else.
+pub fn allowed(connections: u16) -> u16 {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = files.saturating_sub(200) / 2;
+    connections.min(u16::try_from(most).unwrap_or(u16::MAX))
 }

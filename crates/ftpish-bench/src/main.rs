@@ -98,7 +98,7 @@ fn run(args: &Args) -> Result<bool, String> {
     }
     report.judge_memory();
     if wanted(idle::NAME) {
-        let connections = ((10_000.0 * args.scale) as u16).max(2);
+        let connections = idle::allowed((10_000.0 * args.scale) as u16).max(2);
         for (who, limit) in idle::KIB {
             let reached = idle::measure(&args.dir, &ftpish, connections, who == contenders::CLEAR);
             complete &= reached.is_ok();

@@ -139,7 +139,7 @@ impl Report {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let Self { kernel, processors, load_before, .. } = self;
-        writeln!(out, "Linux {kernel}, {processors} processors, load before it {load_before}.\n")?;
+        writeln!(out, "Linux {kernel}, {processors} processors, load before it {load_before}.")?;
         if !self.rows.is_empty() {
             self.write_medians(out)?;
         }
@@ -165,7 +165,7 @@ impl Report {
         let heads: Vec<_> = columns.iter().map(|who| cell(who)).collect();
         let Self { runs, scale, .. } = self;
         let part = if *scale < 1.0 { format!(", {scale} of the work that rows tell") } else { String::new() };
-        writeln!(out, "| seconds, medians of {runs}{part} | {} |", heads.join(" | "))?;
+        writeln!(out, "\n| seconds, medians of {runs}{part} | {} |", heads.join(" | "))?;
         writeln!(out, "|---{}|", "|---".repeat(columns.len()))?;
         for row in &self.rows {
             write!(out, "| {} |", row.name)?;
