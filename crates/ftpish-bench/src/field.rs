@@ -157,13 +157,12 @@ impl Field {
         Ok(took.as_secs_f64())
     }
 
-    /// Does it once more, and tells the peak memory of client and server in KiB.
+    /// Does it once more, and tells the peak memory in KiB: the client's in this run, the server's in all so far.
     fn weighed(&self, row: &Row, turn: &Turn) -> Result<[u64; 2], String> {
         let destination = self.fresh(row, turn)?;
         let server = self.servers.iter().find(|(who, _)| *who == turn.server);
         let server =
             server.and_then(|(_, started)| started.as_ref().ok()?.pid()).ok_or("it has no server")?;
-        measure::forget_peak(server).map_err(|e| format!("cannot begin to weigh the server: {e}"))?;
         let mut client = self.start(&self.fill(turn.job.run, row, turn, destination.path()), "client")?;
         let (status, client) = measure::finish_with_peak(&mut client).map_err(|e| e.to_string())?;
         let server = measure::peak_of(server).filter(|_| status.success()).ok_or("the server is gone")?;

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::contenders::{CLEAR, FTPISH};
 use crate::field::work_in;
-use crate::measure::share_of;
+use crate::measure::memory_of;
 use crate::servers::{NEAR, Server};
 
 /// What this is called among the rows.
@@ -16,8 +16,8 @@ pub const NAME: &str = "idle connections";
 /// What a connection may cost with TLS, and without it, in KiB.
 pub const KIB: [(&str, f64); 2] = [(FTPISH, 24.0), (CLEAR, 4.0)];
 
-/// Opens so many connections, two at least, to a new server, and tells the KiB that the server has for each of them: its
-/// proportional set, which leaves out what the kernel keeps for a socket.
+/// Opens so many connections, two at least, to a new server, and tells the KiB that the server has for each of them, without
+/// what the kernel keeps for a socket.
 pub fn measure(parent: &Path, ftpish: &Path, connections: u16, plaintext: bool) -> Result<f64, String> {
     let dir = work_in(parent)?;
     let server = if plaintext { Server::FtpishPlaintext } else { Server::Ftpish };
@@ -32,7 +32,7 @@ pub fn measure(parent: &Path, ftpish: &Path, connections: u16, plaintext: bool) 
         client.welcome()?;
         Ok(client)
     };
-    let weigh = || share_of(pid).ok_or("the server is gone".to_owned());
+    let weigh = || memory_of(pid).ok_or("the server is gone".to_owned());
     // The first one is served with what a server needs once.
     let mut clients =
         vec![connect(0).map_err(|e: ftpish_client::Error| format!("the first connection: {e}"))?];

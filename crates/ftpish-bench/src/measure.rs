@@ -57,24 +57,18 @@ pub fn finish_with_peak(child: &mut Child) -> io::Result<(ExitStatus, u64)> {
     }
 }
 
-/// The most memory that a process had in KiB, since it began or [`forget_peak`].
+/// The most memory that a process had so far, in KiB.
 pub fn peak_of(pid: Pid) -> Option<u64> {
-    kib(&format!("/proc/{}/status", pid.as_raw_nonzero()), "VmHWM:")
+    status(pid, "VmHWM:")
 }
 
-/// Its share of memory now in KiB: what it has alone, and of what it has with others its part.
-pub fn share_of(pid: Pid) -> Option<u64> {
-    kib(&format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero()), "Pss:")
+/// The memory that it has now, in KiB.
+pub fn memory_of(pid: Pid) -> Option<u64> {
+    status(pid, "VmRSS:")
 }
 
-/// Begins a process's peak anew.
-pub fn forget_peak(pid: Pid) -> io::Result<()> {
-    // proc_pid_clear_refs(5): 5 sets the peak to what is there now.
-    fs::write(format!("/proc/{}/clear_refs", pid.as_raw_nonzero()), "5")
-}
-
-fn kib(file: &str, field: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
+fn status(pid: Pid, field: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
@@ -111,7 +105,7 @@ mod tests {
     #[test]
     fn a_process_has_memory() {
         let own = rustix::process::getpid();
+        assert!(memory_of(own).unwrap() > 100);
         assert!(peak_of(own).unwrap() > 100);
-        assert!(share_of(own).unwrap() > 100);
     }
 }

@@ -21,7 +21,7 @@ pub struct Outcome {
     pub failed: BTreeMap<&'static str, String>,
     /// Who was left out, and why.
     skipped: BTreeMap<&'static str, String>,
-    /// The peak memory of ftpish's client and server in KiB.
+    /// The peak memory of ftpish's client in this row, and of its server until then, in KiB.
     pub memory: BTreeMap<&'static str, [u64; 2]>,
 }
 

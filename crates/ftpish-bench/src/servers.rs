@@ -116,11 +116,13 @@ impl Server {
         let dir = dir.display();
         match self {
             Self::Once | Self::Ftpish | Self::FtpishPlaintext => String::new(),
-            Self::Rsync => format!(
-                "use chroot = no\n[files]\npath = {dir}/served\nread only = no\nuid = {}\ngid = {}\n",
-                rustix::process::getuid(),
-                rustix::process::getgid(),
-            ),
+            Self::Rsync => {
+                // A daemon that root started would become somebody else.
+                let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
+                let who =
+                    if user.is_root() { format!("uid = {user}\ngid = {group}\n") } else { String::new() };
+                format!("use chroot = no\n[files]\npath = {dir}/served\nread only = no\n{who}")
+            }
             Self::Ssh => format!(
                 "HostKey {dir}/key\nAuthorizedKeysFile {dir}/key.pub\nStrictModes no\nPidFile none\n\
                  Subsystem sftp internal-sftp\nListenAddress {NEAR}:{port}\n"
