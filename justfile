@@ -19,9 +19,10 @@ demo:
 
 # Measure beside rsync, OpenSSH, nginx, vsftpd, lftp, tar, nc and socat: `just bench --runs 1 --scale 0.01` for a quick try,
 # `just bench put` for some rows, `just bench --chart docs/benchmarks.svg` for all of them and the chart.
+[positional-arguments]
 bench *ARGS:
     cargo build --release -p ftpish -p ftpish-bench
-    target/release/ftpish-bench {{ARGS}}
+    target/release/ftpish-bench "$@"
 
 # Measure frames, bodies and digests in memory.
 bench-parts *ARGS:
