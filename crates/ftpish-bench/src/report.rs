@@ -152,7 +152,7 @@ impl Report {
         for Judged { row, who, goal, reached, verdict } in &self.bars {
             let goal = cell(goal);
             let verdict = if verdict == "missed" { "**missed**".to_owned() } else { cell(verdict) };
-            let reached = reached.map(|number| format!(" {number:.2}")).unwrap_or_default();
+            let reached = reached.map(|number| format!(" {number:.3}")).unwrap_or_default();
             writeln!(out, "| {row} | {who} | {goal} |{reached} | {verdict} |")?;
         }
         Ok(())
