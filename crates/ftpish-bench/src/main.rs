@@ -83,6 +83,9 @@ fn run(args: &Args) -> Result<bool, String> {
     let wanted =
         |name: &str| args.rows.is_empty() || args.rows.iter().any(|word| name.contains(word.as_str()));
     let rows: Vec<_> = rows::ROWS.iter().filter(|row| wanted(row.name)).collect();
+    if rows.is_empty() && !wanted(idle::NAME) {
+        return Err(format!("no row has any of these in its name: {}", args.rows.join(", ")));
+    }
     let ftpish = args.ftpish.canonicalize().map_err(|e| format!("no {}: {e}", args.ftpish.display()))?;
     let mut report = Report::new(args.runs, args.scale);
     let mut complete = true;
