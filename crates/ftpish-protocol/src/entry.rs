@@ -86,6 +86,14 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
+impl Time {
+    /// Whether two times are the same, as far as a file system keeps them: some have no parts of a second.
+    pub fn is_same(self, other: Self) -> bool {
+        let parts = [self.nanoseconds, other.nanoseconds];
+        self.seconds == other.seconds && (parts[0] == parts[1] || parts.contains(&0))
+    }
+}
+
 impl TryFrom<(i64, u32)> for Time {
     type Error = &'static str;
 

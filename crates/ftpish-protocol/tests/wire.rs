@@ -29,8 +29,8 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("hello-reply", |it| {
         let commands = [
-            "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "set", "rm", "mv", "hash", "df",
-            "blocks", "resume",
+            "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "link", "set", "rm", "mv",
+            "hash", "df", "blocks", "resume",
         ];
         let welcome = Welcome {
             version: VERSION,
@@ -145,6 +145,7 @@ const VECTORS: &[(&str, Play)] = &[
             replace: Replace::Older,
             expect: None,
             sparse: true,
+            backup: Some(path("a/old/é")),
             ..put("a/b c/é", Algorithm::Sha256)
         };
         it.request(1 << 53, true, Command::Put(put));
@@ -168,14 +169,32 @@ const VECTORS: &[(&str, Play)] = &[
         it.request(
             16,
             false,
-            Command::Symlink(Symlink { path: path("latest"), target, replace: Replace::Never }),
+            Command::Symlink(Symlink { path: path("latest"), target, replace: Replace::Never, backup: None }),
         );
+    }),
+    ("link-request", |it| {
+        let (size, mtime) = (Some(12), Some(time(NEW_YEAR, 500_000_000)));
+        let (from, to) = (path("docs/a.txt"), path("a.txt"));
+        let link = Link { from, to, size, mtime, replace: Replace::Always, backup: None };
+        it.request(18, false, Command::Link(link));
+    }),
+    ("link-every-field", |it| {
+        let (size, mtime) = (Some(u64::MAX), Some(time(i64::MIN, 999_999_999)));
+        let (from, to) = (path("a/b c/é"), RemotePath::parse(b"caf\xe9").unwrap());
+        let link = Link { from, to, size, mtime, replace: Replace::Older, backup: Some(path("z")) };
+        it.request(u64::MAX, false, Command::Link(link));
     }),
     ("set-request", |it| {
         let (mtime, mode) = (Some(time(NEW_YEAR, 0)), Some(Mode::from_bits(0o755)));
         it.request(17, false, Command::Set(Set { path: path("docs"), mtime, mode }));
     }),
-    ("rm-request", |it| it.request(8, false, Command::Rm(Rm { path: path("a"), recursive: true }))),
+    ("rm-request", |it| {
+        it.request(8, false, Command::Rm(Rm { path: path("a"), recursive: true, backup: None }));
+    }),
+    ("rm-backup-request", |it| {
+        let rm = Rm { path: path("a.txt"), recursive: false, backup: Some(path(".old/a.txt")) };
+        it.request(8, false, Command::Rm(rm));
+    }),
     ("mv-request", |it| {
         let mv = Mv { from: path("new.txt"), to: path("docs/b.txt"), replace: Replace::Never };
         it.request(9, false, Command::Mv(mv));
@@ -333,7 +352,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 36, "the number of examples");
+    assert_eq!(shown, 38, "the number of examples");
 }
 
 #[test]
@@ -453,5 +472,6 @@ fn put(name: &str, digest: Algorithm) -> Put {
         expect: None,
         sparse: false,
         ranges: None,
+        backup: None,
     }
 }

@@ -6,14 +6,17 @@
 //! Out of scope: the wire, who may do what, and which local path a person meant.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod backup;
 mod dir;
 mod group;
+mod link;
 mod root;
 mod source;
 mod stage;
 mod tree;
 mod walk;
 
+pub use backup::Backup;
 pub use group::{Background, Ready, commit_together};
 pub use root::{Nearby, Root};
 pub use source::{Identity, RangesReader, SourceFile, SourceReader};

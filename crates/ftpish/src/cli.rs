@@ -321,6 +321,9 @@ pub struct Sync {
     /// With --delete: remove nothing if it would be more than so many names.
     #[arg(long, value_name = "N", default_value = "1000", requires = "delete")]
     pub max_delete: u64,
+    /// Keep what is replaced or removed below this directory of the destination, which itself is left alone.
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<OsString>,
     /// Do not wait for the disk: after a power failure, what was fetched may be gone.
     #[arg(long)]
     pub no_sync: bool,

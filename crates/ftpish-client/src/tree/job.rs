@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
-use ftpish_protocol::{Code, Refusal, RemotePath};
-use ftpish_storage::{Links, Root, Walk};
+use ftpish_protocol::{Code, PathError, Refusal, RemotePath};
+use ftpish_storage::{Backup, Links, Root, Walk};
 
 use super::plan::{Next, Plan, Side};
 use super::{Compare, LinkPolicy, Step, Tree, Way};
@@ -209,6 +209,10 @@ impl TreeJob {
                     page = true;
                     self.plan.end(Side::Target);
                 }
+                (Tag::Page, Ok(_)) if self.needs_link() && !pipe.client.knows("link")? => {
+                    let line = "the server is too old to keep backups";
+                    ended = Err(Error::Refused(Refusal::new(Code::Unsupported, line)));
+                }
                 (Tag::Page, answer) => {
                     page = true;
                     ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
@@ -235,6 +239,11 @@ impl TreeJob {
             }
         }
         ended.map(|()| page)
+    }
+
+    /// Whether the server has to know of what came with `link`: another would not refuse to keep backups, but lose them.
+    fn needs_link(&self) -> bool {
+        self.tree.backup.is_some() && self.tree.way == Way::Put
     }
 
     /// Whether more of the server's tree is wanted, and soon.
@@ -316,7 +325,7 @@ impl TreeJob {
                 let (whole, size) = (self.remote(path)?, *size);
                 self.start_move((number, step), whole, size, pipe, progress, report)?;
             }
-            Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) => {
+            Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) | Step::BackUp { .. } => {
                 self.start_small((number, step), pipe, report)?;
             }
         }
@@ -336,7 +345,8 @@ impl TreeJob {
         let path = step.path();
         let alone = match self.tree.way {
             Way::Get => {
-                let (download, root) = (self.download(path, whole), self.here(path)?);
+                let root = self.here(path)?;
+                let download = self.download(&root, path, whole)?;
                 if !is_large || !download.has_base() {
                     let path = path.clone();
                     pipe.get(Tag::Step((number, step)), download, root, path);
@@ -347,7 +357,7 @@ impl TreeJob {
                 pipe.client.download(&download, progress)
             }
             Way::Put => {
-                let upload = self.upload(path, whole);
+                let upload = self.upload(path, whole)?;
                 if !is_large {
                     pipe.put(Tag::Step((number, step)), &upload);
                     return Ok(());
@@ -384,7 +394,7 @@ impl TreeJob {
     ) -> Result<(), Error> {
         if self.tree.way == Way::Get {
             // What has the name may be on its way.
-            if matches!(step, Step::Remove(_)) {
+            if matches!(step, Step::Remove(_) | Step::BackUp { .. }) {
                 pipe.drain();
             }
             let done = self.do_here(&step);
@@ -396,12 +406,17 @@ impl TreeJob {
         let command = match &step {
             Step::MakeDir(_) => Command::Mkdir(Mkdir { path, parents: true }),
             Step::Link { target, .. } => {
-                Command::Symlink(Symlink { path, target: target.clone(), replace: self.tree.replace })
+                let (target, replace, backup) =
+                    (target.clone(), self.tree.replace, self.backup(step.path())?);
+                Command::Symlink(Symlink { path, target, replace, backup })
             }
             Step::Set { mtime, mode, .. } => {
                 Command::Set(Set { path, mtime: Some(*mtime), mode: Some(*mode) })
             }
-            _ => Command::Rm(Rm { path, recursive: true }),
+            Step::BackUp { to, .. } => {
+                Command::Rm(Rm { path, recursive: false, backup: Some(self.remote(to)?) })
+            }
+            _ => Command::Rm(Rm { path, recursive: self.tree.backup.is_none(), backup: None }),
         };
         pipe.ask(Tag::Step((number, step)), &command, length);
         Ok(())
@@ -427,9 +442,12 @@ impl TreeJob {
                 }
                 made => made,
             },
-            Step::Link { target, .. } => root.make_link(path, target, self.tree.replace),
+            Step::Link { target, .. } => self
+                .backup_here(&root, path)
+                .and_then(|backup| root.make_link(path, target, self.tree.replace, backup)),
             Step::Set { mtime, mode, .. } => root.set(path, Some(*mtime), Some(*mode)),
-            Step::Remove(_) => root.remove(path, true),
+            Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
+            Step::BackUp { to, .. } => root.backup(path, to).and_then(|backup| root.move_away(path, &backup)),
             Step::Move { .. } | Step::Compare { .. } | Step::Problem { .. } => Ok(()),
         };
         done.map_err(|refusal| local(&to, refusal))
@@ -462,6 +480,9 @@ impl TreeJob {
         let here = digest_of(&from, file, self.tree.digest, &ftpish_protocol::Meter::default())?;
         let path = path.clone();
         if here != *there {
+            if let Some(to) = self.tree.backup_of(&path).ok().flatten().filter(|_| self.tree.dry_run) {
+                self.add(Step::BackUp { path: path.clone(), to });
+            }
             self.add(Step::Move { path, size: *size });
         } else if let Some((mtime, mode)) = *set {
             self.add(Step::Set { path, mtime, mode });
@@ -473,11 +494,10 @@ impl TreeJob {
     fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Pipeline<'_, Tag>) -> Outcome {
         let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
         match &error {
-            // The first try has done it.
+            // The first try has done it, or somebody who was faster.
             Error::Refused(refusal)
                 if refusal.code == Code::NotFound
-                    && matches!(step, Step::Remove(_))
-                    && self.lost.remove(step.path()) =>
+                    && matches!(step, Step::Remove(_) | Step::BackUp { .. }) =>
             {
                 Ok(None)
             }
@@ -485,7 +505,7 @@ impl TreeJob {
                 if is_there(refusal) && self.tree.way == Way::Put && self.lost.remove(step.path()) =>
             {
                 pipe.drain();
-                let upload = self.upload(step.path(), self.remote(step.path())?);
+                let upload = self.upload(step.path(), self.remote(step.path())?)?;
                 match pipe.client.find_stored(&upload) {
                     Ok(Some(done)) => Ok(Some(done)),
                     Ok(None) | Err(_) => Err(error),
@@ -499,14 +519,28 @@ impl TreeJob {
         Part { name: path.to_string(), base: self.moved, size }
     }
 
-    fn download(&self, path: &RemotePath, from: RemotePath) -> Download {
-        let Tree { digest, replace, sync, .. } = self.tree;
-        Download { from, to: self.local(path), digest, replace, sync, repair: false }
+    fn download(&self, root: &Root, path: &RemotePath, from: RemotePath) -> Result<Download, Error> {
+        let (Tree { digest, replace, sync, .. }, to) = (&self.tree, self.local(path));
+        let backup = self.backup_here(root, path).map_err(|refusal| local(&to, refusal))?;
+        Ok(Download { from, to, digest: *digest, replace: *replace, sync: *sync, repair: false, backup })
     }
 
-    fn upload(&self, path: &RemotePath, to: RemotePath) -> Upload {
-        let Tree { digest, replace, .. } = self.tree;
-        Upload { from: self.local(path), to, digest, replace, expect: None, repair: false }
+    fn upload(&self, path: &RemotePath, to: RemotePath) -> Result<Upload, Error> {
+        let (Tree { digest, replace, .. }, backup) = (&self.tree, self.backup(path)?);
+        let from = self.local(path);
+        Ok(Upload { from, to, digest: *digest, replace: *replace, expect: None, repair: false, backup })
+    }
+
+    /// Where the server keeps what has a path.
+    fn backup(&self, path: &RemotePath) -> Result<Option<RemotePath>, Error> {
+        let to = self.tree.backup_of(path).map_err(bad_backup).map_err(Error::Refused)?;
+        to.map(|to| self.remote(&to)).transpose()
+    }
+
+    /// Where it is kept on this side.
+    fn backup_here(&self, root: &Root, path: &RemotePath) -> Result<Option<Backup>, Refusal> {
+        let to = self.tree.backup_of(path).map_err(bad_backup)?;
+        to.map(|to| root.backup(path, &to)).transpose()
     }
 
     fn here(&self, path: &RemotePath) -> Result<Root, Error> {
@@ -525,6 +559,10 @@ impl TreeJob {
         let whole = self.tree.remote.resolve(path.as_bytes());
         whole.map_err(|error| Error::Refused(Refusal::new(Code::BadPath, error.to_string())))
     }
+}
+
+fn bad_backup(error: PathError) -> Refusal {
+    Refusal::new(Code::BadPath, format!("its backup: {error}"))
 }
 
 fn tell(step: &Step, outcome: Outcome, progress: &Progress, report: &mut dyn FnMut(&Step, Outcome)) {

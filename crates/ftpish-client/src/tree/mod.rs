@@ -8,7 +8,7 @@ mod plan;
 use std::path::PathBuf;
 
 use ftpish_protocol::message::{LinkTarget, Mode, Replace, Time};
-use ftpish_protocol::{Algorithm, Refusal, RemotePath};
+use ftpish_protocol::{Algorithm, PathError, Refusal, RemotePath};
 
 pub use filter::{Filter, FilterError};
 pub use job::TreeJob;
@@ -45,6 +45,9 @@ pub struct Tree {
     pub compare: Option<Compare>,
     /// Remove what the source does not have, if it is at most so many names; keep it where absent.
     pub delete: Option<u64>,
+    /// Keep what is replaced or removed in this directory of the destination, which is itself left out; lose it where
+    /// absent.
+    pub backup: Option<RemotePath>,
     /// Do nothing, and tell what would be done.
     pub dry_run: bool,
 }
@@ -107,8 +110,15 @@ pub enum Step {
         /// Its permission bits.
         mode: Mode,
     },
-    /// Remove it, and all that is in it.
+    /// Remove it, and all that is in it. With backups, it is a directory that is empty by then.
     Remove(RemotePath),
+    /// Keep a file or a link in place of removing it. In a dry run: or in place of losing it to the step that follows.
+    BackUp {
+        /// What.
+        path: RemotePath,
+        /// Its new path, below the top of the destination as well.
+        to: RemotePath,
+    },
     /// Nothing: it cannot be moved.
     Problem {
         /// What.
@@ -116,6 +126,18 @@ pub enum Step {
         /// Why not.
         refusal: Refusal,
     },
+}
+
+impl Tree {
+    /// Where what has a path is kept, below the top of the destination as well.
+    fn backup_of(&self, path: &RemotePath) -> Result<Option<RemotePath>, PathError> {
+        self.backup.as_ref().map(|dir| dir.resolve(path.as_bytes())).transpose()
+    }
+
+    /// Whether a path is left out with all that is in it, by itself: whoever walks does not go into a directory that is.
+    fn leaves_out(&self, path: &RemotePath, is_dir: bool) -> bool {
+        self.filter.excludes(path, is_dir) || self.backup.as_ref() == Some(path)
+    }
 }
 
 impl Step {
@@ -128,6 +150,7 @@ impl Step {
             | Self::Compare { path, .. }
             | Self::Link { path, .. }
             | Self::Set { path, .. }
+            | Self::BackUp { path, .. }
             | Self::Problem { path, .. } => path,
         }
     }

@@ -49,6 +49,7 @@ struct Open {
 #[derive(Debug)]
 struct Extra {
     path: RemotePath,
+    is_dir: bool,
     /// Whether something in it stays, and so it does itself.
     kept: bool,
     /// What takes its place.
@@ -63,6 +64,8 @@ struct Extras {
     dirs: Vec<usize>,
     /// How many names there are, those in a directory that goes among them.
     count: u64,
+    /// Whether each name goes for itself, because it is kept elsewhere.
+    one_by_one: bool,
 }
 
 impl Extras {
@@ -78,7 +81,7 @@ impl Extras {
         if is_dir {
             self.dirs.push(self.all.len());
         }
-        self.all.push(Extra { path, kept: false, then });
+        self.all.push(Extra { path, is_dir, kept: false, then });
     }
 
     /// Says that what has this path stays, if it is in a directory that was to go.
@@ -97,7 +100,7 @@ impl Extras {
                 return;
             }
             self.dirs.pop();
-            if !dir.kept {
+            if !dir.kept && !self.one_by_one {
                 self.all.truncate(at + 1);
             }
         }
@@ -126,6 +129,7 @@ impl Plan {
     pub(super) fn new(rules: Tree) -> Self {
         // What is there does not matter where everything moves and nothing is removed.
         let target = Feed { ended: rules.compare.is_none() && rules.delete.is_none(), ..Feed::default() };
+        let extras = Extras { one_by_one: rules.backup.is_some(), ..Extras::default() };
         Self {
             rules,
             source: Feed::default(),
@@ -133,7 +137,7 @@ impl Plan {
             steps: VecDeque::new(),
             open: Vec::new(),
             pruned: [None, None],
-            extras: Extras::default(),
+            extras,
             incomplete: false,
             bytes: 0,
             finished: false,
@@ -239,7 +243,7 @@ impl Plan {
             while let Some(node) = feed.nodes.front() {
                 let is_dir = node.kind == Kind::Dir;
                 let inside = pruned.as_ref().is_some_and(|top| is_below(&node.path, top));
-                if !inside && !rules.filter.excludes(&node.path, is_dir) {
+                if !inside && !rules.leaves_out(&node.path, is_dir) {
                     break;
                 }
                 if !inside && side == Side::Target {
@@ -307,7 +311,8 @@ impl Plan {
                 self.pruned[0] = Some(path.clone());
                 return self.steps.push_back(Step::Problem { path: path.clone(), refusal });
             }
-            self.steps.push_back(Step::Remove(path.clone()));
+            let removal = self.removal(path.clone(), false);
+            self.steps.push_back(removal);
         }
         if there.is_none() {
             self.steps.push_back(Step::MakeDir(path.clone()));
@@ -316,7 +321,7 @@ impl Plan {
             self.steps.push_back(Step::Problem { path: path.clone(), refusal: refusal.clone() });
         }
         let differs =
-            there.is_none_or(|there| !same_time(there.mtime, source.mtime) || there.mode != source.mode);
+            there.is_none_or(|there| !there.mtime.is_same(source.mtime) || there.mode != source.mode);
         self.open.push(Open { path: path.clone(), mtime: source.mtime, mode: source.mode, differs });
     }
 
@@ -327,19 +332,23 @@ impl Plan {
             Some(Kind::File) => target.filter(|target| target.size == size),
             _ => None,
         };
-        self.steps.push_back(match (self.rules.compare, there) {
-            (Some(Compare::Time), Some(there)) if same_time(there.mtime, mtime) => {
+        let step = match (self.rules.compare, there) {
+            (Some(Compare::Time), Some(there)) if there.mtime.is_same(mtime) => {
                 if there.mode == mode {
                     return;
                 }
                 Step::Set { path, mtime, mode }
             }
             (Some(Compare::Digest), Some(there)) => {
-                let same = same_time(there.mtime, mtime) && there.mode == mode;
+                let same = there.mtime.is_same(mtime) && there.mode == mode;
                 Step::Compare { path, size, set: (!same).then_some((mtime, mode)) }
             }
-            _ => Step::Move { path, size },
-        });
+            _ => {
+                self.tell_backup(&path, target);
+                Step::Move { path, size }
+            }
+        };
+        self.steps.push_back(step);
     }
 
     fn take_link(&mut self, source: Node, target: Option<&Node>) {
@@ -357,6 +366,7 @@ impl Plan {
                 if target.is_some_and(|there| there.kind == Kind::Dir) {
                     self.take_place(Step::Link { path, target: held }, target);
                 } else if self.rules.compare.is_none() || target.filter(same).is_none() {
+                    self.tell_backup(&path, target);
                     self.steps.push_back(Step::Link { path, target: held });
                 }
             }
@@ -380,6 +390,26 @@ impl Plan {
         }
     }
 
+    /// How something goes.
+    fn removal(&self, path: RemotePath, is_dir: bool) -> Step {
+        match self.rules.backup_of(&path) {
+            _ if is_dir => Step::Remove(path),
+            Ok(None) => Step::Remove(path),
+            Ok(Some(to)) => Step::BackUp { path, to },
+            Err(error) => {
+                let refusal = Refusal::new(Code::BadPath, format!("its backup: {error}"));
+                Step::Problem { path, refusal }
+            }
+        }
+    }
+
+    /// What is replaced is kept by the step that replaces it. Where that is only told, so is this.
+    fn tell_backup(&mut self, path: &RemotePath, target: Option<&Node>) {
+        if self.rules.dry_run && self.rules.backup.is_some() && target.is_some() {
+            self.steps.push_back(self.removal(path.clone(), false));
+        }
+    }
+
     /// Leaves alone what is in a directory of the target that stays, although it is none in the source.
     fn protect(&mut self, path: &RemotePath, target: Option<&Node>) {
         if target.is_some_and(|there| there.kind == Kind::Dir) {
@@ -395,6 +425,9 @@ impl Plan {
             above.differs = true;
         }
         self.extras.add(target.path.clone(), target.kind == Kind::Dir, None, most);
+        if self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, &target.path)) {
+            self.extras.keep(&target.path);
+        }
         // What is in it was not counted, so it does not go.
         if let Some(refusal) = target.error {
             self.extras.keep(&target.path);
@@ -405,7 +438,11 @@ impl Plan {
     fn finish(&mut self) {
         self.finished = true;
         self.extras.close(None);
-        let Extras { all, count, .. } = std::mem::take(&mut self.extras);
+        let Extras { mut all, count, one_by_one, .. } = std::mem::take(&mut self.extras);
+        if one_by_one {
+            // What is in a directory goes before it does.
+            all.reverse();
+        }
         let problem = |line: String| Step::Problem {
             path: RemotePath::root(),
             refusal: Refusal::new(Code::Forbidden, line),
@@ -416,11 +453,14 @@ impl Plan {
         } else if self.rules.delete.is_some_and(|most| count > most) {
             self.steps.push_back(problem(format!("nothing is removed, because {count} names would be")));
         } else {
-            for Extra { path, kept, then } in all {
+            for Extra { path, is_dir, kept, then } in all {
                 match then {
                     Some(_) if kept => self.steps.push_back(has_directory(path)),
                     None if kept => {}
-                    then => self.steps.extend([Step::Remove(path)].into_iter().chain(then)),
+                    then => {
+                        let removal = self.removal(path, is_dir);
+                        self.steps.extend([removal].into_iter().chain(then));
+                    }
                 }
             }
         }
@@ -436,11 +476,6 @@ fn has_directory(path: RemotePath) -> Step {
 fn is_below(path: &RemotePath, dir: &RemotePath) -> bool {
     let mut components = path.components();
     dir.components().all(|component| components.next() == Some(component))
-}
-
-/// Whether two times are the same, as far as a file system keeps them: some have no parts of a second.
-fn same_time(a: Time, b: Time) -> bool {
-    a.seconds == b.seconds && (a.nanoseconds == b.nanoseconds || a.nanoseconds == 0 || b.nanoseconds == 0)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod raw;
 mod tree;
 
 mod accounts;
+mod backups;
 mod commands;
 mod confinement;
 mod crowd;

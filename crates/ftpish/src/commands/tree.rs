@@ -47,6 +47,7 @@ pub fn tree(
         filter,
         compare: None,
         delete: None,
+        backup: None,
         dry_run: args.dry_run,
     })
 }
@@ -80,7 +81,7 @@ impl Report<'_> {
             Err(error) => {
                 let path = escape(step.path().as_bytes());
                 let verb = match (step, self.way) {
-                    (Step::Remove(_), _) => "remove",
+                    (Step::Remove(_) | Step::BackUp { .. }, _) => "remove",
                     (_, Way::Get) => "get",
                     (_, Way::Put) => "put",
                 };
@@ -115,6 +116,7 @@ fn would(step: &Step) -> Result<(), Failure> {
         Step::Link { target, .. } => print(format_args!("link {path} -> {}", escape(&target.0))),
         Step::Set { .. } => print(format_args!("set {path}")),
         Step::Remove(_) => print(format_args!("remove {path}")),
+        Step::BackUp { to, .. } => print(format_args!("back up {path} -> {}", escape(to.as_bytes()))),
         Step::Problem { .. } => Ok(()),
     }
 }
