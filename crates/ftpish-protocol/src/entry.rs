@@ -40,6 +40,9 @@ pub struct Node {
     /// Where a link points, as it is written there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<LinkTarget>,
+    /// The path of the first name that was told of this very file, where it has several (hard links).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<RemotePath>,
     /// Why nothing, or not all, of what is in a directory follows; or why a link is not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,

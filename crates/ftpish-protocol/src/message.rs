@@ -237,6 +237,9 @@ pub struct Tree {
     /// Describe what links stand for, and go into directories through them, as long as they stay inside.
     #[serde(default, skip_serializing_if = "is_false")]
     pub follow: bool,
+    /// Tell of a file that was met under another name before: see [`Node::same`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub same: bool,
 }
 
 /// The arguments of `get`.

@@ -73,23 +73,31 @@ const VECTORS: &[(&str, Play)] = &[
         it.listing(&[other, link]);
     }),
     ("tree-request", |it| {
-        let tree =
-            Tree { path: path("docs"), digest: Algorithm::Md5, after: None, limit: 1000, follow: false };
+        let tree = Tree {
+            path: path("docs"),
+            digest: Algorithm::Md5,
+            after: None,
+            limit: 1000,
+            follow: false,
+            same: true,
+        };
         it.request(2, false, Command::Tree(tree));
     }),
     ("tree-every-field", |it| {
         let (path, after) = (path("docs"), Some(path("old/b")));
-        let tree = Tree { path, digest: Algorithm::Blake3, after, limit: u64::MAX, follow: true };
+        let tree = Tree { path, digest: Algorithm::Blake3, after, limit: u64::MAX, follow: true, same: true };
         it.request(2, false, Command::Tree(tree));
     }),
     ("tree-reply", |it| {
         it.granted(2, true, Done {});
         let target = Some(LinkTarget(b"a.txt".into()));
         let error = Some(Refusal::new(Code::PermissionDenied, "permission denied"));
+        let same = Some(path("a.txt"));
         it.listing(&[
             node(".", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o755),
             node("a.txt", Kind::File, 12, time(NEW_YEAR, 500_000_000), 0o644),
             Node { target, ..node("latest", Kind::Link, 5, time(NEW_YEAR, 0), 0o777) },
+            Node { same, ..node("notes", Kind::File, 12, time(NEW_YEAR, 500_000_000), 0o644) },
             Node { error, ..node("old", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o700) },
         ]);
     }),
@@ -414,7 +422,16 @@ fn entry(name: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Entry {
 
 /// A node without a target, and without an error.
 fn node(at: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Node {
-    Node { path: path(at), kind, size, mtime, mode: Mode::from_bits(mode), target: None, error: None }
+    Node {
+        path: path(at),
+        kind,
+        size,
+        mtime,
+        mode: Mode::from_bits(mode),
+        target: None,
+        same: None,
+        error: None,
+    }
 }
 
 fn file(size: u64, length: u64) -> File {

@@ -121,7 +121,7 @@ mod tests {
 
     fn tree(top: &str) -> Command {
         let digest = Algorithm::Md5;
-        Command::Tree(Tree { path: path(top), digest, after: None, limit: 1, follow: false })
+        Command::Tree(Tree { path: path(top), digest, after: None, limit: 1, follow: false, same: false })
     }
 
     #[test]

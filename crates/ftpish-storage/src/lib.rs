@@ -9,6 +9,7 @@
 mod backup;
 mod dir;
 mod group;
+mod known;
 mod link;
 mod root;
 mod source;

@@ -12,6 +12,7 @@ use ftpish_protocol::message::{Kind, Node};
 use ftpish_protocol::{Code, MAX_PATH, Refusal, RemotePath};
 use rustix::fs::OFlags;
 
+use crate::known::Known;
 use crate::root::{entry, os_path};
 use crate::stage::is_partial;
 use crate::{Outcome, Root, refuse};
@@ -37,6 +38,8 @@ pub struct Walk {
     root: Root,
     top: RemotePath,
     links: Links,
+    /// The files that were met, where those are told that come again.
+    known: Option<Known>,
     /// The top itself, until it was told.
     first: Option<Node>,
     levels: Vec<Level>,
@@ -59,8 +62,14 @@ impl Root {
     pub fn walk(&self, top: &RemotePath, links: Links, after: Option<&RemotePath>) -> Outcome<Walk> {
         let metadata = self.dir().metadata(os_path(top)).map_err(refuse)?;
         let first = node(RemotePath::root(), &metadata, None);
-        let mut walk =
-            Walk { root: self.clone(), top: top.clone(), links, first: Some(first), levels: Vec::new() };
+        let mut walk = Walk {
+            root: self.clone(),
+            top: top.clone(),
+            links,
+            known: None,
+            first: Some(first),
+            levels: Vec::new(),
+        };
         if metadata.is_dir() {
             let dir = self.dir().open_dir(os_path(top)).map_err(refuse)?;
             let fault = walk.enter(RemotePath::root(), dir).map_err(refuse)?;
@@ -76,6 +85,14 @@ impl Root {
 }
 
 impl Walk {
+    /// Tells of a file that was met before, under another name, which that is. Files that links stand for are told as files
+    /// of their own, and so are those beyond some tens of thousands whose other names are still to come, and those that
+    /// were met before the walk was begun behind a path.
+    #[must_use]
+    pub fn telling_same(self) -> Self {
+        Self { known: Some(Known::default()), ..self }
+    }
+
     /// Goes on behind `after`.
     fn skip_to(&mut self, after: &RemotePath) {
         self.first = None;
@@ -137,10 +154,11 @@ impl Walk {
             }
             return Ok(link);
         }
-        let mut node = node(path.clone(), &metadata, None);
+        let same = self.known.as_mut().and_then(|known| known.meet(&path, &metadata));
+        let mut node = Node { same, ..node(path.clone(), &metadata, None) };
         if metadata.is_dir() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let entered = rustix::fs::openat(dir, file_name, flags, rustix::fs::Mode::empty())
+            let entered = rustix::fs::openat(self.deepest()?, file_name, flags, rustix::fs::Mode::empty())
                 .map_err(io::Error::from)
                 .and_then(|opened| self.enter(path, Dir::from_std_file(File::from(opened))));
             node.error = entered.unwrap_or_else(|error| Some(refuse(error)));
@@ -205,6 +223,7 @@ fn node(path: RemotePath, metadata: &Metadata, target: Option<Vec<u8>>) -> Node 
         mtime: entry.mtime,
         mode: entry.mode,
         target: entry.target,
+        same: None,
         error: None,
     }
 }
@@ -215,7 +234,7 @@ fn unknown(path: RemotePath) -> Node {
         ftpish_protocol::message::Time { seconds: 0, nanoseconds: 0 },
         ftpish_protocol::message::Mode::from_bits(0),
     );
-    Node { path, kind: Kind::Other, size: 0, mtime, mode, target: None, error: None }
+    Node { path, kind: Kind::Other, size: 0, mtime, mode, target: None, same: None, error: None }
 }
 
 /// The names in a directory, sorted: a few bytes more than their own each.
@@ -380,6 +399,29 @@ mod tests {
         assert!(walk.len() == 1 && walk[0].kind == Kind::File && walk[0].size == 7);
         let gone = root.walk(&"gone".parse().unwrap(), Links::Tell, None);
         assert_eq!(gone.err().map(|refusal| refusal.code), Some(Code::NotFound));
+    }
+
+    #[test]
+    fn a_file_that_comes_again_is_told_by_its_first_name() {
+        let (_scratch, top, root) = scratch();
+        fs::create_dir_all(top.join("d/e")).unwrap();
+        for file in ["b", "d/lone", "d/x"] {
+            fs::write(top.join(file), file).unwrap();
+        }
+        for (from, to) in [("b", "d/e/b"), ("b", "d/caf"), ("d/x", "z"), ("d/x", "../outside")] {
+            fs::hard_link(top.join(from), top.join(to)).unwrap();
+        }
+        symlink("b", top.join("a-link")).unwrap();
+        fs::hard_link(top.join("a-link"), top.join("other-link")).unwrap();
+        let told = |links: Links, same: bool| -> Vec<String> {
+            let walk = root.walk(&RemotePath::root(), links, None).unwrap();
+            let walk = if same { walk.telling_same() } else { walk };
+            walk.filter_map(|node| node.same.map(|first| format!("{} {first}", node.path))).collect()
+        };
+        let all = ["d/caf b", "d/e/b b", "z d/x"];
+        assert_eq!(told(Links::Tell, true), all);
+        assert_eq!(told(Links::Follow, true), all);
+        assert_eq!(told(Links::Tell, false), [""; 0]);
     }
 
     #[test]

@@ -288,6 +288,9 @@ pub struct TreeArgs {
     /// In a tree: what becomes of symbolic links.
     #[arg(long, value_enum, value_name = "HOW", default_value = "keep")]
     pub links: Links,
+    /// In a tree: names of one file stay names of one file. Without it, each is copied for itself.
+    #[arg(short = 'H', long)]
+    pub hard_links: bool,
     /// In a tree: do nothing, and say what would be done.
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -48,6 +48,9 @@ pub struct Tree {
     /// Keep what is replaced or removed in this directory of the destination, which is itself left out; lose it where
     /// absent.
     pub backup: Option<RemotePath>,
+    /// Give what is one file with several names in the source one file with these names in the destination. Otherwise
+    /// each name has a file of its own.
+    pub hard_links: bool,
     /// Do nothing, and tell what would be done.
     pub dry_run: bool,
 }
@@ -93,6 +96,8 @@ pub enum Step {
         size: u64,
         /// The time and permission bits that the one there lacks, if that is all.
         set: Option<(Time, Mode)>,
+        /// The first name of the same file, and its time: it gets this name, too, in place of being moved.
+        same: Option<(RemotePath, Time)>,
     },
     /// Make a symbolic link.
     Link {
@@ -101,10 +106,24 @@ pub enum Step {
         /// What it holds.
         target: LinkTarget,
     },
+    /// Give a file another name, or move it where that cannot be: where the file system has no such names, or because
+    /// the first name has another size or time by then.
+    HardLink {
+        /// The other name.
+        path: RemotePath,
+        /// The name that the file has by then.
+        first: RemotePath,
+        /// Its size.
+        size: u64,
+        /// Its time.
+        mtime: Time,
+    },
     /// Set time and permission bits.
     Set {
         /// Of what.
         path: RemotePath,
+        /// Whether that is a directory, in which nothing may change any more.
+        is_dir: bool,
         /// Its modification time.
         mtime: Time,
         /// Its permission bits.
@@ -149,6 +168,7 @@ impl Step {
             | Self::Move { path, .. }
             | Self::Compare { path, .. }
             | Self::Link { path, .. }
+            | Self::HardLink { path, .. }
             | Self::Set { path, .. }
             | Self::BackUp { path, .. }
             | Self::Problem { path, .. } => path,

@@ -4,7 +4,7 @@
 //! Deliberately elsewhere: who walks, and who does it (`job.rs`).
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use ftpish_protocol::message::{Kind, LinkTarget, Mode, Node, Replace, Time};
 use ftpish_protocol::{Code, Refusal, RemotePath, WalkOrder, walk_order};
@@ -107,6 +107,33 @@ impl Extras {
     }
 }
 
+/// How many bytes of paths are held of files whose first name in the target is not their first name in the source.
+/// Beyond that, names are given again that the files have already.
+const MOST_ALIASES: usize = 4 * 1024 * 1024;
+
+/// First names in the target by first names in the source.
+#[derive(Debug, Default)]
+struct Aliases {
+    all: HashMap<RemotePath, RemotePath>,
+    bytes: usize,
+}
+
+impl Aliases {
+    fn note(&mut self, first: &RemotePath, there: Option<&RemotePath>) {
+        let Some(there) = there else { return };
+        let cost = first.as_bytes().len() + there.as_bytes().len() + 96;
+        if self.bytes + cost <= MOST_ALIASES {
+            self.bytes += cost;
+            self.all.insert(first.clone(), there.clone());
+        }
+    }
+
+    /// Whether a file of the target is the one that has this first name in the source.
+    fn are_same(&self, first: &RemotePath, there: &Node) -> bool {
+        there.same.as_ref().unwrap_or(&there.path) == self.all.get(first).unwrap_or(first)
+    }
+}
+
 /// The rules, and how far the two walks have come.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -120,6 +147,8 @@ pub(super) struct Plan {
     extras: Extras,
     /// Whether the source was not told as a whole: then nothing is removed.
     incomplete: bool,
+    /// Of files with several names, the first in the source and the first in the target, where these are not the same.
+    aliases: Aliases,
     /// How many bytes the files have that are to move.
     bytes: u64,
     finished: bool,
@@ -139,6 +168,7 @@ impl Plan {
             pruned: [None, None],
             extras,
             incomplete: false,
+            aliases: Aliases::default(),
             bytes: 0,
             finished: false,
         }
@@ -265,7 +295,7 @@ impl Plan {
             }
             let Some(Open { path, mtime, mode, differs }) = self.open.pop() else { return };
             if differs {
-                self.steps.push_back(Step::Set { path, mtime, mode });
+                self.steps.push_back(Step::Set { path, is_dir: true, mtime, mode });
             }
         }
     }
@@ -326,26 +356,37 @@ impl Plan {
     }
 
     fn take_file(&mut self, source: Node, target: Option<&Node>) {
-        let Node { path, size, mtime, mode, .. } = source;
+        let Node { path, size, mtime, mode, same, .. } = source;
+        let first = same.filter(|first| self.rules.hard_links && !self.is_left_out(first));
+        let moving = match &first {
+            None => Step::Move { path: path.clone(), size },
+            Some(first) => Step::HardLink { path: path.clone(), first: first.clone(), size, mtime },
+        };
         let there = match target.map(|target| target.kind) {
-            Some(Kind::Dir) => return self.take_place(Step::Move { path, size }, target),
+            Some(Kind::Dir) => return self.take_place(moving, target),
             Some(Kind::File) => target.filter(|target| target.size == size),
             _ => None,
+        };
+        let there = match &first {
+            // What the other names of this file are compared with.
+            None => there.inspect(|there| self.aliases.note(&path, there.same.as_ref())),
+            Some(first) => there.filter(|there| self.aliases.are_same(first, there)),
         };
         let step = match (self.rules.compare, there) {
             (Some(Compare::Time), Some(there)) if there.mtime.is_same(mtime) => {
                 if there.mode == mode {
                     return;
                 }
-                Step::Set { path, mtime, mode }
+                Step::Set { path, is_dir: false, mtime, mode }
             }
             (Some(Compare::Digest), Some(there)) => {
                 let same = there.mtime.is_same(mtime) && there.mode == mode;
-                Step::Compare { path, size, set: (!same).then_some((mtime, mode)) }
+                let first = first.map(|first| (first, mtime));
+                Step::Compare { path, size, set: (!same).then_some((mtime, mode)), same: first }
             }
             _ => {
                 self.tell_backup(&path, target);
-                Step::Move { path, size }
+                moving
             }
         };
         self.steps.push_back(step);
@@ -388,6 +429,18 @@ impl Plan {
                 self.steps.push_back(has_directory(path));
             }
         }
+    }
+
+    /// Whether a path is left out, or a directory that it is in.
+    fn is_left_out(&self, path: &RemotePath) -> bool {
+        let (mut at, mut is_dir) = (Some(path.clone()), false);
+        while let Some(path) = at {
+            if self.rules.leaves_out(&path, is_dir) {
+                return true;
+            }
+            (at, is_dir) = (path.parent(), true);
+        }
+        false
     }
 
     /// How something goes.
@@ -478,5 +531,7 @@ fn is_below(path: &RemotePath, dir: &RemotePath) -> bool {
     dir.components().all(|component| components.next() == Some(component))
 }
 
+#[cfg(test)]
+mod hard_links;
 #[cfg(test)]
 mod tests;

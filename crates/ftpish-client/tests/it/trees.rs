@@ -2,7 +2,7 @@
 //! that was not told in order.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +59,7 @@ fn tree(local: &Path) -> Tree {
         compare: None,
         delete: None,
         backup: None,
+        hard_links: false,
         dry_run: false,
     }
 }
@@ -391,4 +392,59 @@ fn a_server_that_would_lose_backups_is_sent_nothing() {
     let (_, ended) = run(&mut script.client(), backed_up(&world.local()));
     let refused = matches!(&ended, Err(Error::Refused(refusal)) if refusal.message.contains("too old"));
     assert!(refused, "{ended:?}");
+}
+
+fn same(path: &str, first: &str) -> Value {
+    let mut node = node(path, "file");
+    node["same"] = first.into();
+    node
+}
+
+fn with_hard_links(tree: Tree) -> Tree {
+    Tree { hard_links: true, ..tree }
+}
+
+#[test]
+fn a_file_that_is_said_to_be_one_outside_or_one_that_comes_later_is_refused() {
+    for first in ["../outside/file", "/etc/passwd", "..", "b", "b/c", "z", "", "a\0"] {
+        let script = server(vec![node(".", "dir"), node("a", "file"), same("b", first)]);
+        let world = World::new();
+        let (_, ended) = run(&mut script.client(), with_hard_links(tree(&world.local())));
+        assert!(matches!(ended, Err(Error::Protocol(_))), "{first:?}: {ended:?}");
+        assert_eq!(fs::read_dir(world.local()).unwrap().count(), 0, "nothing is made");
+        world.outside_is_as_it_was();
+    }
+}
+
+#[test]
+fn a_file_that_is_said_to_be_what_it_is_not_is_fetched() {
+    let nodes = [
+        node(".", "dir"),
+        link("l", "../outside/file"),
+        link("m", "../outside"),
+        node("m-gone", "file"),
+        same("n1", "m-gone"),
+        same("n2", "l"),
+        same("n3", "."),
+        same("n4", "m/file"),
+        same("n5", "mine"),
+        same("n6", "lost"),
+    ];
+    for rules in [tree, sync] {
+        let world = World::new();
+        let script = server(nodes.to_vec());
+        fs::write(world.local().join("mine"), "of mine").unwrap();
+        let rules = Tree { delete: None, ..rules(&world.local()) };
+        let (failed, ended) = run(&mut script.client(), with_hard_links(rules));
+        assert!(ended.is_ok(), "{ended:?}");
+        assert_eq!(failed, ["m-gone"]);
+        world.outside_is_as_it_was();
+        for name in ["n1", "n2", "n3", "n4", "n5", "n6"] {
+            let found = world.local().join(name);
+            assert_eq!(fs::read(&found).unwrap(), b"theirs", "{name}");
+            assert_eq!(fs::symlink_metadata(&found).unwrap().nlink(), 1, "{name}");
+        }
+        assert_eq!(fs::metadata(world.local().join("mine")).unwrap().nlink(), 1);
+        assert_eq!(fs::metadata(world.outside().join("file")).unwrap().nlink(), 1);
+    }
 }

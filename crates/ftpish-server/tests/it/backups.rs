@@ -222,6 +222,7 @@ fn rules(way: Way, local: &Path, backup: &str) -> Tree {
         compare: Some(Compare::Time),
         delete: Some(1000),
         backup: Some(path(backup)),
+        hard_links: false,
         dry_run: false,
     }
 }

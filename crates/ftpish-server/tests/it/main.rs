@@ -15,6 +15,7 @@ mod crowd;
 mod deadlines;
 mod drain;
 mod get;
+mod hard_links;
 mod lessons;
 mod limits;
 mod malformed;

@@ -48,6 +48,7 @@ pub fn tree(
         compare: None,
         delete: None,
         backup: None,
+        hard_links: args.hard_links,
         dry_run: args.dry_run,
     })
 }
@@ -114,6 +115,7 @@ fn would(step: &Step) -> Result<(), Failure> {
         Step::Move { size, .. } => print(format_args!("copy {path} ({size} bytes)")),
         Step::Compare { .. } => print(format_args!("compare {path}")),
         Step::Link { target, .. } => print(format_args!("link {path} -> {}", escape(&target.0))),
+        Step::HardLink { first, .. } => print(format_args!("link {path} = {}", escape(first.as_bytes()))),
         Step::Set { .. } => print(format_args!("set {path}")),
         Step::Remove(_) => print(format_args!("remove {path}")),
         Step::BackUp { to, .. } => print(format_args!("back up {path} -> {}", escape(to.as_bytes()))),

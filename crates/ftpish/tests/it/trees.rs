@@ -441,3 +441,26 @@ fn a_sync_with_backups_that_is_killed_has_lost_nothing_and_the_next_run_goes_on(
         nothing_is_lost(&source, &target, true);
     }
 }
+
+#[test]
+fn names_of_one_file_stay_that_where_it_is_asked() {
+    let world = World::plaintext();
+    fs::create_dir_all(world.here("tree/d")).unwrap();
+    fs::write(world.here("tree/a"), "content").unwrap();
+    fs::hard_link(world.here("tree/a"), world.here("tree/d/b")).unwrap();
+    let links = |top: PathBuf| fs::metadata(top.join("a")).unwrap().nlink();
+    world.run("put -q -r tree /apart").ok();
+    assert_eq!(links(world.root("apart")), 1, "only where it is asked");
+    let would = world.run("sync -q -n -H tree :joined").ok().text;
+    assert!(would.contains("copy a (7 bytes)\n") && would.contains("link d/b = a\n"), "{would}");
+    world.run("put -q -r -H tree /joined").ok();
+    world.run("get -q -r --hard-links joined back").ok();
+    for top in [world.root("joined"), world.here("back")] {
+        assert_eq!(links(top.clone()), 2);
+        assert_eq!(fs::read(top.join("d/b")).unwrap(), b"content");
+    }
+    for line in ["sync -q -n -H tree :joined", "sync -q -n -H --checksum :joined back"] {
+        let would = world.run(line).ok().text;
+        assert!(!would.contains("link ") && !would.contains("copy "), "{would}");
+    }
+}

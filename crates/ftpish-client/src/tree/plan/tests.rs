@@ -24,7 +24,7 @@ struct Model(BTreeMap<String, Item>);
 /// When whatever is done is done.
 const NOW: i64 = 1000;
 
-fn path(text: &str) -> RemotePath {
+pub(super) fn path(text: &str) -> RemotePath {
     text.parse().unwrap()
 }
 
@@ -90,7 +90,7 @@ impl Model {
                     assert!(!self.0.contains_key(&at), "{at} is there");
                     self.0.insert(at.clone(), Item::Dir { mtime: NOW, mode: 0o700 });
                 }
-                Step::Move { .. } | Step::Compare { .. } | Step::Link { .. } => {
+                Step::Move { .. } | Step::Compare { .. } | Step::Link { .. } | Step::HardLink { .. } => {
                     assert!(!is_dir(self.0.get(&at)), "{at} is a directory");
                     self.0.insert(at.clone(), source.0[&at].clone());
                 }
@@ -121,11 +121,11 @@ fn node(at: &str, item: &Item) -> Node {
         Item::Fifo => (Kind::Other, 0, 0, 0o600, None),
     };
     let mtime = Time { seconds: mtime, nanoseconds: 0 };
-    Node { path: path(at), kind, size, mtime, mode: Mode::from_bits(mode), target, error: None }
+    Node { path: path(at), kind, size, mtime, mode: Mode::from_bits(mode), target, same: None, error: None }
 }
 
 /// As `sync --delete` has them.
-fn rules() -> Tree {
+pub(super) fn rules() -> Tree {
     Tree {
         way: Way::Get,
         remote: RemotePath::root(),
@@ -138,12 +138,13 @@ fn rules() -> Tree {
         compare: Some(Compare::Time),
         delete: Some(u64::MAX),
         backup: None,
+        hard_links: false,
         dry_run: false,
     }
 }
 
 /// The steps from two walks that come in pages of so many.
-fn plan(rules: Tree, source: Vec<Node>, target: Vec<Node>, page: usize) -> Vec<Step> {
+pub(super) fn plan(rules: Tree, source: Vec<Node>, target: Vec<Node>, page: usize) -> Vec<Step> {
     let mut plan = Plan::new(rules);
     let (mut source, mut target) = (source.into_iter(), target.into_iter());
     let mut steps = Vec::new();
