@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
@@ -28,7 +29,19 @@ pub enum Links {
     Tell,
     /// What they stand for is told in their place, as long as that is inside the root.
     Follow,
+    /// What they stand for is told in their place, wherever on this machine that is. For trees of whoever runs this, and
+    /// no peer.
+    FollowAnywhere,
 }
+
+/// How something is opened to be looked at, and not read: it may be a fifo, or not be ours to read.
+#[cfg(target_os = "linux")]
+const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// How a directory is opened, be it through a link.
+const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A walk through a directory and all that is below it: an iterator in [walk order](ftpish_protocol::walk_order).
 /// Partial files are left out, and so is what disappears meanwhile; what cannot be looked at is told as an error of its
@@ -148,7 +161,7 @@ impl Walk {
             if links == Links::Tell {
                 return Ok(link);
             }
-            match self.follow(path, &whole) {
+            match self.follow(path, file_name, &whole) {
                 Ok(node) => return Ok(node),
                 Err(error) => link.error = Some(refuse(error)),
             }
@@ -157,7 +170,11 @@ impl Walk {
         let same = self.known.as_mut().and_then(|known| known.meet(&path, &metadata));
         let mut node = Node { same, ..node(path.clone(), &metadata, None) };
         if metadata.is_dir() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            if links != Links::Tell && self.is_in(&metadata) {
+                node.error = Some(in_itself());
+                return Ok(node);
+            }
+            let flags = DIR | OFlags::NOFOLLOW;
             let entered = rustix::fs::openat(self.deepest()?, file_name, flags, rustix::fs::Mode::empty())
                 .map_err(io::Error::from)
                 .and_then(|opened| self.enter(path, Dir::from_std_file(File::from(opened))));
@@ -167,29 +184,49 @@ impl Walk {
     }
 
     /// What a link stands for.
-    fn follow(&mut self, path: RemotePath, whole: &RemotePath) -> io::Result<Node> {
-        let metadata = self.root.dir().metadata(os_path(whole))?;
+    fn follow(&mut self, path: RemotePath, name: &OsStr, whole: &RemotePath) -> io::Result<Node> {
+        let found = match self.links {
+            Links::FollowAnywhere => {
+                Some(rustix::fs::openat(self.deepest()?, name, LOOK, rustix::fs::Mode::empty())?)
+            }
+            Links::Tell | Links::Follow => None,
+        };
+        let metadata = match &found {
+            Some(found) => Dir::from_std_file(File::from(found.try_clone()?)).dir_metadata()?,
+            None => self.root.dir().metadata(os_path(whole))?,
+        };
         let mut node = node(path.clone(), &metadata, None);
         if metadata.is_dir() {
-            let id = (metadata.dev(), metadata.ino());
-            if self.levels.iter().any(|level| level.id == id) {
-                return Err(Refusal::new(Code::Io, "the link leads to a directory that it is in").into_io());
+            if self.is_in(&metadata) {
+                return Err(in_itself().into_io());
             }
-            let dir = self.root.dir().open_dir(os_path(whole))?;
+            let dir = match found {
+                Some(found) => open_anywhere(&found, OsStr::new("."))?,
+                None => self.root.dir().open_dir(os_path(whole))?,
+            };
             node.error = self.enter(path, dir).unwrap_or_else(|error| Some(refuse(error)));
         }
         Ok(node)
     }
 
+    /// Whether the walk is in this very directory: it would never end.
+    fn is_in(&self, dir: &Metadata) -> bool {
+        self.levels.iter().any(|level| level.id == (dir.dev(), dir.ino()))
+    }
+
     /// The directory that the walk is in.
     fn deepest(&mut self) -> io::Result<&Dir> {
-        let Self { root, top, levels, .. } = self;
+        let Self { root, top, levels, links, .. } = self;
         let level = levels.last_mut().ok_or(io::ErrorKind::NotFound)?;
         match &mut level.dir {
             Some(dir) => Ok(dir),
             closed => {
                 let whole = top.resolve(level.path.as_bytes()).map_err(io::Error::other)?;
-                Ok(closed.insert(root.dir().open_dir(os_path(&whole))?))
+                let dir = match links {
+                    Links::FollowAnywhere => open_anywhere(root.dir(), os_path(&whole).as_os_str())?,
+                    Links::Tell | Links::Follow => root.dir().open_dir(os_path(&whole))?,
+                };
+                Ok(closed.insert(dir))
             }
         }
     }
@@ -212,6 +249,15 @@ impl Iterator for Walk {
             }
         }
     }
+}
+
+fn open_anywhere(dir: impl AsFd, path: &OsStr) -> io::Result<Dir> {
+    let opened = rustix::fs::openat(dir, path, DIR, rustix::fs::Mode::empty())?;
+    Ok(Dir::from_std_file(File::from(opened)))
+}
+
+fn in_itself() -> Refusal {
+    Refusal::new(Code::Io, "by way of a link, it is a directory that it is in")
 }
 
 fn node(path: RemotePath, metadata: &Metadata, target: Option<Vec<u8>>) -> Node {
@@ -399,6 +445,74 @@ mod tests {
         assert!(walk.len() == 1 && walk[0].kind == Kind::File && walk[0].size == 7);
         let gone = root.walk(&"gone".parse().unwrap(), Links::Tell, None);
         assert_eq!(gone.err().map(|refusal| refusal.code), Some(Code::NotFound));
+    }
+
+    #[test]
+    fn links_that_lead_out_are_followed_for_whoever_may_go_there() {
+        let (scratch, top, root) = scratch();
+        let out = scratch.path().join("out");
+        for dir in [&top.join("d"), &out.join("e")] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        fs::write(out.join("e/f"), "outside").unwrap();
+        for (target, name) in [
+            ("../out/e", "a"),
+            ("../out/e/f", "b"),
+            ("gone", "dead"),
+            ("self", "self"),
+            ("..", "up"),
+            ("../../out", "d/out"),
+        ] {
+            symlink(target, top.join(name)).unwrap();
+        }
+        symlink("../../top/d", out.join("e/to-d")).unwrap();
+        let anywhere = [
+            "./",
+            "a/",
+            "a/f",
+            "a/to-d/",
+            "a/to-d/out/",
+            "a/to-d/out/e/!",
+            "b",
+            "d/",
+            "d/out/",
+            "d/out/e/",
+            "d/out/e/f",
+            "d/out/e/to-d@!",
+            "dead@!",
+            "self@!",
+            "up/",
+            "up/out/",
+            "up/out/e/",
+            "up/out/e/f",
+            "up/out/e/to-d/",
+            "up/out/e/to-d/out@!",
+            "up/top/!",
+        ];
+        assert_eq!(told(&root, Links::FollowAnywhere, None), anywhere);
+        for (at, path) in anywhere.iter().enumerate() {
+            let path = path.trim_end_matches(['!', '/', '@']);
+            let path = if path.is_empty() { "." } else { path };
+            assert_eq!(told(&root, Links::FollowAnywhere, Some(path)), anywhere[at + 1..], "{path}");
+        }
+        let inside = told(&root, Links::Follow, None);
+        assert_eq!(inside, ["./", "a@!", "b@!", "d/", "d/out@!", "dead@!", "self@!", "up@!"]);
+    }
+
+    #[test]
+    fn what_lies_deep_behind_a_link_that_leads_out_is_walked_as_any_other() {
+        let (scratch, top, root) = scratch();
+        let mut deep = scratch.path().join("out");
+        symlink("../out", top.join("link")).unwrap();
+        for _ in 0..3 * OPEN {
+            fs::create_dir(&deep).unwrap();
+            fs::write(deep.join("z"), "").unwrap();
+            deep.push("d");
+        }
+        let walk = root.walk(&RemotePath::root(), Links::FollowAnywhere, None).unwrap();
+        let nodes: Vec<_> = walk.collect();
+        assert_eq!(nodes.iter().filter(|node| node.kind == Kind::File).count(), 3 * OPEN);
+        assert!(nodes.iter().all(|node| node.error.is_none()));
     }
 
     #[test]

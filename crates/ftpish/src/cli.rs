@@ -303,7 +303,8 @@ pub enum Links {
     Skip,
     /// They are made anew, as they are.
     Keep,
-    /// What they stand for is moved in their place.
+    /// What they stand for is moved in their place: of a local tree wherever they lead, of one on the server as far as
+    /// they lead to what is served.
     Follow,
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
 use ftpish_protocol::{Code, PathError, Refusal, RemotePath};
-use ftpish_storage::{Backup, Links, Root, Walk};
+use ftpish_storage::{Backup, Links, Root, SourceFile, Walk};
 
 use super::plan::{Next, Plan, Side};
 use super::{LinkPolicy, Step, Tree, Way};
@@ -124,7 +124,8 @@ impl TreeJob {
         };
         if self.plan.waiting(self.local_side()).is_some() {
             let links = match self.tree.links {
-                LinkPolicy::Follow if self.tree.way == Way::Put => Links::Follow,
+                // They are the user's own, wherever they lead.
+                LinkPolicy::Follow if self.tree.way == Way::Put => Links::FollowAnywhere,
                 _ => Links::Tell,
             };
             let walk = root.walk(&RemotePath::root(), links, None);
@@ -479,8 +480,11 @@ impl TreeJob {
     fn compare(&mut self, step: &Step, there: &ftpish_protocol::Digest) -> Result<(), Error> {
         let Step::Compare { path, size, set, same } = step else { return Ok(()) };
         let from = self.local(path);
-        let root = self.here(path)?;
-        let file = root.open_file(path).map_err(|refusal| local(&from, refusal))?;
+        let file = match self.tree.way {
+            Way::Get => self.here(path)?.open_file(path),
+            Way::Put => SourceFile::open(&from),
+        };
+        let file = file.map_err(|refusal| local(&from, refusal))?;
         let here = digest_of(&from, file, self.tree.digest, &ftpish_protocol::Meter::default())?;
         let path = path.clone();
         if here != *there {

@@ -63,7 +63,8 @@ pub enum LinkPolicy {
     /// They are made anew, as they are.
     #[default]
     Keep,
-    /// What they stand for is moved in their place.
+    /// What they stand for is moved in their place: in a local tree wherever they lead, in a server's as far as that is in
+    /// the served directory.
     Follow,
 }
 

@@ -464,3 +464,38 @@ fn names_of_one_file_stay_that_where_it_is_asked() {
         assert!(!would.contains("link ") && !would.contains("copy "), "{would}");
     }
 }
+
+#[test]
+fn links_that_lead_out_of_a_local_tree_are_followed_and_those_of_a_server_are_not() {
+    let world = World::plaintext();
+    for dir in ["tree/d", "out/e"] {
+        fs::create_dir_all(world.here(dir)).unwrap();
+    }
+    fs::write(world.here("out/e/f"), "outside").unwrap();
+    fs::write(world.here("secret"), "not to be served").unwrap();
+    for (target, name) in [("../../out", "tree/d/out"), ("../out/e/f", "tree/f"), ("..", "out/e/up")] {
+        symlink(target, world.here(name)).unwrap();
+    }
+    let told = world.run("put -q -r --links follow tree /").exits(12);
+    says(&told, "cannot put `tree/d/out/e/up`: by way of a link, it is a directory that it is in");
+    fs::remove_file(world.here("out/e/up")).unwrap();
+    world.run("sync -q --delete --links follow tree :tree").ok();
+    for name in ["tree/d/out/e/f", "tree/f"] {
+        assert_eq!(fs::read(world.root(name)).unwrap(), b"outside");
+        assert!(!world.root(name).is_symlink());
+    }
+    assert_eq!(world.run("sync -q -n --delete --links follow tree :tree").ok().text, "");
+    let mtime = fs::metadata(world.here("out/e/f")).unwrap().modified().unwrap();
+    fs::write(world.here("out/e/f"), "OUTSIDE").unwrap();
+    fs::File::options().write(true).open(world.here("out/e/f")).unwrap().set_modified(mtime).unwrap();
+    world.run("sync -q --checksum --links follow tree :tree").ok();
+    assert_eq!(fs::read(world.root("tree/d/out/e/f")).unwrap(), b"OUTSIDE");
+    // Down, nothing is told of what is outside.
+    symlink(world.here("secret"), world.root("tree/d/secret")).unwrap();
+    symlink(world.here("out"), world.root("tree/d/elsewhere")).unwrap();
+    let told = world.run("get -q -r --links follow tree back").exits(12);
+    says(&told, "cannot get `tree/d/secret`");
+    says(&told, "cannot get `tree/d/elsewhere`");
+    let back: Vec<_> = described(&world.here("back")).into_keys().collect();
+    assert_eq!(back, ["", "d", "d/out", "d/out/e", "d/out/e/f", "f"].map(PathBuf::from));
+}
