@@ -322,6 +322,13 @@ impl TreeJob {
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
+        // Whatever cannot be kept is not replaced, and the rest is done.
+        if let Step::Move { path, .. } | Step::Link { path, .. } | Step::HardLink { path, .. } = &step
+            && let Err(error) = self.backup(path)
+        {
+            report(&step, Err(error));
+            return Ok(());
+        }
         let is_top = step.path().is_root() && self.tree.way == Way::Put && self.tree.remote.is_root();
         match &step {
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),

@@ -45,6 +45,13 @@ struct Open {
     differs: bool,
 }
 
+impl Open {
+    fn set(self) -> Step {
+        let Self { path, mtime, mode, .. } = self;
+        Step::Set { path, is_dir: true, mtime, mode }
+    }
+}
+
 /// A name of the target that the source does not have.
 #[derive(Debug)]
 struct Extra {
@@ -142,6 +149,10 @@ pub(super) struct Plan {
     target: Feed,
     steps: VecDeque<Step>,
     open: Vec<Open>,
+    /// Directories of the source in which that of the backups may yet be made.
+    above_backups: Vec<Open>,
+    /// Whether something is kept.
+    backs_up: bool,
     /// What is left out with all that is in it, on either side.
     pruned: [Option<RemotePath>; 2],
     extras: Extras,
@@ -165,6 +176,8 @@ impl Plan {
             target,
             steps: VecDeque::new(),
             open: Vec::new(),
+            above_backups: Vec::new(),
+            backs_up: false,
             pruned: [None, None],
             extras,
             incomplete: false,
@@ -293,9 +306,11 @@ impl Plan {
             if path.is_some_and(|path| is_below(path, &last.path)) {
                 return;
             }
-            let Some(Open { path, mtime, mode, differs }) = self.open.pop() else { return };
-            if differs {
-                self.steps.push_back(Step::Set { path, is_dir: true, mtime, mode });
+            let Some(dir) = self.open.pop() else { return };
+            if self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, &dir.path)) {
+                self.above_backups.push(dir);
+            } else if dir.differs {
+                self.steps.push_back(dir.set());
             }
         }
     }
@@ -381,6 +396,8 @@ impl Plan {
             }
             (Some(Compare::Digest), Some(there)) => {
                 let same = there.mtime.is_same(mtime) && there.mode == mode;
+                // It may be another.
+                self.backs_up |= self.rules.backup.is_some();
                 let first = first.map(|first| (first, mtime));
                 Step::Compare { path, size, set: (!same).then_some((mtime, mode)), same: first }
             }
@@ -444,7 +461,8 @@ impl Plan {
     }
 
     /// How something goes.
-    fn removal(&self, path: RemotePath, is_dir: bool) -> Step {
+    fn removal(&mut self, path: RemotePath, is_dir: bool) -> Step {
+        self.backs_up |= self.rules.backup.is_some();
         match self.rules.backup_of(&path) {
             _ if is_dir => Step::Remove(path),
             Ok(None) => Step::Remove(path),
@@ -458,8 +476,13 @@ impl Plan {
 
     /// What is replaced is kept by the step that replaces it. Where that is only told, so is this.
     fn tell_backup(&mut self, path: &RemotePath, target: Option<&Node>) {
-        if self.rules.dry_run && self.rules.backup.is_some() && target.is_some() {
-            self.steps.push_back(self.removal(path.clone(), false));
+        if self.rules.backup.is_none() || target.is_none() {
+            return;
+        }
+        self.backs_up = true;
+        if self.rules.dry_run {
+            let told = self.removal(path.clone(), false);
+            self.steps.push_back(told);
         }
     }
 
@@ -518,6 +541,9 @@ impl Plan {
             }
         }
         self.leave(None);
+        let backs_up = self.backs_up;
+        let above = std::mem::take(&mut self.above_backups).into_iter();
+        self.steps.extend(above.filter(|dir| dir.differs || backs_up).map(Open::set));
     }
 }
 

@@ -448,3 +448,42 @@ fn a_file_that_is_said_to_be_what_it_is_not_is_fetched() {
         assert_eq!(fs::metadata(world.outside().join("file")).unwrap().nlink(), 1);
     }
 }
+
+#[test]
+fn a_file_that_changed_before_its_other_name_was_made_is_fetched_under_that() {
+    let world = World::new();
+    let script = Script::run(|peer| {
+        while let Some(request) = peer.next() {
+            if request["cmd"] == "tree" {
+                peer.grant(&request, json!({"body": true}));
+                peer.send(&listing(&[node(".", "dir"), node("a", "file"), same("b", "a"), same("c", "a")]));
+                continue;
+            }
+            assert_eq!(request["cmd"], "get");
+            let mut fields = file(1);
+            let is_first = request["path"] == "a";
+            fields["mtime"] = json!([if is_first { 2 } else { 1 }, 0]);
+            peer.grant(&request, fields);
+            peer.send(&body(if is_first { b"2" } else { b"1" }));
+        }
+    });
+    let (failed, ended) = run(&mut script.client(), with_hard_links(tree(&world.local())));
+    assert!(ended.is_ok() && failed.is_empty(), "{ended:?}");
+    let one = |name: &str, content: &str| (name.to_owned(), content.to_owned());
+    assert_eq!(contents(&world.local()), [one("a", "2"), one("b", "1"), one("c", "1")]);
+}
+
+#[test]
+fn what_cannot_be_kept_is_told_and_the_rest_is_done() {
+    let world = World::new();
+    let long = format!("{}/f", vec!["d".repeat(250); 16].join("/"));
+    let mut nodes = vec![node(".", "dir")];
+    nodes.extend((1..=16).map(|depth| node(vec!["d".repeat(250); depth].join("/"), "dir")));
+    nodes.extend([node(long.clone(), "file"), node("e", "file")]);
+    let script = server(nodes);
+    let backup = Some("b".repeat(200).parse().unwrap());
+    let (failed, ended) = run(&mut script.client(), Tree { backup, ..tree(&world.local()) });
+    assert!(ended.is_ok(), "{ended:?}");
+    assert_eq!(failed, [long]);
+    assert_eq!(fs::read(world.local().join("e")).unwrap(), b"theirs");
+}

@@ -236,7 +236,7 @@ fn run(server: &TestServer, tree: Tree) -> Vec<String> {
         let verb = match step {
             Step::BackUp { to, .. } => format!("back up to {to}:"),
             Step::Remove(_) => "remove".to_owned(),
-            Step::Set { .. } => return,
+            Step::Set { .. } => "set".to_owned(),
             _ => "make".to_owned(),
         };
         done.push(format!("{verb} {}", step.path()));
@@ -305,7 +305,8 @@ fn a_sync_keeps_all_that_it_replaces_or_removes() {
         assert_eq!(run(server, tree.clone()), [""; 0], "{way:?}: a second run finds nothing to do");
         // A later run replaces what an earlier one has kept.
         fs::write(source.join("same/a"), "third time").unwrap();
-        assert_eq!(run(server, tree), ["make same/a"]);
+        assert_eq!(sorted(run(server, tree.clone())), ["make same/a", "set .", "set same"], "{way:?}");
+        assert_eq!(run(server, tree), [""; 0], "{way:?}");
         assert_eq!(kept("same/a"), "true same/a");
         assert_eq!(kept("gone/g"), "false gone/g");
     });
@@ -321,7 +322,28 @@ fn a_directory_that_leads_to_the_backups_stays() {
     each_way(|server, way, here, _, target| {
         run(server, rules(way, here, "gone/new/er"));
         assert_eq!(fs::read_to_string(target.join("gone/new/er/gone/g")).unwrap(), "false gone/g");
-        assert_eq!(run(server, rules(way, here, "gone/new/er")), [""; 0], "{way:?}");
+        assert_eq!(
+            run(server, rules(way, here, "gone/new/er")),
+            ["set ."],
+            "{way:?}: the source has no `gone`"
+        );
+    });
+}
+
+#[test]
+fn directories_that_backups_come_into_have_the_times_of_the_source_in_the_end() {
+    each_way(|server, way, here, source, _| {
+        for dir in ["same/deep/x", "z"] {
+            fs::create_dir_all(source.join(dir)).unwrap();
+        }
+        fs::write(source.join("z/f"), "1").unwrap();
+        let tree = || rules(way, here, "same/deep/bak");
+        run(server, tree());
+        assert_eq!(run(server, tree()), [""; 0], "{way:?}");
+        fs::write(source.join("z/f"), "22").unwrap();
+        let done = sorted(run(server, tree()));
+        assert_eq!(done, ["make z/f", "set .", "set same", "set same/deep", "set z"], "{way:?}");
+        assert_eq!(run(server, tree()), [""; 0], "{way:?}");
     });
 }
 
@@ -332,6 +354,7 @@ fn backups_of_a_tree_at_the_top_lie_in_the_top() {
     server.write("a", "old");
     fs::write(here.path().join("a"), "newer").unwrap();
     let tree = Tree { remote: RemotePath::root(), ..rules(Way::Put, here.path(), ".old") };
-    assert_eq!(run(&server, tree), ["make a"]);
+    assert_eq!(run(&server, tree.clone()), ["make a"]);
+    assert_eq!(run(&server, tree), [""; 0]);
     assert_eq!((server.read("a"), server.read(".old/a")), (b"newer".to_vec(), b"old".to_vec()));
 }
