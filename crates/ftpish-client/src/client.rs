@@ -186,6 +186,11 @@ impl Client {
         }
     }
 
+    /// Whether the server has a command.
+    pub(crate) fn knows(&mut self, command: &str) -> Result<bool, Error> {
+        Ok(self.welcome()?.commands.iter().any(|known| known == command))
+    }
+
     /// What logs in on the next connection in place of the password, for some minutes: known once the server has
     /// answered.
     pub fn ticket(&self) -> Option<&Secret> {
@@ -232,7 +237,7 @@ impl Client {
 
     /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds.
     pub fn rm(&mut self, path: &RemotePath, recursive: bool) -> Result<(), Error> {
-        let command = Command::Rm(Rm { path: path.clone(), recursive });
+        let command = Command::Rm(Rm { path: path.clone(), recursive, backup: None });
         self.request::<Done>(&command).map(drop)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
 use ftpish_protocol::{Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges};
-use ftpish_storage::{Root, Stage};
+use ftpish_storage::{Backup, Root, Stage};
 
 use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
 
@@ -39,6 +39,8 @@ pub struct Download {
     pub sync: bool,
     /// Compare what is there with what is to come, block by block, and move only what differs.
     pub repair: bool,
+    /// Where what is replaced is kept, if it is to be kept.
+    pub backup: Option<Backup>,
 }
 
 impl Download {
@@ -48,6 +50,12 @@ impl Download {
         let Ok((root, name)) = local_target(&self.to, self.sync) else { return false };
         let target = root.stat(&name).is_ok_and(|found| self.repair || found.size >= RESUME_FROM);
         target || root.partial_length(&name).is_some_and(|length| length >= MIN_BLOCK)
+    }
+
+    /// Has a stage keep what it replaces, where that is asked.
+    pub(crate) fn backed_up(&self, mut stage: Stage) -> Result<Stage, Refusal> {
+        self.backup.iter().try_for_each(|backup| stage.back_up(backup.clone()))?;
+        Ok(stage)
     }
 }
 
@@ -178,11 +186,12 @@ impl Client {
         file: &File,
     ) -> Result<Stage, Refusal> {
         let (replace, mtime) = (download.replace, Some(file.mtime));
-        if file.length >= RESUME_FROM {
+        let staged = if file.length >= RESUME_FROM {
             root.resume(name, replace, mtime, LOCK_WAIT)
         } else {
             root.stage(name, replace, mtime)
-        }
+        };
+        staged.and_then(|stage| download.backed_up(stage))
     }
 
     pub(crate) fn receive_stage(
@@ -238,7 +247,8 @@ impl Client {
         let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
         let (cut, blocks, sender) = self.receive_digests(id)?;
         progress.set_size(cut.size);
-        let mut stage = root.resume(name, *replace, Some(cut.mtime), LOCK_WAIT).map_err(refused)?;
+        let stage = root.resume(name, *replace, Some(cut.mtime), LOCK_WAIT);
+        let mut stage = stage.and_then(|stage| download.backed_up(stage)).map_err(refused)?;
         let completed =
             self.complete(&mut stage, root, name, base, (&cut, blocks, &sender), download, progress);
         match completed {

@@ -358,7 +358,8 @@ impl<'a, T> Pipeline<'a, T> {
         self.check()?;
         let file: File = self.client.receive_with_body(id)?;
         let staged = if file.length <= SMALL {
-            root.stage_near(&mut self.nearby, name, download.replace, Some(file.mtime))
+            let staged = root.stage_near(&mut self.nearby, name, download.replace, Some(file.mtime));
+            staged.and_then(|stage| download.backed_up(stage))
         } else {
             self.client.stage(download, root, name, &file)
         };

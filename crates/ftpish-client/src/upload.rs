@@ -29,6 +29,8 @@ pub struct Upload {
     pub expect: Option<Digest>,
     /// Compare what is there with what is to come, block by block, and move only what differs.
     pub repair: bool,
+    /// Where the server keeps what is replaced, if it is to be kept.
+    pub backup: Option<RemotePath>,
 }
 
 impl Upload {
@@ -44,6 +46,7 @@ impl Upload {
             expect: self.expect,
             sparse: file.is_sparse(),
             ranges: None,
+            backup: self.backup.clone(),
         }
     }
 }
@@ -68,6 +71,7 @@ impl Client {
             expect: None,
             sparse: false,
             ranges: None,
+            backup: None,
         };
         self.put_whole(put, source, Path::new("-"), progress)
     }

@@ -40,6 +40,9 @@ pub struct Node {
     /// Where a link points, as it is written there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<LinkTarget>,
+    /// The path of the first name that was told of this very file, where it has several (hard links).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<RemotePath>,
     /// Why nothing, or not all, of what is in a directory follows; or why a link is not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
@@ -84,6 +87,14 @@ pub struct Time {
     pub seconds: i64,
     /// The rest.
     pub nanoseconds: u32,
+}
+
+impl Time {
+    /// Whether two times are the same, as far as a file system keeps them: some have no parts of a second.
+    pub fn is_same(self, other: Self) -> bool {
+        let parts = [self.nanoseconds, other.nanoseconds];
+        self.seconds == other.seconds && (parts[0] == parts[1] || parts.contains(&0))
+    }
 }
 
 impl TryFrom<(i64, u32)> for Time {

@@ -49,6 +49,8 @@ pub enum Command {
     Mkdir(Mkdir),
     /// Makes a symbolic link.
     Symlink(Symlink),
+    /// Gives a file another name besides the one it has.
+    Link(Link),
     /// Gives a file or a directory another time and other permission bits.
     Set(Set),
     /// Removes a file, a link, or a directory.
@@ -86,11 +88,12 @@ impl Command {
                 from: Option<AnyBytes>,
                 to: Option<AnyBytes>,
                 after: Option<AnyBytes>,
+                backup: Option<AnyBytes>,
                 digest: Option<String>,
             }
-            if let Ok(Suspects { path, from, to, after, digest }) = header.decode() {
-                let bad =
-                    [path, from, to, after].into_iter().flatten().find_map(|p| RemotePath::parse(&p.0).err());
+            if let Ok(Suspects { path, from, to, after, backup, digest }) = header.decode() {
+                let mut paths = [path, from, to, after, backup].into_iter().flatten();
+                let bad = paths.find_map(|path| RemotePath::parse(&path.0).err());
                 if let Some(bad) = bad {
                     return Refusal::new(Code::BadPath, bad.to_string());
                 }
@@ -246,6 +249,9 @@ pub struct Tree {
     /// Describe what links stand for, and go into directories through them, as long as they stay inside.
     #[serde(default, skip_serializing_if = "is_false")]
     pub follow: bool,
+    /// Tell of a file that was met under another name before: see [`Node::same`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub same: bool,
 }
 
 /// The arguments of `get`.
@@ -311,6 +317,9 @@ pub struct Put {
     /// begins and ends with a block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranges: Option<Vec<(u64, u64)>>,
+    /// Where what is replaced is kept, in place of being lost: it gets this name in the same step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<RemotePath>,
 }
 
 /// The most ranges of one `put`: what a message has room for.
@@ -407,6 +416,30 @@ pub struct Symlink {
     /// `always`, which replaces a file or a link, or `never`.
     #[serde(default, skip_serializing_if = "Replace::is_always")]
     pub replace: Replace,
+    /// Where what is replaced is kept, in place of being lost: it gets this name in the same step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<RemotePath>,
+}
+
+/// The arguments of `link`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// A name that the file has; a symbolic link is not followed.
+    pub from: RemotePath,
+    /// The name that it is to have besides.
+    pub to: RemotePath,
+    /// The size that the file must have: refused with `changed` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// When the file must have been modified last, as far as [`Time::is_same`] tells: refused with `changed` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<Time>,
+    /// What may be replaced.
+    #[serde(default, skip_serializing_if = "Replace::is_always")]
+    pub replace: Replace,
+    /// Where what is replaced is kept, in place of being lost: it gets this name in the same step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<RemotePath>,
 }
 
 /// The arguments of `set`.
@@ -430,6 +463,9 @@ pub struct Rm {
     /// Remove a directory with all it holds; without it, an empty directory is removed and a full one refused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recursive: bool,
+    /// The new name of a file or a link that is kept in place of being lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<RemotePath>,
 }
 
 /// The arguments of `mv`.

@@ -38,6 +38,10 @@ impl WalkOrder {
         } else if !node.path.is_root() {
             return Err("the top of the tree comes first");
         }
+        let is_told = |first: &RemotePath| walk_order(first, &node.path) == Ordering::Less;
+        if node.same.as_ref().is_some_and(|first| node.kind != Kind::File || !is_told(first)) {
+            return Err("it is said to be a file that was not told of");
+        }
         if node.kind == Kind::Dir {
             self.dirs.push(node.path.clone());
         }
@@ -59,7 +63,7 @@ mod tests {
     fn node(path: &str, kind: Kind) -> Node {
         let mtime = Time { seconds: 0, nanoseconds: 0 };
         let (path, mode) = (path.parse().unwrap(), Mode::from_bits(0));
-        Node { path, kind, size: 0, mtime, mode, target: None, error: None }
+        Node { path, kind, size: 0, mtime, mode, target: None, same: None, error: None }
     }
 
     /// Directories are written with a slash.
@@ -77,6 +81,19 @@ mod tests {
     fn a_walk_goes_into_a_directory_before_it_goes_on() {
         check(&["./", "a/", "a/b", "a-b", "c/", "c/d/", "c/d/e", "c/f"], None);
         check(&["."], None);
+    }
+
+    #[test]
+    fn only_a_file_is_the_same_as_one_that_came_before() {
+        let admit = |kind: Kind, same: &str| {
+            let mut order = WalkOrder::default();
+            let nodes = [(".", Kind::Dir), ("b", Kind::File)].map(|(path, kind)| node(path, kind));
+            nodes.iter().try_for_each(|node| order.admit(node)).unwrap();
+            order.admit(&Node { same: Some(same.parse().unwrap()), ..node("c", kind) }).is_ok()
+        };
+        assert!(admit(Kind::File, "b") && admit(Kind::File, "a/x"));
+        assert!(!admit(Kind::File, "c") && !admit(Kind::File, "c/d") && !admit(Kind::File, "d"));
+        assert!([Kind::Dir, Kind::Link, Kind::Other].iter().all(|kind| !admit(*kind, "b")));
     }
 
     #[test]

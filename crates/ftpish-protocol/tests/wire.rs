@@ -32,8 +32,8 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("hello-reply", |it| {
         let commands = [
-            "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "set", "rm", "mv", "hash", "df",
-            "blocks", "resume", "login",
+            "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "link", "set", "rm", "mv",
+            "hash", "df", "blocks", "resume", "login",
         ];
         let welcome = Welcome {
             version: VERSION,
@@ -87,23 +87,31 @@ const VECTORS: &[(&str, Play)] = &[
         it.listing(&[other, link]);
     }),
     ("tree-request", |it| {
-        let tree =
-            Tree { path: path("docs"), digest: Algorithm::Md5, after: None, limit: 1000, follow: false };
+        let tree = Tree {
+            path: path("docs"),
+            digest: Algorithm::Md5,
+            after: None,
+            limit: 1000,
+            follow: false,
+            same: true,
+        };
         it.request(2, false, Command::Tree(tree));
     }),
     ("tree-every-field", |it| {
         let (path, after) = (path("docs"), Some(path("old/b")));
-        let tree = Tree { path, digest: Algorithm::Blake3, after, limit: u64::MAX, follow: true };
+        let tree = Tree { path, digest: Algorithm::Blake3, after, limit: u64::MAX, follow: true, same: true };
         it.request(2, false, Command::Tree(tree));
     }),
     ("tree-reply", |it| {
         it.granted(2, true, Done {});
         let target = Some(LinkTarget(b"a.txt".into()));
         let error = Some(Refusal::new(Code::PermissionDenied, "permission denied"));
+        let same = Some(path("a.txt"));
         it.listing(&[
             node(".", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o755),
             node("a.txt", Kind::File, 12, time(NEW_YEAR, 500_000_000), 0o644),
             Node { target, ..node("latest", Kind::Link, 5, time(NEW_YEAR, 0), 0o777) },
+            Node { same, ..node("notes", Kind::File, 12, time(NEW_YEAR, 500_000_000), 0o644) },
             Node { error, ..node("old", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o700) },
         ]);
     }),
@@ -159,6 +167,7 @@ const VECTORS: &[(&str, Play)] = &[
             replace: Replace::Older,
             expect: None,
             sparse: true,
+            backup: Some(path("a/old/é")),
             ..put("a/b c/é", Algorithm::Sha256)
         };
         it.request(1 << 53, true, Command::Put(put));
@@ -182,14 +191,32 @@ const VECTORS: &[(&str, Play)] = &[
         it.request(
             16,
             false,
-            Command::Symlink(Symlink { path: path("latest"), target, replace: Replace::Never }),
+            Command::Symlink(Symlink { path: path("latest"), target, replace: Replace::Never, backup: None }),
         );
+    }),
+    ("link-request", |it| {
+        let (size, mtime) = (Some(12), Some(time(NEW_YEAR, 500_000_000)));
+        let (from, to) = (path("docs/a.txt"), path("a.txt"));
+        let link = Link { from, to, size, mtime, replace: Replace::Always, backup: None };
+        it.request(18, false, Command::Link(link));
+    }),
+    ("link-every-field", |it| {
+        let (size, mtime) = (Some(u64::MAX), Some(time(i64::MIN, 999_999_999)));
+        let (from, to) = (path("a/b c/é"), RemotePath::parse(b"caf\xe9").unwrap());
+        let link = Link { from, to, size, mtime, replace: Replace::Older, backup: Some(path("z")) };
+        it.request(u64::MAX, false, Command::Link(link));
     }),
     ("set-request", |it| {
         let (mtime, mode) = (Some(time(NEW_YEAR, 0)), Some(Mode::from_bits(0o755)));
         it.request(17, false, Command::Set(Set { path: path("docs"), mtime, mode }));
     }),
-    ("rm-request", |it| it.request(8, false, Command::Rm(Rm { path: path("a"), recursive: true }))),
+    ("rm-request", |it| {
+        it.request(8, false, Command::Rm(Rm { path: path("a"), recursive: true, backup: None }));
+    }),
+    ("rm-backup-request", |it| {
+        let rm = Rm { path: path("a.txt"), recursive: false, backup: Some(path(".old/a.txt")) };
+        it.request(8, false, Command::Rm(rm));
+    }),
     ("mv-request", |it| {
         let mv = Mv { from: path("new.txt"), to: path("docs/b.txt"), replace: Replace::Never };
         it.request(9, false, Command::Mv(mv));
@@ -347,7 +374,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 37, "the number of examples");
+    assert_eq!(shown, 39, "the number of examples");
 }
 
 #[test]
@@ -409,7 +436,16 @@ fn entry(name: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Entry {
 
 /// A node without a target, and without an error.
 fn node(at: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Node {
-    Node { path: path(at), kind, size, mtime, mode: Mode::from_bits(mode), target: None, error: None }
+    Node {
+        path: path(at),
+        kind,
+        size,
+        mtime,
+        mode: Mode::from_bits(mode),
+        target: None,
+        same: None,
+        error: None,
+    }
 }
 
 fn file(size: u64, length: u64) -> File {
@@ -467,5 +503,6 @@ fn put(name: &str, digest: Algorithm) -> Put {
         expect: None,
         sparse: false,
         ranges: None,
+        backup: None,
     }
 }

@@ -22,7 +22,7 @@ const MOST: usize = 64;
 enum Waiting {
     /// Verified, and not yet under its name.
     Ready(Stored),
-    /// A new directory, which is not yet durable.
+    /// A new directory, or a new name for a file, which is not yet durable.
     Made,
     Refused(Refusal),
 }
@@ -49,7 +49,7 @@ struct Batch {
     /// The names that these files are to have, in whatever directory: that may have more than one path.
     names: HashSet<Vec<u8>>,
     /// One for each [`Waiting::Made`].
-    dirs: Vec<RemotePath>,
+    made: Vec<RemotePath>,
 }
 
 impl Group {
@@ -57,13 +57,19 @@ impl Group {
     pub fn admits(&self, command: &Command) -> bool {
         match command {
             Command::Put(put) => Self::admits_put(put),
-            // A directory is made at once, so it must not come before a file of the same name.
-            Command::Mkdir(args) => {
-                let mut names = args.path.components();
-                !names.any(|name| self.batches().any(|batch| batch.names.contains(name)))
-            }
+            // These are made at once, so they must not come before a file of the same name.
+            Command::Mkdir(args) => !self.awaits(&args.path),
+            Command::Link(args) => ![Some(&args.from), Some(&args.to), args.backup.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|path| self.awaits(path)),
             _ => false,
         }
+    }
+
+    /// Whether a file that waits may be what a path leads to, or through.
+    fn awaits(&self, path: &RemotePath) -> bool {
+        path.components().any(|name| self.batches().any(|batch| batch.names.contains(name)))
     }
 
     /// As [`admits`](Self::admits).
@@ -90,9 +96,9 @@ impl Group {
         self.gathered.waiting.push((id, Waiting::Ready(stored)));
     }
 
-    /// Lets a directory wait that was made.
-    pub fn add_dir(&mut self, id: u64, path: RemotePath) {
-        self.gathered.dirs.push(path);
+    /// Lets a directory wait, or another name of a file, that was made.
+    pub fn add_made(&mut self, id: u64, path: RemotePath) {
+        self.gathered.made.push(path);
         self.gathered.waiting.push((id, Waiting::Made));
     }
 
@@ -140,8 +146,8 @@ impl Group {
         self.nearby = Nearby::default();
         let mut batch = std::mem::take(&mut self.gathered);
         let (root, files) = (root.clone(), std::mem::take(&mut batch.files));
-        let dirs = std::mem::take(&mut batch.dirs);
-        (batch, move || (root.sync_above(&dirs), commit_together(files)))
+        let made = std::mem::take(&mut batch.made);
+        (batch, move || (root.sync_above(&made), commit_together(files)))
     }
 
     /// Waits until what is being committed is, and queues the replies.

@@ -23,15 +23,30 @@ fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
         Command::Get(args) => vec![(Access::Read, &args.path)],
         Command::Hash(args) => vec![(Access::Read, &args.path)],
         Command::Blocks(args) => vec![(Access::Read, &args.path)],
-        Command::Put(args) => vec![(Access::Write, &args.path)],
+        Command::Put(args) => replacing(&args.path, args.backup.as_ref()),
         // It tells of a file that is there already, too.
         Command::Resume(args) => vec![(Access::Read, &args.path), (Access::Write, &args.path)],
         Command::Mkdir(args) => vec![(Access::Write, &args.path)],
-        Command::Symlink(args) => vec![(Access::Write, &args.path)],
+        Command::Symlink(args) => replacing(&args.path, args.backup.as_ref()),
+        // Under either name it can be read, and its time and its bits be set.
+        Command::Link(args) => [(Access::Read, &args.from), (Access::Write, &args.from)]
+            .into_iter()
+            .chain(replacing(&args.to, args.backup.as_ref()))
+            .collect(),
         Command::Set(args) => vec![(Access::Write, &args.path)],
-        Command::Rm(args) => vec![(Access::Delete, &args.path)],
+        Command::Rm(args) => match &args.backup {
+            None => vec![(Access::Delete, &args.path)],
+            // As if it were renamed.
+            Some(to) => vec![(Access::Delete, &args.path), (Access::Read, &args.path), (Access::Write, to)],
+        },
         Command::Mv(args) => vec![(Access::Delete, &args.from), (Access::Write, &args.to)],
     }
+}
+
+/// What is replaced can be read under the name of its backup.
+fn replacing<'a>(path: &'a RemotePath, backup: Option<&'a RemotePath>) -> Vec<(Access, &'a RemotePath)> {
+    let kept = backup.map(|backup| [(Access::Read, path), (Access::Write, backup)]);
+    [(Access::Write, path)].into_iter().chain(kept.into_iter().flatten()).collect()
 }
 
 impl Policy {
@@ -106,7 +121,7 @@ mod tests {
 
     fn tree(top: &str) -> Command {
         let digest = Algorithm::Md5;
-        Command::Tree(Tree { path: path(top), digest, after: None, limit: 1, follow: false })
+        Command::Tree(Tree { path: path(top), digest, after: None, limit: 1, follow: false, same: false })
     }
 
     #[test]
@@ -116,7 +131,7 @@ mod tests {
         let why = Some("the server is read-only");
         check(policy, &Command::Mkdir(Mkdir { path: path("a"), parents: false }), why);
         let target = LinkTarget(b"b".into());
-        let link = Symlink { path: path("a"), target, replace: Replace::Never };
+        let link = Symlink { path: path("a"), target, replace: Replace::Never, backup: None };
         check(policy, &Command::Symlink(link), why);
         check(policy, &Command::Set(Set { path: path("."), mtime: None, mode: None }), why);
         check(policy, &tree("."), None);
@@ -156,7 +171,12 @@ mod tests {
             assert_eq!(code(&tree(top)), refused.then_some(Code::Forbidden), "{top}");
         }
         for at in ["out/a", "in/a"] {
-            let link = Symlink { path: path(at), target: LinkTarget(b"x".into()), replace: Replace::Always };
+            let link = Symlink {
+                path: path(at),
+                target: LinkTarget(b"x".into()),
+                replace: Replace::Always,
+                backup: None,
+            };
             assert_eq!(code(&Command::Symlink(link)), Some(Code::Forbidden), "{at}");
             let set = Set { path: path(at), mtime: None, mode: None };
             assert_eq!(code(&Command::Set(set)), None, "{at}");
@@ -166,7 +186,7 @@ mod tests {
     #[test]
     fn the_root_and_partial_files_are_out_of_reach() {
         let policy = Policy::default();
-        let rm = |p: &str| Command::Rm(Rm { path: path(p), recursive: true });
+        let rm = |p: &str| Command::Rm(Rm { path: path(p), recursive: true, backup: None });
         check(policy, &rm("a"), None);
         check(policy, &rm("."), Some("the served root itself stays where it is"));
         check(policy, &rm("a/.ftpish-0123456789abcdef"), Some("this name is kept for partial files"));

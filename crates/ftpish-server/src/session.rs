@@ -374,6 +374,7 @@ impl Session {
             }
             Command::Mkdir(args) => commands::mkdir::run(&args, root, &mut self.group, exchange),
             Command::Symlink(args) => commands::symlink::run(&args, root, exchange),
+            Command::Link(args) => commands::link::run(&args, root, &mut self.group, exchange),
             Command::Set(args) => commands::set::run(&args, root, exchange),
             Command::Rm(args) => commands::rm::run(&args, root, exchange),
             Command::Mv(args) => commands::mv::run(&args, root, exchange),

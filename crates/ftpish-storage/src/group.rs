@@ -13,7 +13,7 @@ use ftpish_protocol::message::Mode;
 use ftpish_protocol::{Code, Refusal, Verified};
 
 use crate::dir::sync_dir;
-use crate::stage::Stage;
+use crate::stage::{Kept, Stage};
 use crate::{Outcome, refuse};
 
 /// From how many files on a flush of the whole file system is cheaper than one of each, even though it writes what
@@ -65,9 +65,10 @@ pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<()>> {
         files.iter().map(|ready| ready.stage.prepare(&ready.verified, ready.mode)).collect();
     let places = places(&files, &mut outcomes);
     sync_files(&files, &places, &mut outcomes);
-    for (ready, outcome) in files.iter().zip(&mut outcomes) {
+    let kept = keep(&files, &mut outcomes);
+    for ((ready, kept), outcome) in files.iter().zip(&kept).zip(&mut outcomes) {
         if outcome.is_ok() {
-            *outcome = ready.stage.rename();
+            *outcome = ready.stage.rename(kept, &ready.verified);
         }
         if outcome.is_err() {
             ready.stage.abandon();
@@ -122,6 +123,27 @@ fn sync_files(files: &[Ready], places: &[Option<Place>], outcomes: &mut [Outcome
             file.sync_all().map_err(refuse)
         };
     }
+}
+
+/// Keeps what is about to be replaced, where that is asked, and makes its new names durable before it loses the old ones.
+fn keep(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Kept> {
+    let mut all = Vec::new();
+    for (Ready { stage, verified, .. }, outcome) in files.iter().zip(&mut *outcomes) {
+        let kept = if outcome.is_ok() { stage.keep(verified) } else { Ok(Kept::default()) };
+        all.push(kept.unwrap_or_else(|refusal| {
+            *outcome = Err(refusal);
+            Kept::default()
+        }));
+    }
+    let mut synced: HashMap<(u64, u64), Outcome<()>> = HashMap::new();
+    for ((ready, kept), outcome) in files.iter().zip(&all).zip(outcomes) {
+        let Some(dir) = kept.dir.as_ref().filter(|_| ready.stage.is_synced()) else { continue };
+        *outcome = dir.dir_metadata().map_err(refuse).and_then(|found| {
+            let sync = || sync_dir(dir).map_err(refuse);
+            synced.entry((found.dev(), found.ino())).or_insert_with(sync).clone()
+        });
+    }
+    all
 }
 
 /// Makes the names durable, which lie in the directories.

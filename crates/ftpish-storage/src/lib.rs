@@ -7,9 +7,12 @@
 //! Out of scope: the wire, who may do what, and which local path a person meant.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod backup;
 mod count;
 mod dir;
 mod group;
+mod known;
+mod link;
 mod quota;
 mod root;
 mod source;
@@ -17,6 +20,7 @@ mod stage;
 mod tree;
 mod walk;
 
+pub use backup::Backup;
 pub use group::{Background, Ready, commit_together};
 pub use quota::{Ledgers, Quota};
 pub use root::{Nearby, Root};

@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cap_std::fs::{Dir, MetadataExt as _};
-use ftpish_protocol::{Code, Refusal};
+use ftpish_protocol::{Code, Name, Refusal};
 
 use crate::count::{FileId, count};
+use crate::dir::os_name;
 use crate::{Outcome, refuse};
 
 /// Where nothing is known to have gone, a count is not repeated before so many times have passed as it took: what others
@@ -172,6 +173,14 @@ impl Bound {
         let name = Usage { bytes: 0, names: 1 };
         let counts = self.take(name)?;
         Ok(Claim { bound: Arc::clone(self), file: None, counts, claimed: name, left: Cell::default() })
+    }
+
+    /// Claims another name for what has this one, of which nothing is left until it [is made](Claim::leaves).
+    pub(crate) fn claim_another(self: &Arc<Self>, dir: &Dir, name: &Name) -> Outcome<Claim> {
+        let found = dir.symlink_metadata(os_name(name)).ok().filter(cap_std::fs::Metadata::is_file);
+        let mut claim = self.claim()?;
+        claim.grow_to(found.map_or(0, |found| found.len()))?;
+        Ok(claim)
     }
 
     /// Claims a file that is there already, and that grows from now on.

@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
-use ftpish_protocol::message::{Entry, Kind, LinkTarget, Mode, Replace, Space, Time};
+use ftpish_protocol::message::{Entry, Kind, Link, LinkTarget, Mode, Replace, Space, Time};
 use ftpish_protocol::{Code, Name, Refusal, RemotePath};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
+use crate::backup::Backup;
 use crate::dir::{alone, os_name, rename, sync_dir};
+use crate::link::{is_same, link};
 use crate::quota::{Bound, Ledgers, Quota};
 use crate::source::refuse_to_open;
 use crate::stage::{Stage, Target, forget, is_partial, partial_name, partial_of, sweep, timestamps};
@@ -160,7 +162,8 @@ impl Root {
     /// `replace` says what may be there already.
     pub fn stage(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
         let (parent, name) = self.parent_of(path)?;
-        Stage::begin(Target { parent, name, replace, mtime, expected: None }, self.sync, self.bound.as_ref())
+        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
+        Stage::begin(target, self.sync, self.bound.as_ref())
     }
 
     /// As [`stage`](Self::stage), for one of several files in a row.
@@ -178,13 +181,14 @@ impl Root {
             _ => self.parent_of(path)?,
         };
         nearby.0 = path.parent().map(|path| (path, Arc::clone(&parent)));
-        Stage::begin(Target { parent, name, replace, mtime, expected: None }, self.sync, self.bound.as_ref())
+        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
+        Stage::begin(target, self.sync, self.bound.as_ref())
     }
 
     /// Whether a file that is to get `mtime` could be stored under `path`, as far as it can be told now.
     pub fn check(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
-        Target { parent, name, replace, mtime, expected: None }.check()
+        Target { parent, name, replace, mtime, expected: None, backup: None }.check()
     }
 
     /// As [`stage`](Self::stage), but with the partial file that an earlier try for the same path left, if there is
@@ -205,7 +209,7 @@ impl Root {
             }
             self.note_gone();
         }
-        let target = Target { parent, name, replace, mtime, expected: None };
+        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
         Stage::resume(target, self.sync, patience, self.bound.as_ref())
     }
 
@@ -263,30 +267,41 @@ impl Root {
         Ok(())
     }
 
+    /// What has `path`, kept at `to` in place of being lost.
+    pub fn backup(&self, path: &RemotePath, to: &RemotePath) -> Outcome<Backup> {
+        Backup::new(&self.dir, path, to, self.sync, self.bound.as_ref())
+    }
+
     /// Makes a symbolic link, at once and whole as a file is; what it holds is not looked at. A link that is replaced
-    /// is not followed.
-    pub fn make_link(&self, path: &RemotePath, target: &LinkTarget, replace: Replace) -> Outcome<()> {
+    /// is not followed. With a `backup`, a link that holds this already stays as it is.
+    pub fn make_link(
+        &self,
+        path: &RemotePath,
+        target: &LinkTarget,
+        replace: Replace,
+        backup: Option<Backup>,
+    ) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
         if target.0.is_empty() || target.0.contains(&0) {
             return Err(Refusal::new(Code::BadPath, "a link holds at least one byte, and no NUL"));
         }
         let claim = self.bound.as_ref().map(Bound::claim).transpose()?;
         let partial = partial_name();
-        let target = OsStr::from_bytes(&target.0);
-        rustix::fs::symlinkat(target, &*parent, &partial).map_err(refuse)?;
+        let held = OsStr::from_bytes(&target.0);
+        // It may be that of an earlier try, which has kept what was there before.
+        if backup.is_some() && parent.read_link_contents(os_name(&name)).is_ok_and(|there| there == held) {
+            return Ok(());
+        }
+        let backup = backup.map(|backup| backup.of_another(&parent, &name)).transpose()?;
+        rustix::fs::symlinkat(held, &*parent, &partial).map_err(refuse)?;
+        let target =
+            Target { parent: Arc::clone(&parent), name, replace, mtime: None, expected: None, backup };
         let mut replaces = false;
         let made = {
             let _alone = alone();
-            replaces |= claim.is_some() && parent.symlink_metadata(os_name(&name)).is_ok();
-            let target = Target {
-                parent: Arc::clone(&parent),
-                name: name.clone(),
-                replace,
-                mtime: None,
-                expected: None,
-            };
-            target.check().and_then(|()| {
-                rename(&parent, partial.as_ref(), &parent, os_name(&name), replace).map_err(refuse)
+            replaces |= claim.is_some() && parent.symlink_metadata(os_name(&target.name)).is_ok();
+            target.check().and_then(|()| target.keep()).and_then(|()| {
+                rename(&parent, partial.as_ref(), &parent, os_name(&target.name), replace).map_err(refuse)
             })
         };
         if made.is_err() {
@@ -300,6 +315,52 @@ impl Root {
             }
         }
         self.synced(&[&parent])
+    }
+
+    /// Gives a file another name, at once and whole; a symbolic link is not followed, at neither name. The new name is
+    /// durable once it is [told to be](Self::sync_above).
+    pub fn link(&self, args: &Link) -> Outcome<()> {
+        let (from_dir, from) = self.parent_of(&args.from)?;
+        let (parent, name) = self.parent_of(&args.to)?;
+        let backup = args.backup.as_ref().map(|backup| self.backup(&args.to, backup)).transpose()?;
+        let backup = backup.map(|backup| backup.of_another(&parent, &name)).transpose()?;
+        let claim = self.bound.as_ref().map(|bound| bound.claim_another(&from_dir, &from)).transpose()?;
+        // It ends behind the lock: so do its claims, which wait for whoever counts.
+        let target;
+        let permit = |found: &Metadata| {
+            if found.is_dir() {
+                return Err(Refusal::new(Code::IsDirectory, "a directory has one name only"));
+            }
+            if !found.is_file() {
+                return Err(Refusal::new(Code::NotRegular, "only a file gets another name"));
+            }
+            let is_other = args.size.is_some_and(|size| size != found.len())
+                || args.mtime.is_some_and(|wanted| !wanted.is_same(mtime(found)));
+            if is_other {
+                return Err(Refusal::new(Code::Changed, "it is another file than was said"));
+            }
+            Ok(())
+        };
+        let _alone = alone();
+        let found = from_dir.symlink_metadata(os_name(&from)).map_err(refuse)?;
+        permit(&found)?;
+        let (replace, mtime) = (args.replace, Some(mtime(&found)));
+        target = Target { parent, name, replace, mtime, expected: None, backup };
+        target.check()?;
+        let (to_dir, to) = (&target.parent, os_name(&target.name));
+        if is_same(&found, to_dir, to).map_err(refuse)? {
+            return Ok(());
+        }
+        target.keep()?;
+        let replaces = claim.is_some() && to_dir.symlink_metadata(to).is_ok();
+        link((&from_dir, os_name(&from)), (to_dir, to), replace, permit).map_err(refuse)?;
+        if let Some(claim) = &claim {
+            claim.leaves(found.len());
+            if replaces {
+                claim.replaced();
+            }
+        }
+        Ok(())
     }
 
     /// Gives a file or a directory another modification time and other permission bits; a link is not followed. That is
@@ -358,6 +419,22 @@ impl Root {
             },
             (true, true) => tree::remove(parent, name, self.bound.as_deref()),
         }
+    }
+
+    /// Gives a file, or a link, the name of its backup in place of its own.
+    pub fn move_away(&self, path: &RemotePath, backup: Backup) -> Outcome<()> {
+        let (parent, name) = self.parent_of(path)?;
+        let backup = backup.of_the_only()?;
+        {
+            let _still = self.bound.as_ref().map(|bound| bound.still());
+            let _alone = alone();
+            if parent.symlink_metadata(os_name(&name)).map_err(refuse)?.is_dir() {
+                return Err(Refusal::new(Code::IsDirectory, "a directory is not kept as a whole"));
+            }
+            backup.move_away(&parent, &name).map_err(refuse)?;
+        }
+        self.note_gone();
+        self.synced(&[&parent])
     }
 
     /// Renames; an existing file at the new path is replaced unless `replace` forbids it.

@@ -14,6 +14,7 @@ use ftpish_protocol::{Algorithm, Code, Meter, Name, Refusal, Verified};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
+use crate::backup::{Backup, Keeper};
 use crate::count::FileId;
 use crate::dir::{alone, os_name, rename};
 use crate::group::{Ready, commit_together};
@@ -56,9 +57,17 @@ pub(crate) struct Target {
     pub(crate) mtime: Option<Time>,
     /// The one file that may be replaced, where it must be that one.
     pub(crate) expected: Option<Identity>,
+    /// Where what is replaced is kept.
+    pub(crate) backup: Option<Keeper>,
 }
 
 impl Target {
+    /// Keeps what is there now, where that is asked; it is replaced next.
+    pub(crate) fn keep(&self) -> Outcome<()> {
+        let kept = self.backup.iter().try_for_each(|backup| backup.keep_durably(&self.parent, &self.name));
+        kept.map_err(refuse)
+    }
+
     /// Whether what is there now may be replaced. The rename decides once more, for what comes meanwhile.
     pub(crate) fn check(&self) -> Outcome<()> {
         let found = match self.parent.symlink_metadata(os_name(&self.name)) {
@@ -254,6 +263,12 @@ impl Stage {
         self.target.expected = Some(expected);
     }
 
+    /// Keeps what is replaced.
+    pub fn back_up(&mut self, backup: Backup) -> Outcome<()> {
+        self.target.backup = Some(backup.of_another(&self.target.parent, &self.target.name)?);
+        Ok(())
+    }
+
     /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. The
     /// permission bits are a default where `mode` is none.
     pub fn commit(self, verified: Verified, mode: Option<Mode>) -> Outcome<()> {
@@ -289,13 +304,64 @@ impl Stage {
         Ok(())
     }
 
+    /// Keeps what is about to be replaced, as far as it can be done while it has its name.
+    pub(crate) fn keep(&self, verified: &Verified) -> Outcome<Kept> {
+        let Target { parent, name, backup: Some(backup), .. } = &self.target else {
+            return Ok(Kept::default());
+        };
+        // Outside of the lock, because it may take long.
+        let judged = self.judge(verified)?;
+        let _alone = alone();
+        self.target.check()?;
+        let is_same = judged.is_some_and(|judged| judged.is_same && self.is_still(judged));
+        let dir = if is_same { None } else { backup.keep(parent, name, false).map_err(refuse)? };
+        Ok(Kept { judged, dir })
+    }
+
+    /// Whether the file that has the name has these very bytes already, and this time. It may be there because of a try
+    /// whose reply was lost, or whose client is gone: what that has replaced is kept, and must stay so.
+    fn judge(&self, verified: &Verified) -> Outcome<Option<Judged>> {
+        let Target { parent, name, mtime: wanted, .. } = &self.target;
+        let found = match parent.symlink_metadata(os_name(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(refuse)?,
+        };
+        let is_alike = found.is_file()
+            && found.len() == verified.length()
+            && wanted.is_some_and(|wanted| wanted.is_same(mtime(&found)));
+        let is_same = is_alike && {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(SourceFile::OPEN_FLAGS);
+            let file = parent.open_with(os_name(name), &options).map_err(refuse)?;
+            let digest = verified.digest().algorithm().digest_of(&mut file.into_std(), &Meter::default());
+            digest.map_err(refuse)? == verified.digest()
+        };
+        Ok(Some(Judged { id: Identity::of(&found), is_same }))
+    }
+
+    /// Whether the file that was judged still has the name.
+    fn is_still(&self, judged: Judged) -> bool {
+        let Target { parent, name, .. } = &self.target;
+        parent.symlink_metadata(os_name(name)).is_ok_and(|found| Identity::of(&found) == judged.id)
+    }
+
     /// Gives the partial file its target's name, if that is still to be replaced.
-    pub(crate) fn rename(&self) -> Outcome<()> {
-        let Target { parent, name, replace, .. } = &self.target;
+    pub(crate) fn rename(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+        let Target { parent, name, replace, backup, expected, .. } = &self.target;
         let _alone = alone();
         // Where whatever is there may be replaced, the kernel knows what cannot be.
-        if *replace != Replace::Always || self.target.expected.is_some() {
+        if *replace != Replace::Always || expected.is_some() || backup.is_some() {
             self.target.check()?;
+        }
+        // What came since the syncs were shared is kept now.
+        if backup.is_some() {
+            let judged = match kept.judged.filter(|judged| self.is_still(*judged)) {
+                None => self.judge(verified)?,
+                judged => judged,
+            };
+            if !judged.is_some_and(|judged| judged.is_same) {
+                self.target.keep()?;
+            }
         }
         let replaces = self.claim.as_ref().filter(|_| parent.symlink_metadata(os_name(name)).is_ok());
         rename(parent, self.partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
@@ -336,6 +402,22 @@ impl Stage {
             (Ok(()), None) => {}
         }
     }
+}
+
+/// What was done for what a commit replaces.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    judged: Option<Judged>,
+    /// The directory that is to be synced for it.
+    pub(crate) dir: Option<Dir>,
+}
+
+/// A file that has the name of a target.
+#[derive(Clone, Copy, Debug)]
+struct Judged {
+    id: Identity,
+    /// Whether it is what is about to replace it.
+    is_same: bool,
 }
 
 impl WriteAt for Stage {
@@ -454,6 +536,11 @@ pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
             continue;
         }
         if entry.file_type()?.is_symlink() {
+            dir.remove_file(&name)?;
+            continue;
+        }
+        // A second name of a file: it was to become another name, and the file has those that it had.
+        if entry.metadata()?.nlink() > 1 {
             dir.remove_file(&name)?;
             continue;
         }

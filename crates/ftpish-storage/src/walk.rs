@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
@@ -12,6 +13,7 @@ use ftpish_protocol::message::{Kind, Node};
 use ftpish_protocol::{Code, MAX_PATH, Refusal, RemotePath};
 use rustix::fs::OFlags;
 
+use crate::known::Known;
 use crate::root::{entry, os_path};
 use crate::stage::is_partial;
 use crate::{Outcome, Root, refuse};
@@ -27,7 +29,19 @@ pub enum Links {
     Tell,
     /// What they stand for is told in their place, as long as that is inside the root.
     Follow,
+    /// What they stand for is told in their place, wherever on this machine that is. For trees of whoever runs this, and
+    /// no peer.
+    FollowAnywhere,
 }
+
+/// How something is opened to be looked at, and not read: it may be a fifo, or not be ours to read.
+#[cfg(target_os = "linux")]
+const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// How a directory is opened, be it through a link.
+const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A walk through a directory and all that is below it: an iterator in [walk order](ftpish_protocol::walk_order).
 /// Partial files are left out, and so is what disappears meanwhile; what cannot be looked at is told as an error of its
@@ -37,6 +51,8 @@ pub struct Walk {
     root: Root,
     top: RemotePath,
     links: Links,
+    /// The files that were met, where those are told that come again.
+    known: Option<Known>,
     /// The top itself, until it was told.
     first: Option<Node>,
     levels: Vec<Level>,
@@ -59,8 +75,14 @@ impl Root {
     pub fn walk(&self, top: &RemotePath, links: Links, after: Option<&RemotePath>) -> Outcome<Walk> {
         let metadata = self.dir().metadata(os_path(top)).map_err(refuse)?;
         let first = node(RemotePath::root(), &metadata, None);
-        let mut walk =
-            Walk { root: self.clone(), top: top.clone(), links, first: Some(first), levels: Vec::new() };
+        let mut walk = Walk {
+            root: self.clone(),
+            top: top.clone(),
+            links,
+            known: None,
+            first: Some(first),
+            levels: Vec::new(),
+        };
         if metadata.is_dir() {
             let dir = self.dir().open_dir(os_path(top)).map_err(refuse)?;
             let fault = walk.enter(RemotePath::root(), dir).map_err(refuse)?;
@@ -76,6 +98,14 @@ impl Root {
 }
 
 impl Walk {
+    /// Tells of a file that was met before, under another name, which that is. Files that links stand for are told as files
+    /// of their own, and so are those beyond some tens of thousands whose other names are still to come, and those that
+    /// were met before the walk was begun behind a path.
+    #[must_use]
+    pub fn telling_same(self) -> Self {
+        Self { known: Some(Known::default()), ..self }
+    }
+
     /// Goes on behind `after`.
     fn skip_to(&mut self, after: &RemotePath) {
         self.first = None;
@@ -131,16 +161,21 @@ impl Walk {
             if links == Links::Tell {
                 return Ok(link);
             }
-            match self.follow(path, &whole) {
+            match self.follow(path, file_name, &whole) {
                 Ok(node) => return Ok(node),
                 Err(error) => link.error = Some(refuse(error)),
             }
             return Ok(link);
         }
-        let mut node = node(path.clone(), &metadata, None);
+        let same = self.known.as_mut().and_then(|known| known.meet(&path, &metadata));
+        let mut node = Node { same, ..node(path.clone(), &metadata, None) };
         if metadata.is_dir() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let entered = rustix::fs::openat(dir, file_name, flags, rustix::fs::Mode::empty())
+            if links != Links::Tell && self.is_in(&metadata) {
+                node.error = Some(in_itself());
+                return Ok(node);
+            }
+            let flags = DIR | OFlags::NOFOLLOW;
+            let entered = rustix::fs::openat(self.deepest()?, file_name, flags, rustix::fs::Mode::empty())
                 .map_err(io::Error::from)
                 .and_then(|opened| self.enter(path, Dir::from_std_file(File::from(opened))));
             node.error = entered.unwrap_or_else(|error| Some(refuse(error)));
@@ -149,29 +184,49 @@ impl Walk {
     }
 
     /// What a link stands for.
-    fn follow(&mut self, path: RemotePath, whole: &RemotePath) -> io::Result<Node> {
-        let metadata = self.root.dir().metadata(os_path(whole))?;
+    fn follow(&mut self, path: RemotePath, name: &OsStr, whole: &RemotePath) -> io::Result<Node> {
+        let found = match self.links {
+            Links::FollowAnywhere => {
+                Some(rustix::fs::openat(self.deepest()?, name, LOOK, rustix::fs::Mode::empty())?)
+            }
+            Links::Tell | Links::Follow => None,
+        };
+        let metadata = match &found {
+            Some(found) => Dir::from_std_file(File::from(found.try_clone()?)).dir_metadata()?,
+            None => self.root.dir().metadata(os_path(whole))?,
+        };
         let mut node = node(path.clone(), &metadata, None);
         if metadata.is_dir() {
-            let id = (metadata.dev(), metadata.ino());
-            if self.levels.iter().any(|level| level.id == id) {
-                return Err(Refusal::new(Code::Io, "the link leads to a directory that it is in").into_io());
+            if self.is_in(&metadata) {
+                return Err(in_itself().into_io());
             }
-            let dir = self.root.dir().open_dir(os_path(whole))?;
+            let dir = match found {
+                Some(found) => open_anywhere(&found, OsStr::new("."))?,
+                None => self.root.dir().open_dir(os_path(whole))?,
+            };
             node.error = self.enter(path, dir).unwrap_or_else(|error| Some(refuse(error)));
         }
         Ok(node)
     }
 
+    /// Whether the walk is in this very directory: it would never end.
+    fn is_in(&self, dir: &Metadata) -> bool {
+        self.levels.iter().any(|level| level.id == (dir.dev(), dir.ino()))
+    }
+
     /// The directory that the walk is in.
     fn deepest(&mut self) -> io::Result<&Dir> {
-        let Self { root, top, levels, .. } = self;
+        let Self { root, top, levels, links, .. } = self;
         let level = levels.last_mut().ok_or(io::ErrorKind::NotFound)?;
         match &mut level.dir {
             Some(dir) => Ok(dir),
             closed => {
                 let whole = top.resolve(level.path.as_bytes()).map_err(io::Error::other)?;
-                Ok(closed.insert(root.dir().open_dir(os_path(&whole))?))
+                let dir = match links {
+                    Links::FollowAnywhere => open_anywhere(root.dir(), os_path(&whole).as_os_str())?,
+                    Links::Tell | Links::Follow => root.dir().open_dir(os_path(&whole))?,
+                };
+                Ok(closed.insert(dir))
             }
         }
     }
@@ -196,6 +251,15 @@ impl Iterator for Walk {
     }
 }
 
+fn open_anywhere(dir: impl AsFd, path: &OsStr) -> io::Result<Dir> {
+    let opened = rustix::fs::openat(dir, path, DIR, rustix::fs::Mode::empty())?;
+    Ok(Dir::from_std_file(File::from(opened)))
+}
+
+fn in_itself() -> Refusal {
+    Refusal::new(Code::Io, "by way of a link, it is a directory that it is in")
+}
+
 fn node(path: RemotePath, metadata: &Metadata, target: Option<Vec<u8>>) -> Node {
     let entry = entry(None, metadata, target);
     Node {
@@ -205,6 +269,7 @@ fn node(path: RemotePath, metadata: &Metadata, target: Option<Vec<u8>>) -> Node 
         mtime: entry.mtime,
         mode: entry.mode,
         target: entry.target,
+        same: None,
         error: None,
     }
 }
@@ -215,7 +280,7 @@ fn unknown(path: RemotePath) -> Node {
         ftpish_protocol::message::Time { seconds: 0, nanoseconds: 0 },
         ftpish_protocol::message::Mode::from_bits(0),
     );
-    Node { path, kind: Kind::Other, size: 0, mtime, mode, target: None, error: None }
+    Node { path, kind: Kind::Other, size: 0, mtime, mode, target: None, same: None, error: None }
 }
 
 /// The names in a directory, sorted: a few bytes more than their own each.
@@ -380,6 +445,97 @@ mod tests {
         assert!(walk.len() == 1 && walk[0].kind == Kind::File && walk[0].size == 7);
         let gone = root.walk(&"gone".parse().unwrap(), Links::Tell, None);
         assert_eq!(gone.err().map(|refusal| refusal.code), Some(Code::NotFound));
+    }
+
+    #[test]
+    fn links_that_lead_out_are_followed_for_whoever_may_go_there() {
+        let (scratch, top, root) = scratch();
+        let out = scratch.path().join("out");
+        for dir in [&top.join("d"), &out.join("e")] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        fs::write(out.join("e/f"), "outside").unwrap();
+        for (target, name) in [
+            ("../out/e", "a"),
+            ("../out/e/f", "b"),
+            ("gone", "dead"),
+            ("self", "self"),
+            ("..", "up"),
+            ("../../out", "d/out"),
+        ] {
+            symlink(target, top.join(name)).unwrap();
+        }
+        symlink("../../top/d", out.join("e/to-d")).unwrap();
+        let anywhere = [
+            "./",
+            "a/",
+            "a/f",
+            "a/to-d/",
+            "a/to-d/out/",
+            "a/to-d/out/e/!",
+            "b",
+            "d/",
+            "d/out/",
+            "d/out/e/",
+            "d/out/e/f",
+            "d/out/e/to-d@!",
+            "dead@!",
+            "self@!",
+            "up/",
+            "up/out/",
+            "up/out/e/",
+            "up/out/e/f",
+            "up/out/e/to-d/",
+            "up/out/e/to-d/out@!",
+            "up/top/!",
+        ];
+        assert_eq!(told(&root, Links::FollowAnywhere, None), anywhere);
+        for (at, path) in anywhere.iter().enumerate() {
+            let path = path.trim_end_matches(['!', '/', '@']);
+            let path = if path.is_empty() { "." } else { path };
+            assert_eq!(told(&root, Links::FollowAnywhere, Some(path)), anywhere[at + 1..], "{path}");
+        }
+        let inside = told(&root, Links::Follow, None);
+        assert_eq!(inside, ["./", "a@!", "b@!", "d/", "d/out@!", "dead@!", "self@!", "up@!"]);
+    }
+
+    #[test]
+    fn what_lies_deep_behind_a_link_that_leads_out_is_walked_as_any_other() {
+        let (scratch, top, root) = scratch();
+        let mut deep = scratch.path().join("out");
+        symlink("../out", top.join("link")).unwrap();
+        for _ in 0..3 * OPEN {
+            fs::create_dir(&deep).unwrap();
+            fs::write(deep.join("z"), "").unwrap();
+            deep.push("d");
+        }
+        let walk = root.walk(&RemotePath::root(), Links::FollowAnywhere, None).unwrap();
+        let nodes: Vec<_> = walk.collect();
+        assert_eq!(nodes.iter().filter(|node| node.kind == Kind::File).count(), 3 * OPEN);
+        assert!(nodes.iter().all(|node| node.error.is_none()));
+    }
+
+    #[test]
+    fn a_file_that_comes_again_is_told_by_its_first_name() {
+        let (_scratch, top, root) = scratch();
+        fs::create_dir_all(top.join("d/e")).unwrap();
+        for file in ["b", "d/lone", "d/x"] {
+            fs::write(top.join(file), file).unwrap();
+        }
+        for (from, to) in [("b", "d/e/b"), ("b", "d/caf"), ("d/x", "z"), ("d/x", "../outside")] {
+            fs::hard_link(top.join(from), top.join(to)).unwrap();
+        }
+        symlink("b", top.join("a-link")).unwrap();
+        fs::hard_link(top.join("a-link"), top.join("other-link")).unwrap();
+        let told = |links: Links, same: bool| -> Vec<String> {
+            let walk = root.walk(&RemotePath::root(), links, None).unwrap();
+            let walk = if same { walk.telling_same() } else { walk };
+            walk.filter_map(|node| node.same.map(|first| format!("{} {first}", node.path))).collect()
+        };
+        let all = ["d/caf b", "d/e/b b", "z d/x"];
+        assert_eq!(told(Links::Tell, true), all);
+        assert_eq!(told(Links::Follow, true), all);
+        assert_eq!(told(Links::Tell, false), [""; 0]);
     }
 
     #[test]

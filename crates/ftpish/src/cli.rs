@@ -329,6 +329,9 @@ pub struct TreeArgs {
     /// In a tree: what becomes of symbolic links.
     #[arg(long, value_enum, value_name = "HOW", default_value = "keep")]
     pub links: Links,
+    /// In a tree: names of one file stay names of one file. Without it, each is copied for itself.
+    #[arg(short = 'H', long)]
+    pub hard_links: bool,
     /// In a tree: do nothing, and say what would be done.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -341,7 +344,8 @@ pub enum Links {
     Skip,
     /// They are made anew, as they are.
     Keep,
-    /// What they stand for is moved in their place.
+    /// What they stand for is moved in their place: of a local tree wherever they lead, of one on the server as far as
+    /// they lead to what is served.
     Follow,
 }
 
@@ -362,6 +366,9 @@ pub struct Sync {
     /// With --delete: remove nothing if it would be more than so many names.
     #[arg(long, value_name = "N", default_value = "1000", requires = "delete")]
     pub max_delete: u64,
+    /// Keep what is replaced or removed below this directory of the destination, which itself is left alone.
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<OsString>,
     /// Do not wait for the disk: after a power failure, what was fetched may be gone.
     #[arg(long)]
     pub no_sync: bool,

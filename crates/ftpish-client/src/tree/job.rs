@@ -1,15 +1,17 @@
 //! A tree on its way: the plan's steps, done over a connection without waiting for one before the next.
 
+mod last;
+
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
-use ftpish_protocol::{Code, Refusal, RemotePath};
-use ftpish_storage::{Links, Root, Walk};
+use ftpish_protocol::{Code, PathError, Refusal, RemotePath};
+use ftpish_storage::{Backup, Links, Root, SourceFile, Walk};
 
 use super::plan::{Next, Plan, Side};
-use super::{Compare, LinkPolicy, Step, Tree, Way};
+use super::{LinkPolicy, Step, Tree, Way};
 use crate::client::LISTING_DIGEST;
 use crate::download::local;
 use crate::pipeline::{Answer, Pipeline};
@@ -25,8 +27,9 @@ const LARGEST_PAGE: u64 = 16_384;
 /// How many nodes are taken from the local walk at a time.
 const LOCAL_PAGE: usize = 256;
 
-/// How many directories wait for their times and permission bits, which are set when nothing more comes into them.
-const MOST_SETS: usize = 4096;
+/// How many files wait for other names, and how many directories for their times and permission bits, which are set when
+/// nothing more comes into them.
+const MOST_LATE: usize = 4096;
 
 /// What became of a step: what moved, if it moved anything; `None` where nothing was done, because that was asked.
 pub type Outcome = Result<Option<Transferred>, Error>;
@@ -52,6 +55,12 @@ pub struct TreeJob {
     steps: u64,
     /// Files that the connection broke under: they may be where they were to go.
     lost: HashSet<RemotePath>,
+    /// Other names of files, and what is set of files: when these are in their places.
+    late: Vec<Step>,
+    /// Whether other names were asked for: what cannot be linked moves, and that into directories.
+    linking: bool,
+    /// Whether what is late is done before the plan goes on.
+    clearing: bool,
     /// Time and permission bits of directories, which come last.
     sets: Vec<Step>,
     /// The size of the next page.
@@ -72,6 +81,9 @@ impl TreeJob {
             todo: BTreeMap::new(),
             steps: 0,
             lost: HashSet::new(),
+            late: Vec::new(),
+            linking: false,
+            clearing: false,
             sets: Vec::new(),
             page,
             moved: 0,
@@ -112,11 +124,13 @@ impl TreeJob {
         };
         if self.plan.waiting(self.local_side()).is_some() {
             let links = match self.tree.links {
-                LinkPolicy::Follow if self.tree.way == Way::Put => Links::Follow,
+                // They are the user's own, wherever they lead.
+                LinkPolicy::Follow if self.tree.way == Way::Put => Links::FollowAnywhere,
                 _ => Links::Tell,
             };
             let walk = root.walk(&RemotePath::root(), links, None);
-            self.walk = Some(walk.map_err(|refusal| local(&self.tree.local, refusal))?);
+            let walk = walk.map_err(|refusal| local(&self.tree.local, refusal))?;
+            self.walk = Some(if self.tree.hard_links { walk.telling_same() } else { walk });
         }
         self.here = Some(root);
         Ok(())
@@ -158,7 +172,8 @@ impl TreeJob {
                 self.start(step, pipe, progress, report)?;
                 continue;
             }
-            let next = self.plan.next();
+            self.clearing |= self.is_late();
+            let next = if self.clearing { Next::End } else { self.plan.next() };
             if self.plan.is_finished() {
                 progress.set_total(self.plan.bytes());
             }
@@ -166,17 +181,14 @@ impl TreeJob {
                 Next::Step(step) => self.add(step),
                 Next::Starved(side) if side == self.local_side() => self.walk_on()?,
                 Next::Starved(_) => pipe.receive(),
-                // The server does one after the other; what is compared may still have to move.
-                Next::End
-                    if self.tree.way == Way::Put
-                        && self.tree.compare != Some(Compare::Digest)
-                        && !self.sets.is_empty() =>
-                {
-                    self.set_all(pipe, report);
+                Next::End if self.is_in_order() && self.go_on_late(pipe, report) => {}
+                Next::End if !pipe.is_empty() => {
+                    pipe.drain();
+                    self.linking = false;
                 }
-                Next::End if !pipe.is_empty() => pipe.drain(),
-                Next::End if self.sets.is_empty() => return Ok(()),
-                Next::End => self.set_all(pipe, report),
+                Next::End if self.go_on_late(pipe, report) => {}
+                Next::End if self.clearing => self.clearing = false,
+                Next::End => return Ok(()),
             }
         }
     }
@@ -209,6 +221,10 @@ impl TreeJob {
                     page = true;
                     self.plan.end(Side::Target);
                 }
+                (Tag::Page, Ok(_)) if self.needs_link() && !pipe.client.knows("link")? => {
+                    let line = "the server is too old for backups and hard links";
+                    ended = Err(Error::Refused(Refusal::new(Code::Unsupported, line)));
+                }
                 (Tag::Page, answer) => {
                     page = true;
                     ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
@@ -216,6 +232,9 @@ impl TreeJob {
                 (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {
                     self.redo(step);
                     ended = ended.and(Err(error));
+                }
+                (Tag::Step((_, Step::HardLink { path, size, .. })), Err(Error::Refused(_))) => {
+                    self.add(Step::Move { path, size });
                 }
                 (Tag::Step((_, step)), answer) => {
                     let outcome = match answer {
@@ -237,6 +256,12 @@ impl TreeJob {
         ended.map(|()| page)
     }
 
+    /// Whether the server has to know of what came with `link`: another would not refuse to keep backups, but lose them,
+    /// and tell of each name as of a file of its own.
+    fn needs_link(&self) -> bool {
+        self.tree.hard_links || self.tree.backup.is_some() && self.tree.way == Way::Put
+    }
+
     /// Whether more of the server's tree is wanted, and soon.
     fn wants_page(&self) -> bool {
         let waiting = self.plan.waiting(self.remote_side());
@@ -254,6 +279,7 @@ impl TreeJob {
             after,
             limit: self.page,
             follow: self.tree.links == LinkPolicy::Follow && self.tree.way == Way::Get,
+            same: self.tree.hard_links,
         };
         pipe.tree(Tag::Page, tree);
     }
@@ -296,6 +322,13 @@ impl TreeJob {
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
+        // Whatever cannot be kept is not replaced, and the rest is done.
+        if let Step::Move { path, .. } | Step::Link { path, .. } | Step::HardLink { path, .. } = &step
+            && let Err(error) = self.backup(path)
+        {
+            report(&step, Err(error));
+            return Ok(());
+        }
         let is_top = step.path().is_root() && self.tree.way == Way::Put && self.tree.remote.is_root();
         match &step {
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
@@ -305,18 +338,13 @@ impl TreeJob {
             // The served directory itself is the server's own.
             Step::MakeDir(_) | Step::Set { .. } if is_top => {}
             _ if self.tree.dry_run => report(&step, Ok(None)),
-            Step::Set { .. } => {
-                self.sets.push(step);
-                if self.sets.len() >= MOST_SETS && self.tree.delete.is_none() {
-                    pipe.drain();
-                    self.set_all(pipe, report);
-                }
-            }
+            Step::Set { is_dir: true, .. } => self.sets.push(step),
+            Step::Set { .. } | Step::HardLink { .. } => self.late.push(step),
             Step::Move { path, size } => {
                 let (whole, size) = (self.remote(path)?, *size);
                 self.start_move((number, step), whole, size, pipe, progress, report)?;
             }
-            Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) => {
+            Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) | Step::BackUp { .. } => {
                 self.start_small((number, step), pipe, report)?;
             }
         }
@@ -336,7 +364,8 @@ impl TreeJob {
         let path = step.path();
         let alone = match self.tree.way {
             Way::Get => {
-                let (download, root) = (self.download(path, whole), self.here(path)?);
+                let root = self.here(path)?;
+                let download = self.download(&root, path, whole)?;
                 if !is_large || !download.has_base() {
                     let path = path.clone();
                     pipe.get(Tag::Step((number, step)), download, root, path);
@@ -347,7 +376,7 @@ impl TreeJob {
                 pipe.client.download(&download, progress)
             }
             Way::Put => {
-                let upload = self.upload(path, whole);
+                let upload = self.upload(path, whole)?;
                 if !is_large {
                     pipe.put(Tag::Step((number, step)), &upload);
                     return Ok(());
@@ -384,11 +413,16 @@ impl TreeJob {
     ) -> Result<(), Error> {
         if self.tree.way == Way::Get {
             // What has the name may be on its way.
-            if matches!(step, Step::Remove(_)) {
+            if matches!(step, Step::Remove(_) | Step::BackUp { .. }) {
                 pipe.drain();
             }
             let done = self.do_here(&step);
-            report(&step, done.map(|()| None));
+            match (&step, done) {
+                (Step::HardLink { path, size, .. }, Err(Error::Local { .. })) => {
+                    self.add(Step::Move { path: path.clone(), size: *size });
+                }
+                (_, done) => report(&step, done.map(|()| None)),
+            }
             return Ok(());
         }
         let path = self.remote(step.path())?;
@@ -396,12 +430,20 @@ impl TreeJob {
         let command = match &step {
             Step::MakeDir(_) => Command::Mkdir(Mkdir { path, parents: true }),
             Step::Link { target, .. } => {
-                Command::Symlink(Symlink { path, target: target.clone(), replace: self.tree.replace })
+                let (target, replace, backup) =
+                    (target.clone(), self.tree.replace, self.backup(step.path())?);
+                Command::Symlink(Symlink { path, target, replace, backup })
+            }
+            Step::HardLink { first, path, size, mtime } => {
+                Command::Link(self.hard_link((first, path), (*size, *mtime), Self::remote)?)
             }
             Step::Set { mtime, mode, .. } => {
                 Command::Set(Set { path, mtime: Some(*mtime), mode: Some(*mode) })
             }
-            _ => Command::Rm(Rm { path, recursive: true }),
+            Step::BackUp { to, .. } => {
+                Command::Rm(Rm { path, recursive: false, backup: Some(self.remote(to)?) })
+            }
+            _ => Command::Rm(Rm { path, recursive: self.tree.backup.is_none(), backup: None }),
         };
         pipe.ask(Tag::Step((number, step)), &command, length);
         Ok(())
@@ -427,44 +469,42 @@ impl TreeJob {
                 }
                 made => made,
             },
-            Step::Link { target, .. } => root.make_link(path, target, self.tree.replace),
+            Step::Link { target, .. } => self
+                .backup_here(&root, path)
+                .and_then(|backup| root.make_link(path, target, self.tree.replace, backup)),
+            Step::HardLink { first, path, size, mtime } => {
+                root.link(&self.hard_link((first, path), (*size, *mtime), |_, path| Ok(path.clone()))?)
+            }
             Step::Set { mtime, mode, .. } => root.set(path, Some(*mtime), Some(*mode)),
-            Step::Remove(_) => root.remove(path, true),
+            Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
+            Step::BackUp { to, .. } => root.backup(path, to).and_then(|backup| root.move_away(path, backup)),
             Step::Move { .. } | Step::Compare { .. } | Step::Problem { .. } => Ok(()),
         };
         done.map_err(|refusal| local(&to, refusal))
     }
 
-    /// Sets the times and permission bits of the directories that wait for it.
-    fn set_all(&mut self, pipe: &mut Pipeline<'_, Tag>, report: &mut dyn FnMut(&Step, Outcome)) {
-        let sets = std::mem::take(&mut self.sets);
-        if self.tree.way == Way::Get {
-            let synced = self.here.iter().try_for_each(|root| root.sync_above(sets.iter().map(Step::path)));
-            if let Err(refusal) = synced {
-                report(&Step::MakeDir(RemotePath::root()), Err(local(&self.tree.local, refusal)));
-            }
-        }
-        for step in sets {
-            let number = self.steps;
-            self.steps += 1;
-            if let Err(error) = self.start_small((number, step.clone()), pipe, report) {
-                report(&step, Err(error));
-            }
-        }
-    }
-
     /// Both digests of a file are known when this returns: it moves only if they differ.
     fn compare(&mut self, step: &Step, there: &ftpish_protocol::Digest) -> Result<(), Error> {
-        let Step::Compare { path, size, set } = step else { return Ok(()) };
+        let Step::Compare { path, size, set, same } = step else { return Ok(()) };
         let from = self.local(path);
-        let root = self.here(path)?;
-        let file = root.open_file(path).map_err(|refusal| local(&from, refusal))?;
+        let file = match self.tree.way {
+            Way::Get => self.here(path)?.open_file(path),
+            Way::Put => SourceFile::open(&from),
+        };
+        let file = file.map_err(|refusal| local(&from, refusal))?;
         let here = digest_of(&from, file, self.tree.digest, &ftpish_protocol::Meter::default())?;
         let path = path.clone();
         if here != *there {
-            self.add(Step::Move { path, size: *size });
+            if let Some(to) = self.tree.backup_of(&path).ok().flatten().filter(|_| self.tree.dry_run) {
+                self.add(Step::BackUp { path: path.clone(), to });
+            }
+            let (size, first) = (*size, same.clone());
+            self.add(match first {
+                Some((first, mtime)) => Step::HardLink { path, first, size, mtime },
+                None => Step::Move { path, size },
+            });
         } else if let Some((mtime, mode)) = *set {
-            self.add(Step::Set { path, mtime, mode });
+            self.add(Step::Set { path, is_dir: false, mtime, mode });
         }
         Ok(())
     }
@@ -473,11 +513,10 @@ impl TreeJob {
     fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Pipeline<'_, Tag>) -> Outcome {
         let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
         match &error {
-            // The first try has done it.
+            // The first try has done it, or somebody who was faster.
             Error::Refused(refusal)
                 if refusal.code == Code::NotFound
-                    && matches!(step, Step::Remove(_))
-                    && self.lost.remove(step.path()) =>
+                    && matches!(step, Step::Remove(_) | Step::BackUp { .. }) =>
             {
                 Ok(None)
             }
@@ -485,7 +524,7 @@ impl TreeJob {
                 if is_there(refusal) && self.tree.way == Way::Put && self.lost.remove(step.path()) =>
             {
                 pipe.drain();
-                let upload = self.upload(step.path(), self.remote(step.path())?);
+                let upload = self.upload(step.path(), self.remote(step.path())?)?;
                 match pipe.client.find_stored(&upload) {
                     Ok(Some(done)) => Ok(Some(done)),
                     Ok(None) | Err(_) => Err(error),
@@ -499,14 +538,28 @@ impl TreeJob {
         Part { name: path.to_string(), base: self.moved, size }
     }
 
-    fn download(&self, path: &RemotePath, from: RemotePath) -> Download {
-        let Tree { digest, replace, sync, .. } = self.tree;
-        Download { from, to: self.local(path), digest, replace, sync, repair: false }
+    fn download(&self, root: &Root, path: &RemotePath, from: RemotePath) -> Result<Download, Error> {
+        let (Tree { digest, replace, sync, .. }, to) = (&self.tree, self.local(path));
+        let backup = self.backup_here(root, path).map_err(|refusal| local(&to, refusal))?;
+        Ok(Download { from, to, digest: *digest, replace: *replace, sync: *sync, repair: false, backup })
     }
 
-    fn upload(&self, path: &RemotePath, to: RemotePath) -> Upload {
-        let Tree { digest, replace, .. } = self.tree;
-        Upload { from: self.local(path), to, digest, replace, expect: None, repair: false }
+    fn upload(&self, path: &RemotePath, to: RemotePath) -> Result<Upload, Error> {
+        let (Tree { digest, replace, .. }, backup) = (&self.tree, self.backup(path)?);
+        let from = self.local(path);
+        Ok(Upload { from, to, digest: *digest, replace: *replace, expect: None, repair: false, backup })
+    }
+
+    /// Where the server keeps what has a path.
+    fn backup(&self, path: &RemotePath) -> Result<Option<RemotePath>, Error> {
+        let to = self.tree.backup_of(path).map_err(bad_backup).map_err(Error::Refused)?;
+        to.map(|to| self.remote(&to)).transpose()
+    }
+
+    /// Where it is kept on this side.
+    fn backup_here(&self, root: &Root, path: &RemotePath) -> Result<Option<Backup>, Refusal> {
+        let to = self.tree.backup_of(path).map_err(bad_backup)?;
+        to.map(|to| root.backup(path, &to)).transpose()
     }
 
     fn here(&self, path: &RemotePath) -> Result<Root, Error> {
@@ -525,6 +578,10 @@ impl TreeJob {
         let whole = self.tree.remote.resolve(path.as_bytes());
         whole.map_err(|error| Error::Refused(Refusal::new(Code::BadPath, error.to_string())))
     }
+}
+
+fn bad_backup(error: PathError) -> Refusal {
+    Refusal::new(Code::BadPath, format!("its backup: {error}"))
 }
 
 fn tell(step: &Step, outcome: Outcome, progress: &Progress, report: &mut dyn FnMut(&Step, Outcome)) {

@@ -8,7 +8,7 @@ mod plan;
 use std::path::PathBuf;
 
 use ftpish_protocol::message::{LinkTarget, Mode, Replace, Time};
-use ftpish_protocol::{Algorithm, Refusal, RemotePath};
+use ftpish_protocol::{Algorithm, PathError, Refusal, RemotePath};
 
 pub use filter::{Filter, FilterError};
 pub use job::TreeJob;
@@ -45,6 +45,12 @@ pub struct Tree {
     pub compare: Option<Compare>,
     /// Remove what the source does not have, if it is at most so many names; keep it where absent.
     pub delete: Option<u64>,
+    /// Keep what is replaced or removed in this directory of the destination, which is itself left out; lose it where
+    /// absent.
+    pub backup: Option<RemotePath>,
+    /// Give what is one file with several names in the source one file with these names in the destination. Otherwise
+    /// each name has a file of its own.
+    pub hard_links: bool,
     /// Do nothing, and tell what would be done.
     pub dry_run: bool,
 }
@@ -57,7 +63,8 @@ pub enum LinkPolicy {
     /// They are made anew, as they are.
     #[default]
     Keep,
-    /// What they stand for is moved in their place.
+    /// What they stand for is moved in their place: in a local tree wherever they lead, in a server's as far as that is in
+    /// the served directory.
     Follow,
 }
 
@@ -90,6 +97,8 @@ pub enum Step {
         size: u64,
         /// The time and permission bits that the one there lacks, if that is all.
         set: Option<(Time, Mode)>,
+        /// The first name of the same file, and its time: it gets this name, too, in place of being moved.
+        same: Option<(RemotePath, Time)>,
     },
     /// Make a symbolic link.
     Link {
@@ -98,17 +107,38 @@ pub enum Step {
         /// What it holds.
         target: LinkTarget,
     },
+    /// Give a file another name, or move it where that cannot be: where the file system has no such names, or because
+    /// the first name has another size or time by then.
+    HardLink {
+        /// The other name.
+        path: RemotePath,
+        /// The name that the file has by then.
+        first: RemotePath,
+        /// Its size.
+        size: u64,
+        /// Its time.
+        mtime: Time,
+    },
     /// Set time and permission bits.
     Set {
         /// Of what.
         path: RemotePath,
+        /// Whether that is a directory, in which nothing may change any more.
+        is_dir: bool,
         /// Its modification time.
         mtime: Time,
         /// Its permission bits.
         mode: Mode,
     },
-    /// Remove it, and all that is in it.
+    /// Remove it, and all that is in it. With backups, it is a directory that is empty by then.
     Remove(RemotePath),
+    /// Keep a file or a link in place of removing it. In a dry run: or in place of losing it to the step that follows.
+    BackUp {
+        /// What.
+        path: RemotePath,
+        /// Its new path, below the top of the destination as well.
+        to: RemotePath,
+    },
     /// Nothing: it cannot be moved.
     Problem {
         /// What.
@@ -116,6 +146,18 @@ pub enum Step {
         /// Why not.
         refusal: Refusal,
     },
+}
+
+impl Tree {
+    /// Where what has a path is kept, below the top of the destination as well.
+    fn backup_of(&self, path: &RemotePath) -> Result<Option<RemotePath>, PathError> {
+        self.backup.as_ref().map(|dir| dir.resolve(path.as_bytes())).transpose()
+    }
+
+    /// Whether a path is left out with all that is in it, by itself: whoever walks does not go into a directory that is.
+    fn leaves_out(&self, path: &RemotePath, is_dir: bool) -> bool {
+        self.filter.excludes(path, is_dir) || self.backup.as_ref() == Some(path)
+    }
 }
 
 impl Step {
@@ -127,7 +169,9 @@ impl Step {
             | Self::Move { path, .. }
             | Self::Compare { path, .. }
             | Self::Link { path, .. }
+            | Self::HardLink { path, .. }
             | Self::Set { path, .. }
+            | Self::BackUp { path, .. }
             | Self::Problem { path, .. } => path,
         }
     }

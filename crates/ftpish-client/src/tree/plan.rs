@@ -4,7 +4,7 @@
 //! Deliberately elsewhere: who walks, and who does it (`job.rs`).
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use ftpish_protocol::message::{Kind, LinkTarget, Mode, Node, Replace, Time};
 use ftpish_protocol::{Code, Refusal, RemotePath, WalkOrder, walk_order};
@@ -45,10 +45,18 @@ struct Open {
     differs: bool,
 }
 
+impl Open {
+    fn set(self) -> Step {
+        let Self { path, mtime, mode, .. } = self;
+        Step::Set { path, is_dir: true, mtime, mode }
+    }
+}
+
 /// A name of the target that the source does not have.
 #[derive(Debug)]
 struct Extra {
     path: RemotePath,
+    is_dir: bool,
     /// Whether something in it stays, and so it does itself.
     kept: bool,
     /// What takes its place.
@@ -63,6 +71,8 @@ struct Extras {
     dirs: Vec<usize>,
     /// How many names there are, those in a directory that goes among them.
     count: u64,
+    /// Whether each name goes for itself, because it is kept elsewhere.
+    one_by_one: bool,
 }
 
 impl Extras {
@@ -78,7 +88,7 @@ impl Extras {
         if is_dir {
             self.dirs.push(self.all.len());
         }
-        self.all.push(Extra { path, kept: false, then });
+        self.all.push(Extra { path, is_dir, kept: false, then });
     }
 
     /// Says that what has this path stays, if it is in a directory that was to go.
@@ -97,10 +107,37 @@ impl Extras {
                 return;
             }
             self.dirs.pop();
-            if !dir.kept {
+            if !dir.kept && !self.one_by_one {
                 self.all.truncate(at + 1);
             }
         }
+    }
+}
+
+/// How many bytes of paths are held of files whose first name in the target is not their first name in the source.
+/// Beyond that, names are given again that the files have already.
+const MOST_ALIASES: usize = 4 * 1024 * 1024;
+
+/// First names in the target by first names in the source.
+#[derive(Debug, Default)]
+struct Aliases {
+    all: HashMap<RemotePath, RemotePath>,
+    bytes: usize,
+}
+
+impl Aliases {
+    fn note(&mut self, first: &RemotePath, there: Option<&RemotePath>) {
+        let Some(there) = there else { return };
+        let cost = first.as_bytes().len() + there.as_bytes().len() + 96;
+        if self.bytes + cost <= MOST_ALIASES {
+            self.bytes += cost;
+            self.all.insert(first.clone(), there.clone());
+        }
+    }
+
+    /// Whether a file of the target is the one that has this first name in the source.
+    fn are_same(&self, first: &RemotePath, there: &Node) -> bool {
+        there.same.as_ref().unwrap_or(&there.path) == self.all.get(first).unwrap_or(first)
     }
 }
 
@@ -112,11 +149,17 @@ pub(super) struct Plan {
     target: Feed,
     steps: VecDeque<Step>,
     open: Vec<Open>,
+    /// Directories of the source in which that of the backups may yet be made.
+    above_backups: Vec<Open>,
+    /// Whether something is kept.
+    backs_up: bool,
     /// What is left out with all that is in it, on either side.
     pruned: [Option<RemotePath>; 2],
     extras: Extras,
     /// Whether the source was not told as a whole: then nothing is removed.
     incomplete: bool,
+    /// Of files with several names, the first in the source and the first in the target, where these are not the same.
+    aliases: Aliases,
     /// How many bytes the files have that are to move.
     bytes: u64,
     finished: bool,
@@ -126,15 +169,19 @@ impl Plan {
     pub(super) fn new(rules: Tree) -> Self {
         // What is there does not matter where everything moves and nothing is removed.
         let target = Feed { ended: rules.compare.is_none() && rules.delete.is_none(), ..Feed::default() };
+        let extras = Extras { one_by_one: rules.backup.is_some(), ..Extras::default() };
         Self {
             rules,
             source: Feed::default(),
             target,
             steps: VecDeque::new(),
             open: Vec::new(),
+            above_backups: Vec::new(),
+            backs_up: false,
             pruned: [None, None],
-            extras: Extras::default(),
+            extras,
             incomplete: false,
+            aliases: Aliases::default(),
             bytes: 0,
             finished: false,
         }
@@ -239,7 +286,7 @@ impl Plan {
             while let Some(node) = feed.nodes.front() {
                 let is_dir = node.kind == Kind::Dir;
                 let inside = pruned.as_ref().is_some_and(|top| is_below(&node.path, top));
-                if !inside && !rules.filter.excludes(&node.path, is_dir) {
+                if !inside && !rules.leaves_out(&node.path, is_dir) {
                     break;
                 }
                 if !inside && side == Side::Target {
@@ -259,9 +306,11 @@ impl Plan {
             if path.is_some_and(|path| is_below(path, &last.path)) {
                 return;
             }
-            let Some(Open { path, mtime, mode, differs }) = self.open.pop() else { return };
-            if differs {
-                self.steps.push_back(Step::Set { path, mtime, mode });
+            let Some(dir) = self.open.pop() else { return };
+            if self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, &dir.path)) {
+                self.above_backups.push(dir);
+            } else if dir.differs {
+                self.steps.push_back(dir.set());
             }
         }
     }
@@ -307,7 +356,8 @@ impl Plan {
                 self.pruned[0] = Some(path.clone());
                 return self.steps.push_back(Step::Problem { path: path.clone(), refusal });
             }
-            self.steps.push_back(Step::Remove(path.clone()));
+            let removal = self.removal(path.clone(), false);
+            self.steps.push_back(removal);
         }
         if there.is_none() {
             self.steps.push_back(Step::MakeDir(path.clone()));
@@ -316,30 +366,47 @@ impl Plan {
             self.steps.push_back(Step::Problem { path: path.clone(), refusal: refusal.clone() });
         }
         let differs =
-            there.is_none_or(|there| !same_time(there.mtime, source.mtime) || there.mode != source.mode);
+            there.is_none_or(|there| !there.mtime.is_same(source.mtime) || there.mode != source.mode);
         self.open.push(Open { path: path.clone(), mtime: source.mtime, mode: source.mode, differs });
     }
 
     fn take_file(&mut self, source: Node, target: Option<&Node>) {
-        let Node { path, size, mtime, mode, .. } = source;
+        let Node { path, size, mtime, mode, same, .. } = source;
+        let first = same.filter(|first| self.rules.hard_links && !self.is_left_out(first));
+        let moving = match &first {
+            None => Step::Move { path: path.clone(), size },
+            Some(first) => Step::HardLink { path: path.clone(), first: first.clone(), size, mtime },
+        };
         let there = match target.map(|target| target.kind) {
-            Some(Kind::Dir) => return self.take_place(Step::Move { path, size }, target),
+            Some(Kind::Dir) => return self.take_place(moving, target),
             Some(Kind::File) => target.filter(|target| target.size == size),
             _ => None,
         };
-        self.steps.push_back(match (self.rules.compare, there) {
-            (Some(Compare::Time), Some(there)) if same_time(there.mtime, mtime) => {
+        let there = match &first {
+            // What the other names of this file are compared with.
+            None => there.inspect(|there| self.aliases.note(&path, there.same.as_ref())),
+            Some(first) => there.filter(|there| self.aliases.are_same(first, there)),
+        };
+        let step = match (self.rules.compare, there) {
+            (Some(Compare::Time), Some(there)) if there.mtime.is_same(mtime) => {
                 if there.mode == mode {
                     return;
                 }
-                Step::Set { path, mtime, mode }
+                Step::Set { path, is_dir: false, mtime, mode }
             }
             (Some(Compare::Digest), Some(there)) => {
-                let same = same_time(there.mtime, mtime) && there.mode == mode;
-                Step::Compare { path, size, set: (!same).then_some((mtime, mode)) }
+                let same = there.mtime.is_same(mtime) && there.mode == mode;
+                // It may be another.
+                self.backs_up |= self.rules.backup.is_some();
+                let first = first.map(|first| (first, mtime));
+                Step::Compare { path, size, set: (!same).then_some((mtime, mode)), same: first }
             }
-            _ => Step::Move { path, size },
-        });
+            _ => {
+                self.tell_backup(&path, target);
+                moving
+            }
+        };
+        self.steps.push_back(step);
     }
 
     fn take_link(&mut self, source: Node, target: Option<&Node>) {
@@ -357,6 +424,7 @@ impl Plan {
                 if target.is_some_and(|there| there.kind == Kind::Dir) {
                     self.take_place(Step::Link { path, target: held }, target);
                 } else if self.rules.compare.is_none() || target.filter(same).is_none() {
+                    self.tell_backup(&path, target);
                     self.steps.push_back(Step::Link { path, target: held });
                 }
             }
@@ -380,6 +448,44 @@ impl Plan {
         }
     }
 
+    /// Whether a path is left out, or a directory that it is in.
+    fn is_left_out(&self, path: &RemotePath) -> bool {
+        let (mut at, mut is_dir) = (Some(path.clone()), false);
+        while let Some(path) = at {
+            if self.rules.leaves_out(&path, is_dir) {
+                return true;
+            }
+            (at, is_dir) = (path.parent(), true);
+        }
+        false
+    }
+
+    /// How something goes.
+    fn removal(&mut self, path: RemotePath, is_dir: bool) -> Step {
+        self.backs_up |= self.rules.backup.is_some();
+        match self.rules.backup_of(&path) {
+            _ if is_dir => Step::Remove(path),
+            Ok(None) => Step::Remove(path),
+            Ok(Some(to)) => Step::BackUp { path, to },
+            Err(error) => {
+                let refusal = Refusal::new(Code::BadPath, format!("its backup: {error}"));
+                Step::Problem { path, refusal }
+            }
+        }
+    }
+
+    /// What is replaced is kept by the step that replaces it. Where that is only told, so is this.
+    fn tell_backup(&mut self, path: &RemotePath, target: Option<&Node>) {
+        if self.rules.backup.is_none() || target.is_none() {
+            return;
+        }
+        self.backs_up = true;
+        if self.rules.dry_run {
+            let told = self.removal(path.clone(), false);
+            self.steps.push_back(told);
+        }
+    }
+
     /// Leaves alone what is in a directory of the target that stays, although it is none in the source.
     fn protect(&mut self, path: &RemotePath, target: Option<&Node>) {
         if target.is_some_and(|there| there.kind == Kind::Dir) {
@@ -395,6 +501,9 @@ impl Plan {
             above.differs = true;
         }
         self.extras.add(target.path.clone(), target.kind == Kind::Dir, None, most);
+        if self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, &target.path)) {
+            self.extras.keep(&target.path);
+        }
         // What is in it was not counted, so it does not go.
         if let Some(refusal) = target.error {
             self.extras.keep(&target.path);
@@ -405,7 +514,11 @@ impl Plan {
     fn finish(&mut self) {
         self.finished = true;
         self.extras.close(None);
-        let Extras { all, count, .. } = std::mem::take(&mut self.extras);
+        let Extras { mut all, count, one_by_one, .. } = std::mem::take(&mut self.extras);
+        if one_by_one {
+            // What is in a directory goes before it does.
+            all.reverse();
+        }
         let problem = |line: String| Step::Problem {
             path: RemotePath::root(),
             refusal: Refusal::new(Code::Forbidden, line),
@@ -416,15 +529,21 @@ impl Plan {
         } else if self.rules.delete.is_some_and(|most| count > most) {
             self.steps.push_back(problem(format!("nothing is removed, because {count} names would be")));
         } else {
-            for Extra { path, kept, then } in all {
+            for Extra { path, is_dir, kept, then } in all {
                 match then {
                     Some(_) if kept => self.steps.push_back(has_directory(path)),
                     None if kept => {}
-                    then => self.steps.extend([Step::Remove(path)].into_iter().chain(then)),
+                    then => {
+                        let removal = self.removal(path, is_dir);
+                        self.steps.extend([removal].into_iter().chain(then));
+                    }
                 }
             }
         }
         self.leave(None);
+        let backs_up = self.backs_up;
+        let above = std::mem::take(&mut self.above_backups).into_iter();
+        self.steps.extend(above.filter(|dir| dir.differs || backs_up).map(Open::set));
     }
 }
 
@@ -438,10 +557,7 @@ fn is_below(path: &RemotePath, dir: &RemotePath) -> bool {
     dir.components().all(|component| components.next() == Some(component))
 }
 
-/// Whether two times are the same, as far as a file system keeps them: some have no parts of a second.
-fn same_time(a: Time, b: Time) -> bool {
-    a.seconds == b.seconds && (a.nanoseconds == b.nanoseconds || a.nanoseconds == 0 || b.nanoseconds == 0)
-}
-
+#[cfg(test)]
+mod hard_links;
 #[cfg(test)]
 mod tests;

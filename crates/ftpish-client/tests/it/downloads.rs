@@ -11,8 +11,15 @@ use crate::script::{Peer, Script, body, contents, end, file, frame, framed, trai
 
 pub fn download(client: &mut Client, to: &Path) -> Result<(), Error> {
     let (from, to) = ("file".parse().unwrap(), to.to_owned());
-    let download =
-        Download { from, to, digest: Algorithm::Md5, replace: Replace::Always, sync: false, repair: false };
+    let download = Download {
+        from,
+        to,
+        digest: Algorithm::Md5,
+        replace: Replace::Always,
+        sync: false,
+        repair: false,
+        backup: None,
+    };
     client.download(&download, &Progress::default()).map(drop)
 }
 

@@ -167,7 +167,15 @@ fn all_replies() -> Vec<Asked> {
                 fs::write(&to, "old").unwrap();
                 let from = path("a");
                 let (digest, replace) = (Algorithm::Blake3, Replace::Always);
-                let download = Download { from, to: to.clone(), digest, replace, sync: false, repair: true };
+                let download = Download {
+                    from,
+                    to: to.clone(),
+                    digest,
+                    replace,
+                    sync: false,
+                    repair: true,
+                    backup: None,
+                };
                 let mended = client.download(&download, &Progress::default()).map(drop);
                 assert_eq!(fs::read(&to).unwrap(), b"old", "nothing was proven");
                 fs::remove_file(to).unwrap();

@@ -2,7 +2,7 @@
 //! that was not told in order.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,6 +58,8 @@ fn tree(local: &Path) -> Tree {
         filter: Filter::default(),
         compare: None,
         delete: None,
+        backup: None,
+        hard_links: false,
         dry_run: false,
     }
 }
@@ -359,4 +361,129 @@ fn an_endless_tree_is_taken_as_it_comes_and_can_be_interrupted() {
     });
     assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
     assert!(most_ahead.load(Ordering::Relaxed) <= 32_000, "{most_ahead:?}");
+}
+
+/// As `sync --backup-dir` to a server that has one file, `f`, which is another than ours.
+fn backed_up(local: &Path) -> Tree {
+    fs::write(local.join("f"), "mine").unwrap();
+    let way = Way::Put;
+    Tree { way, backup: Some("old".parse().unwrap()), compare: Some(Compare::Time), ..tree(local) }
+}
+
+fn greet(peer: &mut Peer, commands: &[&str]) {
+    let hello = peer.request();
+    let digests = ["blake3", "sha256", "md5"];
+    let welcome =
+        json!({"version": 1, "agent": "script", "digests": digests, "commands": commands, "login": false});
+    peer.grant(&hello, welcome);
+    let request = peer.request();
+    assert_eq!(request["cmd"], "tree");
+    peer.grant(&request, json!({"body": true}));
+    peer.send(&listing(&[node(".", "dir"), node("f", "file")]));
+}
+
+#[test]
+fn a_server_that_would_lose_backups_is_sent_nothing() {
+    let world = World::new();
+    let script = Script::from_the_start(|peer| {
+        greet(peer, &["put", "rm"]);
+        assert_eq!(peer.next(), None, "the client asks for no more");
+    });
+    let (_, ended) = run(&mut script.client(), backed_up(&world.local()));
+    let refused = matches!(&ended, Err(Error::Refused(refusal)) if refusal.message.contains("too old"));
+    assert!(refused, "{ended:?}");
+}
+
+fn same(path: &str, first: &str) -> Value {
+    let mut node = node(path, "file");
+    node["same"] = first.into();
+    node
+}
+
+fn with_hard_links(tree: Tree) -> Tree {
+    Tree { hard_links: true, ..tree }
+}
+
+#[test]
+fn a_file_that_is_said_to_be_one_outside_or_one_that_comes_later_is_refused() {
+    for first in ["../outside/file", "/etc/passwd", "..", "b", "b/c", "z", "", "a\0"] {
+        let script = server(vec![node(".", "dir"), node("a", "file"), same("b", first)]);
+        let world = World::new();
+        let (_, ended) = run(&mut script.client(), with_hard_links(tree(&world.local())));
+        assert!(matches!(ended, Err(Error::Protocol(_))), "{first:?}: {ended:?}");
+        assert_eq!(fs::read_dir(world.local()).unwrap().count(), 0, "nothing is made");
+        world.outside_is_as_it_was();
+    }
+}
+
+#[test]
+fn a_file_that_is_said_to_be_what_it_is_not_is_fetched() {
+    let nodes = [
+        node(".", "dir"),
+        link("l", "../outside/file"),
+        link("m", "../outside"),
+        node("m-gone", "file"),
+        same("n1", "m-gone"),
+        same("n2", "l"),
+        same("n3", "."),
+        same("n4", "m/file"),
+        same("n5", "mine"),
+        same("n6", "lost"),
+    ];
+    for rules in [tree, sync] {
+        let world = World::new();
+        let script = server(nodes.to_vec());
+        fs::write(world.local().join("mine"), "of mine").unwrap();
+        let rules = Tree { delete: None, ..rules(&world.local()) };
+        let (failed, ended) = run(&mut script.client(), with_hard_links(rules));
+        assert!(ended.is_ok(), "{ended:?}");
+        assert_eq!(failed, ["m-gone"]);
+        world.outside_is_as_it_was();
+        for name in ["n1", "n2", "n3", "n4", "n5", "n6"] {
+            let found = world.local().join(name);
+            assert_eq!(fs::read(&found).unwrap(), b"theirs", "{name}");
+            assert_eq!(fs::symlink_metadata(&found).unwrap().nlink(), 1, "{name}");
+        }
+        assert_eq!(fs::metadata(world.local().join("mine")).unwrap().nlink(), 1);
+        assert_eq!(fs::metadata(world.outside().join("file")).unwrap().nlink(), 1);
+    }
+}
+
+#[test]
+fn a_file_that_changed_before_its_other_name_was_made_is_fetched_under_that() {
+    let world = World::new();
+    let script = Script::run(|peer| {
+        while let Some(request) = peer.next() {
+            if request["cmd"] == "tree" {
+                peer.grant(&request, json!({"body": true}));
+                peer.send(&listing(&[node(".", "dir"), node("a", "file"), same("b", "a"), same("c", "a")]));
+                continue;
+            }
+            assert_eq!(request["cmd"], "get");
+            let mut fields = file(1);
+            let is_first = request["path"] == "a";
+            fields["mtime"] = json!([if is_first { 2 } else { 1 }, 0]);
+            peer.grant(&request, fields);
+            peer.send(&body(if is_first { b"2" } else { b"1" }));
+        }
+    });
+    let (failed, ended) = run(&mut script.client(), with_hard_links(tree(&world.local())));
+    assert!(ended.is_ok() && failed.is_empty(), "{ended:?}");
+    let one = |name: &str, content: &str| (name.to_owned(), content.to_owned());
+    assert_eq!(contents(&world.local()), [one("a", "2"), one("b", "1"), one("c", "1")]);
+}
+
+#[test]
+fn what_cannot_be_kept_is_told_and_the_rest_is_done() {
+    let world = World::new();
+    let long = format!("{}/f", vec!["d".repeat(250); 16].join("/"));
+    let mut nodes = vec![node(".", "dir")];
+    nodes.extend((1..=16).map(|depth| node(vec!["d".repeat(250); depth].join("/"), "dir")));
+    nodes.extend([node(long.clone(), "file"), node("e", "file")]);
+    let script = server(nodes);
+    let backup = Some("b".repeat(200).parse().unwrap());
+    let (failed, ended) = run(&mut script.client(), Tree { backup, ..tree(&world.local()) });
+    assert!(ended.is_ok(), "{ended:?}");
+    assert_eq!(failed, [long]);
+    assert_eq!(fs::read(world.local().join("e")).unwrap(), b"theirs");
 }

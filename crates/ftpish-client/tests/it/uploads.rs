@@ -202,6 +202,7 @@ fn what_is_no_file_here_is_refused_before_anything_is_sent() {
             replace: Replace::Always,
             expect: None,
             repair: false,
+            backup: None,
         };
         let error = client.upload(&upload, &Progress::default()).unwrap_err();
         let Error::Local { path, refusal } = error else { panic!("{error}") };
@@ -228,8 +229,15 @@ fn a_local_file_that_changes_while_it_is_sent_is_not_stored() {
     });
     let mut client = script.client();
     let to = "a".parse().unwrap();
-    let upload =
-        Upload { from, to, digest: Algorithm::Md5, replace: Replace::Always, expect: None, repair: false };
+    let upload = Upload {
+        from,
+        to,
+        digest: Algorithm::Md5,
+        replace: Replace::Always,
+        expect: None,
+        repair: false,
+        backup: None,
+    };
     let error = client.upload(&upload, &Progress::default()).unwrap_err();
     assert!(matches!(&error, Error::Local { refusal, .. } if refusal.code == Code::Changed), "{error:?}");
     assert!(client.is_usable());

@@ -8,8 +8,8 @@ use crate::accounts::Accounts;
 use crate::exchange::{Exchange, Failure};
 
 /// The commands that the session dispatches.
-const COMMANDS: [&str; 15] = [
-    "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "set", "rm", "mv", "hash", "df",
+const COMMANDS: [&str; 16] = [
+    "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "link", "set", "rm", "mv", "hash", "df",
     "blocks", "resume",
 ];
 

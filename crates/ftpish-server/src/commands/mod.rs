@@ -5,6 +5,7 @@ pub mod df;
 pub mod get;
 pub mod hash;
 pub mod hello;
+pub mod link;
 pub mod login;
 pub mod ls;
 pub mod mkdir;

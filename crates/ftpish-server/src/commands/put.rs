@@ -50,6 +50,7 @@ fn whole(args: &Put, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>
         root.stage(&args.path, args.replace, args.mtime)?
     };
     let received = reserve(&mut stage, args).and_then(|()| {
+        back_up(args, root, &mut stage)?;
         let verified = exchange.receive(args, &mut stage)?;
         require_expected(args, root, &mut stage, exchange)?;
         Ok(verified)
@@ -61,6 +62,14 @@ fn whole(args: &Put, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>
             Err(failure)
         }
     }
+}
+
+/// Has the existing file kept, where the client says so.
+pub(super) fn back_up(args: &Put, root: &Root, stage: &mut Stage) -> Result<(), Refusal> {
+    if let Some(to) = &args.backup {
+        stage.back_up(root.backup(&args.path, to)?)?;
+    }
+    Ok(())
 }
 
 /// Makes sure that the existing file is what the client expects, where it does, and that only that one is replaced.

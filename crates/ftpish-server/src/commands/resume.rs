@@ -9,7 +9,7 @@ use ftpish_protocol::{Code, Digest, Refusal, RemotePath, Verified};
 use ftpish_storage::{Root, SourceFile, Stage};
 
 use super::blocks::DIGEST;
-use super::put::require_expected;
+use super::put::{back_up, require_expected};
 use crate::exchange::{Exchange, Failure};
 
 /// What a slow disk reads, in bytes a second.
@@ -106,7 +106,7 @@ impl Upload {
         let untouched = ranges.is_empty()
             && matches!(&self.base, Base::Target(file) if file.size() == self.assembly.blocks().size());
         let received = self
-            .receive(put, ranges, untouched, exchange)
+            .receive(put, ranges, untouched, root, exchange)
             .and_then(|verified| require_expected(put, root, &mut self.stage, exchange).map(|()| verified));
         let verified = match received {
             Ok(verified) => verified,
@@ -129,9 +129,11 @@ impl Upload {
         put: &Put,
         ranges: &[(u64, u64)],
         untouched: bool,
+        root: &Root,
         exchange: &mut Exchange<'_>,
     ) -> Result<Verified, Failure> {
         let Self { stage, assembly, base, .. } = self;
+        back_up(put, root, stage)?;
         let ranges = aligned(ranges, assembly.blocks())?;
         if !untouched {
             let size = assembly.blocks().size();

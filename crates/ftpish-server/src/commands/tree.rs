@@ -15,6 +15,7 @@ pub struct Cursor(Option<Place>);
 struct Place {
     path: RemotePath,
     follow: bool,
+    same: bool,
     last: RemotePath,
     walk: Walk,
 }
@@ -24,14 +25,15 @@ impl Cursor {
         match self.0.take() {
             Some(place)
                 if place.path == args.path
-                    && place.follow == args.follow
+                    && (place.follow, place.same) == (args.follow, args.same)
                     && args.after.as_ref() == Some(&place.last) =>
             {
                 Ok(place.walk)
             }
             _ => {
                 let links = if args.follow { Links::Follow } else { Links::Tell };
-                Ok(root.walk(&args.path, links, args.after.as_ref())?)
+                let walk = root.walk(&args.path, links, args.after.as_ref())?;
+                Ok(if args.same { walk.telling_same() } else { walk })
             }
         }
     }
@@ -54,7 +56,8 @@ pub fn run(
     exchange.grant_with_listing(&Done {}, nodes, args.digest)?;
     // The walk ended where there was no last one.
     if let Some(last) = last {
-        cursor.0 = Some(Place { path: args.path.clone(), follow: args.follow, last, walk });
+        let (path, follow, same) = (args.path.clone(), args.follow, args.same);
+        cursor.0 = Some(Place { path, follow, same, last, walk });
     }
     Ok(())
 }

@@ -80,6 +80,7 @@ fn requests(dir: &str) -> Vec<Value> {
     let resume = |name: &str| json!({"cmd": "resume", "path": at(name), "size": SIZE, "mtime": [0, 0], "repair": true});
     let tree = |name: &str, follow: bool| json!({"cmd": "tree", "path": at(name), "digest": "blake3", "limit": 99, "follow": follow});
     let link = |name: &str| json!({"cmd": "symlink", "path": at(name), "target": "/nowhere"});
+    let second = |from: String, to: String| json!({"cmd": "link", "from": from, "to": to});
     let mv = |from: String, to: String| json!({"cmd": "mv", "from": from, "to": to});
     vec![
         path("ls", ""),
@@ -103,6 +104,13 @@ fn requests(dir: &str) -> Vec<Value> {
         json!({"cmd": "set", "path": at("large"), "mtime": [1, 0], "mode": "640"}),
         json!({"cmd": "set", "path": at("sub"), "mtime": [1, 0], "mode": "750"}),
         json!({"cmd": "set", "path": dir, "mode": "750"}),
+        second(at("small"), "taken-too".to_owned()),
+        second("own".to_owned(), at("second")),
+        second(at("large"), at("third")),
+        json!({"cmd": "put", "body": true, "path": at("small"), "digest": "md5", "backup": at("kept/small")}),
+        second("own".to_owned(), "own-too".to_owned()),
+        json!({"cmd": "rm", "path": "own-too", "backup": at("kept/own")}),
+        json!({"cmd": "rm", "path": at("third"), "backup": "kept"}),
         mv(at("new"), at("newer")),
         mv(at("newer"), "taken".to_owned()),
         mv("own".to_owned(), at("brought")),

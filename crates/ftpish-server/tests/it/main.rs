@@ -8,12 +8,14 @@ mod raw;
 mod tree;
 
 mod accounts;
+mod backups;
 mod commands;
 mod confinement;
 mod crowd;
 mod deadlines;
 mod drain;
 mod get;
+mod hard_links;
 mod lessons;
 mod limits;
 mod malformed;

@@ -29,7 +29,15 @@ fn server(bytes: u64, names: u64) -> TestServer {
 
 fn upload(client: &mut Client, from: &Path, to: &str) -> Result<(), Error> {
     let (digest, replace) = (Algorithm::Blake3, Replace::Always);
-    let upload = Upload { from: from.to_owned(), to: path(to), digest, replace, expect: None, repair: false };
+    let upload = Upload {
+        from: from.to_owned(),
+        to: path(to),
+        digest,
+        replace,
+        expect: None,
+        repair: false,
+        backup: None,
+    };
     client.upload(&upload, &Progress::default()).map(drop)
 }
 

@@ -22,6 +22,7 @@ fn upload(client: &mut Client, from: &Path, to: &str) {
         replace: Replace::Always,
         expect: None,
         repair: false,
+        backup: None,
     };
     let progress = Progress::default();
     let done = client.upload(&upload, &progress).unwrap();
@@ -36,6 +37,7 @@ fn download(client: &mut Client, from: &str, to: &Path) {
         replace: Replace::Always,
         sync: true,
         repair: false,
+        backup: None,
     };
     let progress = Progress::default();
     let done = client.download(&download, &progress).unwrap();

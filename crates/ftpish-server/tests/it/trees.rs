@@ -398,6 +398,69 @@ fn a_link_replaces_what_it_may_and_leaves_nothing_beside_it() {
 }
 
 #[test]
+fn a_file_gets_another_name_in_place_of_what_has_it_and_leaves_nothing_beside_it() {
+    for sync in [false, true] {
+        let server = TestServer::with(|setup| setup.sync = sync);
+        fs::create_dir(server.path("d")).unwrap();
+        for file in ["a", "d/b", "d/c"] {
+            server.write(file, file);
+        }
+        symlink("c", server.path("d/link")).unwrap();
+        let odd = json!({"b64": "Y2Fm6Q=="});
+        let mut raw = server.greeted();
+        let inode =
+            |name: &[u8]| fs::symlink_metadata(server.path(std::ffi::OsStr::from_bytes(name))).unwrap().ino();
+        for (to, name) in [
+            (json!("d/new"), &b"d/new"[..]),
+            (json!("d/b"), b"d/b"),
+            (json!("d/link"), b"d/link"),
+            (odd, b"caf\xe9"),
+        ] {
+            let request = json!({"id": 1, "cmd": "link", "from": "a", "to": to, "size": 1});
+            assert_eq!(raw.ask(&request)["ok"], true, "{request}");
+            assert_eq!(inode(name), inode(b"a"));
+            assert_eq!(raw.ask(&request)["ok"], true, "they are the same already");
+        }
+        assert_eq!(server.read("d/c"), b"d/c", "what a replaced link led to is as it was");
+        assert_eq!(fs::metadata(server.path("a")).unwrap().nlink(), 5);
+        assert_eq!(server.tree().len(), 7, "no partial name is left");
+        // What is put under one of the names takes that one alone.
+        raw.send(&small(2, "d/b"));
+        assert_eq!(raw.receive()["ok"], true);
+        assert_eq!((server.read("a"), server.read("d/b")), (b"a".to_vec(), b"d/b".to_vec()));
+    }
+}
+
+#[test]
+fn another_name_needs_the_right_to_write_under_both() {
+    let server = with_rights(&Rights::ALL, Some(&Rights::READ));
+    server.write("public/file", "public");
+    let before = server.tree();
+    let mut raw = server.greeted();
+    for (from, to) in [("private/file", "public/new"), ("public/file", "private/new")] {
+        let reply = raw.ask(&json!({"id": 1, "cmd": "link", "from": from, "to": to}));
+        assert_eq!(code(&reply), "forbidden", "{from}");
+    }
+    assert_eq!(server.tree(), before);
+    let within = json!({"id": 1, "cmd": "link", "from": "public/file", "to": "public/new"});
+    assert_eq!(raw.ask(&within)["ok"], true);
+}
+
+#[test]
+fn other_names_wait_for_the_files_that_they_are_of() {
+    let link =
+        |id: u64, from: &str, to: &str| frame(&json!({"id": id, "cmd": "link", "from": from, "to": to}));
+    let mut cases = Vec::new();
+    for id in (0..200).step_by(4) {
+        cases.push((small(id, &format!("file {id}")), ""));
+        cases.push((link(id + 1, &format!("file {id}"), &format!("alias/{id}")), ""));
+        cases.push((link(id + 2, &format!("alias/{id}"), &format!("file {id}")), ""));
+        cases.push((link(id + 3, "missing", "x"), "not-found"));
+    }
+    check_pipelined(&cases);
+}
+
+#[test]
 fn a_link_holds_any_bytes_that_a_link_can_hold() {
     let server = TestServer::start();
     let mut raw = server.greeted();

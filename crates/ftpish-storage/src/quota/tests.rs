@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use ftpish_protocol::blocks::{MIN_BLOCK, WriteAt as _};
-use ftpish_protocol::message::{LinkTarget, Replace};
+use ftpish_protocol::message::{Link, LinkTarget, Replace};
 use ftpish_protocol::{Algorithm, Connection, RemotePath, Verified, receive_body, send_body};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -66,8 +66,15 @@ fn grow(stage: &mut Stage, length: u64) -> Result<(), Refusal> {
 
 /// Stores a file of this length.
 fn store(root: &Root, name: &str, length: u64) -> Result<(), Refusal> {
+    store_over(root, name, length, None)
+}
+
+/// The same, and what it replaces is kept.
+fn store_over(root: &Root, name: &str, length: u64, backup: Option<&str>) -> Result<(), Refusal> {
     let mut stage = root.stage(&path(name), Replace::Always, None)?;
-    match stage.claim(length).and_then(|()| grow(&mut stage, length)) {
+    let backup = backup.map(|backup| root.backup(&path(name), &path(backup)));
+    let backed_up = backup.map_or(Ok(()), |backup| stage.back_up(backup?));
+    match backed_up.and_then(|()| stage.claim(length)).and_then(|()| grow(&mut stage, length)) {
         Ok(()) => stage.commit(proof(length), None),
         Err(refusal) => {
             stage.abandon();
@@ -104,7 +111,7 @@ fn what_does_not_fit_is_refused_with_what_is_used_and_what_there_is() {
     assert_refused(root.make_dir(&path("e"), false), full);
     assert_refused(root.make_dir(&path("d/e/f"), true), full);
     root.make_dir(&path("d"), true).unwrap();
-    assert_refused(root.make_link(&path("l"), &LinkTarget(b"a".into()), Replace::Always), full);
+    assert_refused(root.make_link(&path("l"), &LinkTarget(b"a".into()), Replace::Always, None), full);
     assert_refused(store(&root, "c", 1), full);
     root.remove(&path("b"), false).unwrap();
     store(&root, "c", 400).unwrap();
@@ -321,7 +328,8 @@ impl Model {
             }
             Step::Link(name) => {
                 let fits = self.fits(0, 1);
-                let refused = root.make_link(&path(name), &LinkTarget(b"x".into()), Replace::Always).err();
+                let refused =
+                    root.make_link(&path(name), &LinkTarget(b"x".into()), Replace::Always, None).err();
                 assert_eq!(refused.is_some_and(|refusal| refusal.code == Code::NoSpace), !fits);
             }
         }
@@ -381,11 +389,23 @@ fn many_at_once_never_store_more_than_there_may_be_and_all_the_room_comes_back()
                     let name = format!("d{}/{}", random.u8(..2), random.u8(..8));
                     let other = format!("d{}/{}", random.u8(..2), random.u8(..8));
                     // Whether each was refused depends on the others.
-                    let _ = match random.u8(..8) {
+                    let _ = match random.u8(..11) {
                         0..=3 => store(&root, &name, random.u64(1..600)),
+                        7 => store_over(&root, &name, random.u64(1..600), Some(&format!("old/{other}"))),
+                        8 => root.link(&Link {
+                            from: path(&name),
+                            to: path(&other),
+                            size: None,
+                            mtime: None,
+                            replace: Replace::Always,
+                            backup: None,
+                        }),
+                        9 => root
+                            .backup(&path(&name), &path(&format!("old/{other}")))
+                            .and_then(|backup| root.move_away(&path(&name), backup)),
                         4 => root.make_dir(&path(&name), true),
                         5 => root.rename(&path(&name), &path(&other), Replace::Always),
-                        6 => root.make_link(&path(&name), &LinkTarget(b"x".into()), Replace::Always),
+                        6 => root.make_link(&path(&name), &LinkTarget(b"x".into()), Replace::Always, None),
                         _ => root.remove(&path(&name), true),
                     };
                 }
@@ -394,7 +414,7 @@ fn many_at_once_never_store_more_than_there_may_be_and_all_the_room_comes_back()
     });
     let (bytes, names) = on_disk(scratch.path());
     assert!(bytes <= BYTES && names <= 12, "{bytes} bytes, {names} names");
-    for top in ["d0", "d1"] {
+    for top in ["d0", "d1", "old"] {
         let _ = root.remove(&path(top), true);
     }
     assert_eq!(on_disk(scratch.path()), (0, 0));

@@ -150,6 +150,7 @@ fn download(from: &RemotePath, to: &Path, args: &Get) -> Download {
         replace: replace(args.overwrite.when),
         sync: !args.no_sync,
         repair: args.repair,
+        backup: None,
     }
 }
 

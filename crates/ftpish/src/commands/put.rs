@@ -136,7 +136,15 @@ fn send_crowd(
     for (word, to) in single {
         if let Some(size) = small_size(word) {
             total += size;
-            uploads.push(Upload { from: word.into(), to, digest, replace, expect: None, repair: false });
+            uploads.push(Upload {
+                from: word.into(),
+                to,
+                digest,
+                replace,
+                expect: None,
+                repair: false,
+                backup: None,
+            });
         }
     }
     if uploads.len() < 2 {
@@ -262,7 +270,15 @@ fn transfer(
         Some(Condition::Unchanged(expect)) => (replace, Some(expect)),
     };
     let mut input = Input { interrupt: session.interrupt.clone() };
-    let upload = Upload { from: word.into(), to: to.clone(), digest, replace, expect, repair: args.repair };
+    let upload = Upload {
+        from: word.into(),
+        to: to.clone(),
+        digest,
+        replace,
+        expect,
+        repair: args.repair,
+        backup: None,
+    };
     progress::watch(&ui, &to.to_string(), |progress| {
         if word == STDIN {
             // What was read is gone, so there is no second try.

@@ -37,6 +37,21 @@ impl Place {
     }
 }
 
+/// The path of a directory in the destination.
+fn backup_dir(word: &OsString) -> Result<RemotePath, Failure> {
+    let place = escape(word.as_bytes());
+    let parsed = RemotePath::root().resolve(word.as_bytes());
+    let path =
+        parsed.map_err(|error| Failure::usage(format!("cannot keep backups in `{place}`: {error}")))?;
+    if path.is_root() || word.as_bytes().starts_with(b"/") {
+        return Err(Failure::usage(format!(
+            "cannot keep backups in `{place}`: it is not in the destination"
+        ))
+        .hint("name a directory of its own, relative to the destination: `--backup-dir .backup`"));
+    }
+    Ok(path)
+}
+
 pub fn run(args: &Sync, session: &mut Session) -> Result<(), Failure> {
     let (way, remote, local) = match (Place::parse(&args.from, session)?, Place::parse(&args.to, session)?) {
         (Place::There(remote), Place::Here(local)) => (Way::Get, remote, local),
@@ -50,6 +65,7 @@ pub fn run(args: &Sync, session: &mut Session) -> Result<(), Failure> {
     let tree = Tree {
         compare: Some(compare),
         delete: args.delete.then_some(args.max_delete),
+        backup: args.backup_dir.as_ref().map(backup_dir).transpose()?,
         sync: !args.no_sync,
         ..tree::tree(way, remote.clone(), local, args.digest.algorithm, &args.tree)?
     };

@@ -47,6 +47,8 @@ pub fn tree(
         filter,
         compare: None,
         delete: None,
+        backup: None,
+        hard_links: args.hard_links,
         dry_run: args.dry_run,
     })
 }
@@ -80,7 +82,7 @@ impl Report<'_> {
             Err(error) => {
                 let path = escape(step.path().as_bytes());
                 let verb = match (step, self.way) {
-                    (Step::Remove(_), _) => "remove",
+                    (Step::Remove(_) | Step::BackUp { .. }, _) => "remove",
                     (_, Way::Get) => "get",
                     (_, Way::Put) => "put",
                 };
@@ -113,8 +115,10 @@ fn would(step: &Step) -> Result<(), Failure> {
         Step::Move { size, .. } => print(format_args!("copy {path} ({size} bytes)")),
         Step::Compare { .. } => print(format_args!("compare {path}")),
         Step::Link { target, .. } => print(format_args!("link {path} -> {}", escape(&target.0))),
+        Step::HardLink { first, .. } => print(format_args!("link {path} = {}", escape(first.as_bytes()))),
         Step::Set { .. } => print(format_args!("set {path}")),
         Step::Remove(_) => print(format_args!("remove {path}")),
+        Step::BackUp { to, .. } => print(format_args!("back up {path} -> {}", escape(to.as_bytes()))),
         Step::Problem { .. } => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 //! one more invocation ends complete, and moves only what is missing. One file here for each way to die;
 //! `tests/torture` does the same at random, for minutes.
 
+mod backups;
 mod changes;
 mod clock;
 mod cuts;

@@ -348,3 +348,154 @@ fn without_traces(tree: BTreeMap<PathBuf, String>) -> BTreeMap<PathBuf, String> 
     let cut = |what: String| if what.starts_with("dir") { "dir".to_owned() } else { what };
     tree.into_iter().filter(|(path, _)| !is_partial(path)).map(|(path, what)| (path, cut(what))).collect()
 }
+
+/// Two crowds of the same names: what is to be synced, and what it replaces.
+fn crowds(source: &Path, target: &Path) {
+    crowd(source);
+    crowd(target);
+    for entry in walkdir::WalkDir::new(target).into_iter().map(Result::unwrap) {
+        if entry.file_type().is_file() {
+            let old = [&fs::read(entry.path()).unwrap(), &b"old"[..]].concat();
+            fs::write(entry.path(), old).unwrap();
+        }
+    }
+    fs::write(target.join("a/gone"), "gone, old").unwrap();
+}
+
+/// Of every file that was in the target, the old content is under its name or that of its backup, whole; under its own
+/// name it has either the old or the new. With `all`, everything is new, and everything old is kept.
+#[track_caller]
+fn nothing_is_lost(source: &Path, target: &Path, all: bool) {
+    let names = described(source).into_iter().filter(|(_, what)| what.starts_with("file"));
+    let names: Vec<_> = names.map(|(path, _)| path).chain([PathBuf::from("a/gone")]).collect();
+    assert_eq!(names.len(), 152);
+    for name in names {
+        let new = fs::read(source.join(&name)).ok();
+        let (at, kept) = (fs::read(target.join(&name)).ok(), fs::read(target.join("bak").join(&name)).ok());
+        let is_old = |found: &Option<Vec<u8>>| {
+            let mut old = new.clone().unwrap_or(b"gone, ".to_vec());
+            old.extend(b"old");
+            *found == Some(old)
+        };
+        assert!(if all { is_old(&kept) } else { is_old(&at) || is_old(&kept) }, "{}", name.display());
+        assert!(at == new || !all && is_old(&at), "{}", name.display());
+    }
+}
+
+#[test]
+fn a_sync_with_backups_tells_what_it_would_do_and_keeps_it() {
+    let world = World::plaintext();
+    crowds(&world.here("tree"), &world.root("tree"));
+    let before = described(&world.root("tree"));
+    let would = world.run("sync -q -n --delete --backup-dir bak/today/ tree :tree").ok();
+    for told in
+        ["back up a/f1 -> bak/today/a/f1\ncopy a/f1 (50 bytes)\n", "back up a/gone -> bak/today/a/gone\n"]
+    {
+        assert!(would.text.contains(told), "{}", would.text);
+    }
+    same(&described(&world.root("tree")), &before);
+    world.run("sync -q --delete --backup-dir bak tree :tree").ok();
+    nothing_is_lost(&world.here("tree"), &world.root("tree"), true);
+    let again = world.run("sync -q -n --delete --backup-dir bak tree :tree").ok();
+    assert_eq!(again.text, "", "a second run finds nothing to do");
+    for bad in ["/bak", ".", "..", "a/../..", ""] {
+        let refused = world.client().words(["sync", "--backup-dir", bad, "tree", ":tree"], b"").exits(2);
+        says(&refused, "cannot keep backups in");
+    }
+}
+
+#[test]
+fn a_sync_with_backups_whose_connection_breaks_again_and_again_loses_nothing() {
+    for (toward, cuts) in
+        [(Toward::Server, [300, 40_000, 400_000, 2_000_000]), (Toward::Client, [500, 4_000, 6_000, 9_000])]
+    {
+        let world = World::plaintext();
+        crowds(&world.here("tree"), &world.root("tree"));
+        let relay = Relay::with(&world.server().address, &cuts.map(|at| (toward, at, Harm::Cut)));
+        let client = world.client_of(&relay.address);
+        let line = "sync -q --delete --backup-dir bak --retries 9 --retry-wait 0.01 tree :tree";
+        client.run(line).ok();
+        nothing_is_lost(&world.here("tree"), &world.root("tree"), true);
+    }
+}
+
+#[test]
+fn a_sync_with_backups_that_is_killed_has_lost_nothing_and_the_next_run_goes_on() {
+    for (toward, source, target) in [(Toward::Server, "here", "root"), (Toward::Client, "root", "here")] {
+        let world = World::plaintext();
+        let place = |at: &str| if at == "here" { world.here("tree") } else { world.root("tree") };
+        let (source, target) = (place(source), place(target));
+        crowds(&source, &target);
+        let sides = if toward == Toward::Server { "tree :tree" } else { ":tree tree" };
+        let line = format!("sync -q --delete --backup-dir bak {sides}");
+        for at in [3_000, 60_000, 400_000, 2_000_000] {
+            let mut relay = Relay::to(&world.server().address, toward, at, Harm::Stall);
+            let mut client = world.client_of(&relay.address).spawn(&line);
+            relay.wait();
+            client.kill().unwrap();
+            client.wait().unwrap();
+            relay.go_on();
+            nothing_is_lost(&source, &target, false);
+        }
+        world.run(&line).ok();
+        nothing_is_lost(&source, &target, true);
+    }
+}
+
+#[test]
+fn names_of_one_file_stay_that_where_it_is_asked() {
+    let world = World::plaintext();
+    fs::create_dir_all(world.here("tree/d")).unwrap();
+    fs::write(world.here("tree/a"), "content").unwrap();
+    fs::hard_link(world.here("tree/a"), world.here("tree/d/b")).unwrap();
+    let links = |top: PathBuf| fs::metadata(top.join("a")).unwrap().nlink();
+    world.run("put -q -r tree /apart").ok();
+    assert_eq!(links(world.root("apart")), 1, "only where it is asked");
+    let would = world.run("sync -q -n -H tree :joined").ok().text;
+    assert!(would.contains("copy a (7 bytes)\n") && would.contains("link d/b = a\n"), "{would}");
+    world.run("put -q -r -H tree /joined").ok();
+    world.run("get -q -r --hard-links joined back").ok();
+    for top in [world.root("joined"), world.here("back")] {
+        assert_eq!(links(top.clone()), 2);
+        assert_eq!(fs::read(top.join("d/b")).unwrap(), b"content");
+    }
+    for line in ["sync -q -n -H tree :joined", "sync -q -n -H --checksum :joined back"] {
+        let would = world.run(line).ok().text;
+        assert!(!would.contains("link ") && !would.contains("copy "), "{would}");
+    }
+}
+
+#[test]
+fn links_that_lead_out_of_a_local_tree_are_followed_and_those_of_a_server_are_not() {
+    let world = World::plaintext();
+    for dir in ["tree/d", "out/e"] {
+        fs::create_dir_all(world.here(dir)).unwrap();
+    }
+    fs::write(world.here("out/e/f"), "outside").unwrap();
+    fs::write(world.here("secret"), "not to be served").unwrap();
+    for (target, name) in [("../../out", "tree/d/out"), ("../out/e/f", "tree/f"), ("..", "out/e/up")] {
+        symlink(target, world.here(name)).unwrap();
+    }
+    let told = world.run("put -q -r --links follow tree /").exits(12);
+    says(&told, "cannot put `tree/d/out/e/up`: by way of a link, it is a directory that it is in");
+    fs::remove_file(world.here("out/e/up")).unwrap();
+    world.run("sync -q --delete --links follow tree :tree").ok();
+    for name in ["tree/d/out/e/f", "tree/f"] {
+        assert_eq!(fs::read(world.root(name)).unwrap(), b"outside");
+        assert!(!world.root(name).is_symlink());
+    }
+    assert_eq!(world.run("sync -q -n --delete --links follow tree :tree").ok().text, "");
+    let mtime = fs::metadata(world.here("out/e/f")).unwrap().modified().unwrap();
+    fs::write(world.here("out/e/f"), "OUTSIDE").unwrap();
+    fs::File::options().write(true).open(world.here("out/e/f")).unwrap().set_modified(mtime).unwrap();
+    world.run("sync -q --checksum --links follow tree :tree").ok();
+    assert_eq!(fs::read(world.root("tree/d/out/e/f")).unwrap(), b"OUTSIDE");
+    // Down, nothing is told of what is outside.
+    symlink(world.here("secret"), world.root("tree/d/secret")).unwrap();
+    symlink(world.here("out"), world.root("tree/d/elsewhere")).unwrap();
+    let told = world.run("get -q -r --links follow tree back").exits(12);
+    says(&told, "cannot get `tree/d/secret`");
+    says(&told, "cannot get `tree/d/elsewhere`");
+    let back: Vec<_> = described(&world.here("back")).into_keys().collect();
+    assert_eq!(back, ["", "d", "d/out", "d/out/e", "d/out/e/f", "f"].map(PathBuf::from));
+}

@@ -24,7 +24,7 @@ struct Model(BTreeMap<String, Item>);
 /// When whatever is done is done.
 const NOW: i64 = 1000;
 
-fn path(text: &str) -> RemotePath {
+pub(super) fn path(text: &str) -> RemotePath {
     text.parse().unwrap()
 }
 
@@ -90,11 +90,11 @@ impl Model {
                     assert!(!self.0.contains_key(&at), "{at} is there");
                     self.0.insert(at.clone(), Item::Dir { mtime: NOW, mode: 0o700 });
                 }
-                Step::Move { .. } | Step::Compare { .. } | Step::Link { .. } => {
+                Step::Move { .. } | Step::Compare { .. } | Step::Link { .. } | Step::HardLink { .. } => {
                     assert!(!is_dir(self.0.get(&at)), "{at} is a directory");
                     self.0.insert(at.clone(), source.0[&at].clone());
                 }
-                Step::Remove(_) => {
+                Step::Remove(_) | Step::BackUp { .. } => {
                     assert!(self.0.contains_key(&at), "{at} is not there");
                     self.0.retain(|path, _| !is_in(path, &at));
                 }
@@ -121,11 +121,11 @@ fn node(at: &str, item: &Item) -> Node {
         Item::Fifo => (Kind::Other, 0, 0, 0o600, None),
     };
     let mtime = Time { seconds: mtime, nanoseconds: 0 };
-    Node { path: path(at), kind, size, mtime, mode: Mode::from_bits(mode), target, error: None }
+    Node { path: path(at), kind, size, mtime, mode: Mode::from_bits(mode), target, same: None, error: None }
 }
 
 /// As `sync --delete` has them.
-fn rules() -> Tree {
+pub(super) fn rules() -> Tree {
     Tree {
         way: Way::Get,
         remote: RemotePath::root(),
@@ -137,12 +137,14 @@ fn rules() -> Tree {
         filter: Filter::default(),
         compare: Some(Compare::Time),
         delete: Some(u64::MAX),
+        backup: None,
+        hard_links: false,
         dry_run: false,
     }
 }
 
 /// The steps from two walks that come in pages of so many.
-fn plan(rules: Tree, source: Vec<Node>, target: Vec<Node>, page: usize) -> Vec<Step> {
+pub(super) fn plan(rules: Tree, source: Vec<Node>, target: Vec<Node>, page: usize) -> Vec<Step> {
     let mut plan = Plan::new(rules);
     let (mut source, mut target) = (source.into_iter(), target.into_iter());
     let mut steps = Vec::new();
@@ -207,6 +209,31 @@ proptest! {
         prop_assert_eq!(made.apply(&steps, &source), Vec::<String>::new());
         prop_assert_eq!(&made, &source);
         prop_assert_eq!(plan(rules(), source.walk(None), made.walk(None), page), vec![]);
+    }
+
+    #[test]
+    fn with_backups_nothing_goes_with_what_is_in_it_and_the_result_is_the_same(
+        source in any_tree(), target in any_tree(), page in 1..9_usize,
+    ) {
+        let rules = Tree { backup: Some(path("kept")), ..rules() };
+        let steps = plan(rules, source.walk(None), target.walk(None), page);
+        let mut made = target.clone();
+        let is_set = |step: &&Step| matches!(step, Step::Set { .. });
+        for step in steps.iter().filter(|step| !is_set(step)).chain(steps.iter().filter(is_set)) {
+            let at = step.path().to_string();
+            let below = made.0.keys().filter(|path| is_in(path, &at)).count();
+            let is_dir = matches!(made.0.get(&at), Some(Item::Dir { .. }));
+            match step {
+                Step::Remove(_) => prop_assert!(is_dir && below == 1, "{} has {} names", at, below),
+                Step::BackUp { to, .. } => {
+                    prop_assert!(!is_dir, "{} is a directory", at);
+                    prop_assert_eq!(to.to_string(), format!("kept/{at}"));
+                }
+                _ => {}
+            }
+            made.apply(std::slice::from_ref(step), &source);
+        }
+        prop_assert_eq!(made, source);
     }
 
     #[test]

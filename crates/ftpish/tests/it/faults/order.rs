@@ -11,7 +11,7 @@ use crate::trial::{content, eventually};
 
 /// A step towards a stored file, or behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Write,
     SyncFile,
     Rename,
@@ -20,7 +20,7 @@ enum Step {
 }
 
 /// `strace` with these words before `command`, which stays our own child.
-fn traced(command: &Command, to: &Path, words: &[&str]) -> Command {
+pub(super) fn traced(command: &Command, to: &Path, words: &[&str]) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-D", "-f", "-y", "-s", "512", "-o"]).arg(to).args(words);
     strace.arg(command.get_program()).args(command.get_args());
@@ -35,7 +35,7 @@ fn traced(command: &Command, to: &Path, words: &[&str]) -> Command {
 }
 
 /// Whether a process may be traced here; says so where it may not, and the test is skipped.
-fn may_trace() -> bool {
+pub(super) fn may_trace() -> bool {
     let may = is_installed("strace")
         && Command::new("strace").args(["-o", "/dev/null", "true"]).status().unwrap().success();
     if !may {
@@ -45,7 +45,7 @@ fn may_trace() -> bool {
 }
 
 /// The steps in the order in which they ended, repetitions left out.
-fn steps(trace: &Path) -> Vec<Step> {
+pub(super) fn steps(trace: &Path) -> Vec<Step> {
     let trace = fs::read(trace).unwrap();
     let mut begun: HashMap<String, String> = HashMap::new();
     let mut steps = Vec::new();
@@ -79,7 +79,7 @@ fn steps(trace: &Path) -> Vec<Step> {
     steps
 }
 
-const CALLS: &str = "trace=write,pwrite64,fsync,fdatasync,syncfs,renameat2,rename,renameat,sendto";
+pub(super) const CALLS: &str = "trace=write,pwrite64,fsync,fdatasync,syncfs,renameat2,rename,renameat,sendto";
 
 #[track_caller]
 fn check_put(size: u64, flags: &str, expected: &[Step]) {

@@ -1,0 +1,79 @@
+//! What comes behind the files: what is set of them, other names of theirs, and then times and permission bits of
+//! directories.
+
+use ftpish_protocol::RemotePath;
+use ftpish_protocol::message::{Link, Time};
+
+use super::{MOST_LATE, Outcome, Tag, TreeJob, bad_backup};
+use crate::Error;
+use crate::download::local;
+use crate::pipeline::Pipeline;
+use crate::tree::{Compare, Step, Way};
+
+impl TreeJob {
+    /// Whether so much is late that it is done before the plan goes on.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.len() >= MOST_LATE || self.sets.len() >= MOST_LATE && self.tree.delete.is_none()
+    }
+
+    /// Whether a request sees all that the steps before it have made, without waiting for them: the server does one
+    /// after the other, but what is compared may still have to move.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.tree.way == Way::Put && self.tree.compare != Some(Compare::Digest)
+    }
+
+    /// Does what is late, or else what is last, if it can be done by now; whether it was something.
+    pub(super) fn go_on_late(
+        &mut self,
+        pipe: &mut Pipeline<'_, Tag>,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> bool {
+        let may_end = self.tree.delete.is_none() || self.plan.is_finished();
+        let steps = if !self.late.is_empty() {
+            self.linking = true;
+            let mut late = std::mem::take(&mut self.late);
+            // A file has its time before it is asked for by that.
+            late.sort_by_key(|step| matches!(step, Step::HardLink { .. }));
+            late
+        } else if may_end && (!self.linking || pipe.is_empty()) {
+            std::mem::take(&mut self.sets)
+        } else {
+            return false;
+        };
+        for step in &steps {
+            while pipe.is_full() {
+                pipe.receive();
+            }
+            let number = self.steps;
+            self.steps += 1;
+            if let Err(error) = self.start_small((number, step.clone()), pipe, report) {
+                report(step, Err(error));
+            }
+        }
+        if self.tree.way == Way::Get {
+            let synced = self.here.iter().try_for_each(|root| root.sync_above(steps.iter().map(Step::path)));
+            if let Err(refusal) = synced {
+                report(&Step::MakeDir(RemotePath::root()), Err(local(&self.tree.local, refusal)));
+            }
+        }
+        !steps.is_empty()
+    }
+
+    /// What gives a file another name, both of them as `place` says.
+    pub(super) fn hard_link(
+        &self,
+        (first, path): (&RemotePath, &RemotePath),
+        (size, mtime): (u64, Time),
+        place: impl Fn(&Self, &RemotePath) -> Result<RemotePath, Error>,
+    ) -> Result<Link, Error> {
+        let backup = self.tree.backup_of(path).map_err(bad_backup).map_err(Error::Refused)?;
+        Ok(Link {
+            from: place(self, first)?,
+            to: place(self, path)?,
+            size: Some(size),
+            mtime: Some(mtime),
+            replace: self.tree.replace,
+            backup: backup.map(|backup| place(self, &backup)).transpose()?,
+        })
+    }
+}
