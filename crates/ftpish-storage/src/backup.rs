@@ -120,7 +120,7 @@ impl Backup {
         } else {
             rename(parent, os_name(name), &dir, os_name(&self.name), Replace::Always)?;
         }
-        if self.sync { sync_dir(&dir) } else { Ok(()) }
+        Ok(())
     }
 
     /// Makes sure that two names of one file are not the very same: by way of a link above, for one.
