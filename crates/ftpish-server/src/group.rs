@@ -22,7 +22,7 @@ const MOST: usize = 64;
 enum Waiting {
     /// Verified, and not yet under its name.
     Ready(Stored),
-    /// A new directory, or a new name for a file, which is not yet durable.
+    /// A new directory, or a new name for a file, with or without its old one, which is not yet durable.
     Made,
     Refused(Refusal),
 }
@@ -48,7 +48,7 @@ struct Batch {
     files: Vec<Ready>,
     /// The names that these files are to have, in whatever directory: that may have more than one path.
     names: HashSet<Vec<u8>>,
-    /// One for each [`Waiting::Made`].
+    /// The names of each [`Waiting::Made`].
     made: Vec<RemotePath>,
 }
 
@@ -63,6 +63,9 @@ impl Group {
                 .into_iter()
                 .flatten()
                 .any(|path| self.awaits(path)),
+            Command::Rm(args) => {
+                args.backup.as_ref().is_some_and(|backup| !self.awaits(&args.path) && !self.awaits(backup))
+            }
             _ => false,
         }
     }
@@ -96,9 +99,9 @@ impl Group {
         self.gathered.waiting.push((id, Waiting::Ready(stored)));
     }
 
-    /// Lets a directory wait, or another name of a file, that was made.
-    pub fn add_made(&mut self, id: u64, path: RemotePath) {
-        self.gathered.made.push(path);
+    /// Lets names wait that have come, or gone.
+    pub fn add_made(&mut self, id: u64, names: impl IntoIterator<Item = RemotePath>) {
+        self.gathered.made.extend(names);
         self.gathered.waiting.push((id, Waiting::Made));
     }
 

@@ -376,7 +376,7 @@ impl Session {
             Command::Symlink(args) => commands::symlink::run(&args, root, exchange),
             Command::Link(args) => commands::link::run(&args, root, &mut self.group, exchange),
             Command::Set(args) => commands::set::run(&args, root, exchange),
-            Command::Rm(args) => commands::rm::run(&args, root, exchange),
+            Command::Rm(args) => commands::rm::run(&args, root, &mut self.group, exchange),
             Command::Mv(args) => commands::mv::run(&args, root, exchange),
             Command::Hash(args) => commands::hash::run(&args, root, exchange),
             Command::Df(args) => commands::df::run(&args, root, exchange),

@@ -161,7 +161,7 @@ impl Keeper {
         } else {
             rename(parent, os_name(name), &dir, os_name(&self.backup.name), Replace::Always)?;
         }
-        if self.backup.sync { sync_dir(&dir) } else { Ok(()) }
+        Ok(())
     }
 
     /// Makes sure that two names of one file are not the very same: by way of a link above, for one.

@@ -253,13 +253,17 @@ impl Root {
         Ok(())
     }
 
-    /// Makes new directories durable, whose last ones are `made`: each is an entry of the one above it.
+    /// Makes durable that names have come or gone, and the directories above them that are new: each is an entry of the
+    /// one above it. One that is gone by then needs nothing.
     pub fn sync_above<'a>(&self, made: impl IntoIterator<Item = &'a RemotePath>) -> Outcome<()> {
         let mut synced = HashSet::new();
         for path in made {
             let mut above = path.parent().filter(|_| self.sync);
             while let Some(path) = above.filter(|path| !synced.contains(path)) {
-                sync_dir(&*self.open_dir(&path)?).map_err(refuse)?;
+                match self.open_dir(&path) {
+                    Err(refusal) if refusal.code == Code::NotFound => {}
+                    opened => sync_dir(&*opened?).map_err(refuse)?,
+                }
                 above = path.parent();
                 synced.insert(path);
             }
@@ -421,20 +425,19 @@ impl Root {
         }
     }
 
-    /// Gives a file, or a link, the name of its backup in place of its own.
+    /// Gives a file, or a link, the name of its backup in place of its own. It is durable once both names are [told to
+    /// be](Self::sync_above); on no disk is it without a name.
     pub fn move_away(&self, path: &RemotePath, backup: Backup) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
         let backup = backup.of_the_only()?;
-        {
-            let _still = self.bound.as_ref().map(|bound| bound.still());
-            let _alone = alone();
-            if parent.symlink_metadata(os_name(&name)).map_err(refuse)?.is_dir() {
-                return Err(Refusal::new(Code::IsDirectory, "a directory is not kept as a whole"));
-            }
-            backup.move_away(&parent, &name).map_err(refuse)?;
+        let _still = self.bound.as_ref().map(|bound| bound.still());
+        let _alone = alone();
+        if parent.symlink_metadata(os_name(&name)).map_err(refuse)?.is_dir() {
+            return Err(Refusal::new(Code::IsDirectory, "a directory is not kept as a whole"));
         }
+        backup.move_away(&parent, &name).map_err(refuse)?;
         self.note_gone();
-        self.synced(&[&parent])
+        Ok(())
     }
 
     /// Renames; an existing file at the new path is replaced unless `replace` forbids it.

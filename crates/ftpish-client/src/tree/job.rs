@@ -59,6 +59,8 @@ pub struct TreeJob {
     late: Vec<Step>,
     /// Whether other names were asked for: what cannot be linked moves, and that into directories.
     linking: bool,
+    /// Names here that have yet to be made durable: of what is kept in place of being removed.
+    kept: Vec<RemotePath>,
     /// Whether what is late is done before the plan goes on.
     clearing: bool,
     /// Time and permission bits of directories, which come last.
@@ -84,6 +86,7 @@ impl TreeJob {
             late: Vec::new(),
             linking: false,
             clearing: false,
+            kept: Vec::new(),
             sets: Vec::new(),
             page,
             moved: 0,
@@ -188,7 +191,7 @@ impl TreeJob {
                 }
                 Next::End if self.go_on_late(pipe, report) => {}
                 Next::End if self.clearing => self.clearing = false,
-                Next::End => return Ok(()),
+                Next::End => return self.sync_kept(),
             }
         }
     }
@@ -416,6 +419,10 @@ impl TreeJob {
             if matches!(step, Step::Remove(_) | Step::BackUp { .. }) {
                 pipe.drain();
             }
+            // As long as the directories are there that it was in.
+            if matches!(step, Step::Remove(_)) {
+                self.sync_kept()?;
+            }
             let done = self.do_here(&step);
             match (&step, done) {
                 (Step::HardLink { path, size, .. }, Err(Error::Local { .. })) => {
@@ -477,7 +484,11 @@ impl TreeJob {
             }
             Step::Set { mtime, mode, .. } => root.set(path, Some(*mtime), Some(*mode)),
             Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
-            Step::BackUp { to, .. } => root.backup(path, to).and_then(|backup| root.move_away(path, backup)),
+            Step::BackUp { to, .. } => {
+                let kept = root.backup(path, to).and_then(|backup| root.move_away(path, backup));
+                self.kept.extend([path.clone(), to.clone()]);
+                kept
+            }
             Step::Move { .. } | Step::Compare { .. } | Step::Problem { .. } => Ok(()),
         };
         done.map_err(|refusal| local(&to, refusal))

@@ -8,6 +8,6 @@ use crate::group::Group;
 
 pub fn run(args: &Link, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     root.link(args)?;
-    group.add_made(exchange.id(), args.to.clone());
+    group.add_made(exchange.id(), [args.to.clone()]);
     Ok(())
 }

@@ -8,6 +8,6 @@ use crate::group::Group;
 
 pub fn run(args: &Mkdir, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     root.make_dir(&args.path, args.parents)?;
-    group.add_made(exchange.id(), args.path.clone());
+    group.add_made(exchange.id(), [args.path.clone()]);
     Ok(())
 }

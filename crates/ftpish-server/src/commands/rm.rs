@@ -1,14 +1,19 @@
-//! `rm`: takes a name away, and what it names.
+//! `rm`: takes a name away, and what it names; or keeps that under another, which is durable when the group is settled
+//! that the session has it wait in.
 
 use ftpish_protocol::message::{Done, Rm};
 use ftpish_storage::Root;
 
 use crate::exchange::{Exchange, Failure};
+use crate::group::Group;
 
-pub fn run(args: &Rm, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+pub fn run(args: &Rm, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     if let Some(to) = &args.backup {
         root.move_away(&args.path, root.backup(&args.path, to)?)?;
-    } else if args.recursive {
+        group.add_made(exchange.id(), [args.path.clone(), to.clone()]);
+        return Ok(());
+    }
+    if args.recursive {
         exchange.while_working(|_| root.remove(&args.path, true))??;
     } else {
         root.remove(&args.path, false)?;

@@ -59,6 +59,13 @@ impl TreeJob {
         !steps.is_empty()
     }
 
+    /// Makes durable what is kept here.
+    pub(super) fn sync_kept(&mut self) -> Result<(), Error> {
+        let kept = std::mem::take(&mut self.kept);
+        let synced = self.here.iter().try_for_each(|root| root.sync_above(&kept));
+        synced.map_err(|refusal| local(&self.tree.local, refusal))
+    }
+
     /// What gives a file another name, both of them as `place` says.
     pub(super) fn hard_link(
         &self,
