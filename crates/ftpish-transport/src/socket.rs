@@ -32,6 +32,8 @@ pub enum Deadline {
         /// Within how long.
         window: Duration,
     },
+    /// At once: whatever would wait fails with `WouldBlock`.
+    Now,
 }
 
 impl Deadline {
@@ -76,7 +78,7 @@ impl Interrupt {
 /// `ConnectionAborted` when the [`Interrupt`] is set.
 #[derive(Debug)]
 pub struct Socket {
-    inner: socket2::Socket,
+    inner: Arc<socket2::Socket>,
     deadline: Deadline,
     /// Under [`Deadline::Pace`]: how much waiting is left until the next `bytes` have moved.
     patience: Duration,
@@ -98,6 +100,7 @@ impl Socket {
             inner.set_tcp_keepalive(&keepalive)?;
         }
         let (patience, moved, throttle, held_until) = Default::default();
+        let inner = Arc::new(inner);
         let mut socket = Self { inner, deadline, patience, moved, interrupt, throttle, held_until };
         socket.set_deadline(deadline);
         Ok(socket)
@@ -119,7 +122,7 @@ impl Socket {
 
     /// Whether a read would not wait: there are bytes, or the peer closed.
     pub fn is_readable(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(&self.inner, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*self.inner, PollFlags::IN)];
         match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
             Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Ok(false),
@@ -127,9 +130,9 @@ impl Socket {
         }
     }
 
-    /// The socket itself, to shut it down from another thread.
-    pub fn try_clone(&self) -> io::Result<socket2::Socket> {
-        self.inner.try_clone()
+    /// The socket itself: to shut it down from another thread, or to wait for it along with others.
+    pub fn shared(&self) -> Arc<socket2::Socket> {
+        Arc::clone(&self.inner)
     }
 
     /// Does `step` until it would no longer wait.
@@ -179,6 +182,7 @@ impl Socket {
         let until = match self.deadline {
             Deadline::At(until) => until,
             Deadline::Pace { .. } => began + self.patience,
+            Deadline::Now => return Err(io::ErrorKind::WouldBlock.into()),
         };
         let waited = self.wait_until(flags, until);
         self.patience = self.patience.saturating_sub(began.elapsed());
@@ -197,7 +201,7 @@ impl Socket {
             // A server's ten thousand idle connections, which nobody interrupts, would keep a processor busy with that.
             let slice = if self.interrupt.is_shared() { INTERRUPT_CHECK } else { LONGEST_WAIT };
             let slice = Timespec::try_from(left.min(slice)).expect("an hour fits");
-            let mut fds = [PollFd::new(&self.inner, flags)];
+            let mut fds = [PollFd::new(&*self.inner, flags)];
             match poll(&mut fds, Some(&slice)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(()),

@@ -69,6 +69,32 @@ impl Stream {
         }
     }
 
+    /// Whether bytes can be written: there is no TLS, or its handshake is over.
+    pub fn is_set_up(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Client(_) => true,
+            Self::Server(tls) => tls.is_set_up(),
+        }
+    }
+
+    /// Gives back the memory that is not needed while nothing moves.
+    pub fn rest(&mut self) {
+        match self {
+            Self::Plain(_) => {}
+            Self::Client(tls) => tls.rest(),
+            Self::Server(tls) => tls.rest(),
+        }
+    }
+
+    /// The socket below all, as [`Socket::shared`].
+    pub fn socket(&mut self) -> Arc<socket2::Socket> {
+        match self {
+            Self::Plain(socket) => socket.shared(),
+            Self::Client(tls) => tls.socket().shared(),
+            Self::Server(tls) => tls.socket().shared(),
+        }
+    }
+
     /// Whether a read would not wait: the peer has sent something, or closed.
     pub fn is_readable(&mut self) -> io::Result<bool> {
         match self {

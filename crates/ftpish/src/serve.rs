@@ -46,13 +46,14 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
         listeners.push(endpoint.listen().map_err(|error| cannot_listen(endpoint, &error))?);
     }
     let connections = usize::from(args.max_connections);
+    let limits = Limits::default();
     // Of the rest, those who are logged in already are sure.
-    let strangers = connections.div_ceil(2);
+    let strangers = connections.div_ceil(2).min(limits.strangers);
     let per_address = args.max_per_address.into();
-    let limits = Limits { connections, per_address, strangers, ..Limits::default() };
-    let tls = identity.as_ref().map(Identity::tls);
+    let limits = Limits { connections, per_address, strangers, ..limits };
     let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
-    let server = Server::new(Config { root, policy, limits, accounts, tls }, listeners);
+    let server =
+        Server::new(Config { root, policy, limits, accounts, identity: identity.clone() }, listeners);
     let cannot_start = |error: io::Error| Failure::new(Exit::Other, format!("cannot start: {error}"));
     let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
     // Before the first thread starts: each begins with what this one may do.

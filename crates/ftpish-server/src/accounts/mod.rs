@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ftpish_protocol::message::{Login, Proof};
-use ftpish_protocol::{Code, Refusal, Secret};
+use ftpish_protocol::{Code, PublicKey, Refusal, Secret, Statement};
 
 use ftpish_storage::{Ledgers, Quota, Root};
 use lockout::{Lockout, Outcome};
@@ -30,6 +30,11 @@ pub(crate) use member::Seat;
 pub use password::{hash, random_password};
 pub use rights::{Right, Rights};
 pub use users::{User, Users, UsersError};
+
+/// What a client's key signs on one connection: 128 bits that nobody can foresee.
+pub(crate) fn challenge() -> String {
+    random_password().reveal().to_owned()
+}
 
 /// The accounts of a running server.
 pub struct Accounts {
@@ -71,11 +76,12 @@ impl Accounts {
     }
 
     /// Checks a login that came from `from`; a Unix socket has no address. The reply and the time are the same for an
-    /// unknown user, a user without a password, and a wrong proof. A password earns a ticket; a ticket earns no other,
-    /// so that whoever found one does not have it for ever.
+    /// unknown user, a user without a password or keys, and a wrong proof. A password or a key earns a ticket; a ticket earns
+    /// no other, so that whoever found one does not have it for ever. `statement` is what a key has to sign.
     pub(crate) fn login(
         &self,
         login: &Login,
+        statement: Statement<'_>,
         from: Option<IpAddr>,
     ) -> Result<(Arc<Rights>, Option<Secret>), Refusal> {
         // The attempt counts before it is looked at, so that many at once cannot outrun the count.
@@ -85,13 +91,7 @@ impl Accounts {
             return Err(Refusal::new(Code::LockedOut, line));
         }
         let user = self.users.find(&login.user);
-        let hash = user.and_then(|user| user.password.as_deref());
-        let compared = hash.unwrap_or(&self.decoy);
-        let matches = match &login.proof {
-            Proof::Password(password) => self.pool.verify(password, compared),
-            Proof::Ticket(ticket) => Some(self.tickets.admits(ticket, &login.user, compared, Instant::now())),
-        };
-        let Some(matches) = matches else {
+        let Some(proven) = self.proves(login, user, statement) else {
             // Nothing was tried: the server has too much to do.
             if let Some(from) = from {
                 self.lockout.finish(from, &login.user, Outcome::Dropped);
@@ -99,12 +99,14 @@ impl Accounts {
             return Err(Refusal::new(Code::Busy, "too many logins at the same time: try again later"));
         };
         match user {
-            Some(user) if matches && hash.is_some() => {
+            Some(user) if proven => {
                 if let Some(from) = from {
                     self.lockout.finish(from, &login.user, Outcome::Succeeded);
                 }
                 let ticket = match login.proof {
-                    Proof::Password(_) => Some(self.tickets.issue(&login.user, compared, Instant::now())),
+                    Proof::Password(_) | Proof::Signature(_) => {
+                        Some(self.tickets.issue(&login.user, &user.proofs(), Instant::now()))
+                    }
                     Proof::Ticket(_) => None,
                 };
                 Ok((Arc::new(user.rights()), ticket))
@@ -113,7 +115,34 @@ impl Accounts {
                 if let Some(from) = from {
                     self.lockout.finish(from, &login.user, Outcome::Failed);
                 }
-                Err(Refusal::new(Code::LoginFailed, "wrong user or password"))
+                let line = match login.proof {
+                    Proof::Signature(_) => "wrong user or key",
+                    Proof::Password(_) | Proof::Ticket(_) => "wrong user or password",
+                };
+                Err(Refusal::new(Code::LoginFailed, line))
+            }
+        }
+    }
+
+    /// Whether the proof is that of `user`; `None` where there is no time to look. Each kind costs the same whether there
+    /// is such a user or not.
+    fn proves(&self, login: &Login, user: Option<&User>, statement: Statement<'_>) -> Option<bool> {
+        match &login.proof {
+            Proof::Password(password) => {
+                let hash = user.and_then(|user| user.password.as_deref());
+                let matches = self.pool.verify(password, hash.unwrap_or(&self.decoy))?;
+                Some(matches && hash.is_some())
+            }
+            Proof::Ticket(ticket) => {
+                let proofs = user.map_or_else(|| self.decoy.clone(), User::proofs);
+                let admits = self.tickets.admits(ticket, &login.user, &proofs, Instant::now());
+                Some(admits && user.is_some())
+            }
+            // First whose it is, and only then who that is.
+            Proof::Signature(signature) => {
+                let made_by = PublicKey::that_made(statement, signature);
+                let is_own = |(key, user): (PublicKey, &User)| user.keys.iter().any(|own| own.is(&key));
+                Some(made_by.zip(user).is_some_and(is_own))
             }
         }
     }

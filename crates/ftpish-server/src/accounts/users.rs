@@ -6,9 +6,10 @@ use std::num::{NonZeroU16, NonZeroU64};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ftpish_protocol::RemotePath;
+use ftpish_protocol::{PublicKey, RemotePath};
 use ftpish_storage::Quota;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::member::below;
 use super::password::is_hash;
@@ -25,9 +26,12 @@ const MIN_BANDWIDTH: u64 = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// The hash of the password, as [`hash`](super::hash) makes it. Without it the user cannot log in.
+    /// The hash of the password, as [`hash`](super::hash) makes it. Without it and without keys the user cannot log in.
     #[serde(default)]
     pub password: Option<String>,
+    /// The keys that log in, too: lines as in OpenSSH's `authorized_keys`, without its options.
+    #[serde(default, deserialize_with = "keys")]
+    pub keys: Vec<PublicKey>,
     /// What the user may do; everything where absent.
     #[serde(default)]
     pub rights: Option<Vec<Right>>,
@@ -57,6 +61,7 @@ impl User {
     pub fn new(password: String) -> Self {
         Self {
             password: Some(password),
+            keys: Vec::new(),
             rights: None,
             paths: BTreeMap::new(),
             root: None,
@@ -72,11 +77,23 @@ impl User {
         Quota { bytes: self.quota_bytes, names: self.quota_files }
     }
 
+    /// All that logs the user in. What was got for one of them is worth nothing once they are others.
+    pub(super) fn proofs(&self) -> String {
+        let keys = self.keys.iter().map(ToString::to_string);
+        self.password.iter().cloned().chain(keys).collect::<Vec<_>>().join("\n")
+    }
+
     /// What the user may do.
     pub fn rights(&self) -> Rights {
         let below = self.paths.iter().filter_map(|(path, rights)| Some((directory(path)?, rights.clone())));
         Rights::new(self.rights.as_deref().unwrap_or(&Rights::ALL), below.collect())
     }
+}
+
+/// Keys in their lines.
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PublicKey>, D::Error> {
+    let lines = Vec::<String>::deserialize(deserializer)?;
+    lines.iter().map(|line| line.parse()).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 /// The directory that a key of `paths` means; both `/a` and `a` are below the served root.
@@ -220,6 +237,8 @@ mod tests {
             "[me]\nrights = [\"hunter2\"]\n",
             "[\"a b\"]\n",
             "[me.paths]\n\"../hunter2\" = []\n",
+            "[me]\nkeys = \"hunter2\"\n",
+            "[me]\nkeys = [\"ssh-ed25519 hunter2\"]\n",
             "[me]\nroot = \"../hunter2\"\n",
             "[me]\nroot = \"\"\n",
             "[me]\nroot = [\"hunter2\"]\n",

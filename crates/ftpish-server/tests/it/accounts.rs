@@ -1,8 +1,7 @@
 //! Who may log in, what for, and what a stranger is told.
 
-use ftpish_client::{Client, Error, Options, Progress};
-use ftpish_protocol::message::{Login, Proof};
-use ftpish_protocol::{Algorithm, Code, Secret};
+use ftpish_client::{By, Client, Error, Login, Options, Progress};
+use ftpish_protocol::{Algorithm, Code, PrivateKey, Secret};
 use ftpish_server::{Accounts, Rights, User, Users, hash};
 
 use crate::harness::{Listen, TestServer, eventually, path};
@@ -26,12 +25,12 @@ fn server(listen: Listen, anonymous: Option<Rights>) -> TestServer {
 
 /// Makes a directory as this user, and tells what was said to that.
 fn mkdir(server: &TestServer, login: Option<(&str, &str)>) -> Result<(), Code> {
-    log_in(server, login.map(|(user, password)| (user, Proof::Password(secret(password))))).map(drop)
+    log_in(server, login.map(|(user, password)| (user, By::Password(secret(password))))).map(drop)
 }
 
 /// The same by any proof; and the ticket for the next time, if there was one.
-fn log_in(server: &TestServer, login: Option<(&str, Proof)>) -> Result<Option<Secret>, Code> {
-    let login = login.map(|(user, proof)| Login { user: user.to_owned(), proof });
+fn log_in(server: &TestServer, login: Option<(&str, By)>) -> Result<Option<Secret>, Code> {
+    let login = login.map(|(user, by)| Login { user: user.to_owned(), by });
     let mut client = Client::connect(&Options { login, ..server.options() }).unwrap();
     let made = client.mkdir(&"made".parse().unwrap(), true);
     made.map(|()| client.ticket().cloned()).map_err(|error| match error {
@@ -47,24 +46,50 @@ fn secret(text: &str) -> Secret {
 #[test]
 fn a_ticket_logs_its_user_in_and_earns_no_other() {
     let server = server(Listen::Unix, None);
-    let password = Proof::Password(secret("open sesame"));
+    let password = By::Password(secret("open sesame"));
     let ticket = log_in(&server, Some(("ada", password))).unwrap().unwrap();
-    let by = |user, ticket: &Secret| log_in(&server, Some((user, Proof::Ticket(ticket.clone()))));
+    let by = |user, ticket: &Secret| log_in(&server, Some((user, By::Ticket(ticket.clone()))));
     assert_eq!(by("ada", &ticket), Ok(None));
     let cut = secret(&ticket.reveal()[1..]);
     for (user, ticket) in [("reader", &ticket), ("eve", &ticket), ("nobody", &ticket), ("ada", &cut)] {
         assert_eq!(by(user, ticket), Err(Code::LoginFailed), "{user}");
     }
     let other = self::server(Listen::Unix, None);
-    let foreign = log_in(&other, Some(("ada", Proof::Ticket(ticket))));
+    let foreign = log_in(&other, Some(("ada", By::Ticket(ticket))));
     assert_eq!(foreign, Err(Code::LoginFailed), "another run of the server");
+}
+
+#[test]
+fn a_key_logs_its_user_in_and_nobody_else_and_earns_a_ticket() {
+    let key = || PrivateKey::generate("ada").unwrap();
+    let (old, new, foreign) = (key(), key(), key());
+    for tls in [false, true] {
+        let mut users = Users::default();
+        let mut ada = User::new(hash(&secret("open sesame")).unwrap());
+        ada.keys = vec![old.public(), new.public()];
+        assert!(users.add("ada", ada) && users.add("eve", User::new(hash(&secret("letters")).unwrap())));
+        let server = TestServer::with(|setup| {
+            if tls {
+                setup.encrypted();
+            }
+            setup.accounts = Some(Accounts::new(users, None));
+        });
+        let by = |user, key: &PrivateKey| log_in(&server, Some((user, By::Key(Box::new(key.clone())))));
+        for own in [&old, &new] {
+            let ticket = by("ada", own).unwrap().unwrap();
+            assert_eq!(log_in(&server, Some(("ada", By::Ticket(ticket)))), Ok(None));
+        }
+        for (user, key) in [("ada", &foreign), ("eve", &old), ("nobody", &old), ("", &old)] {
+            assert_eq!(by(user, key), Err(Code::LoginFailed), "{user}");
+        }
+    }
 }
 
 #[test]
 fn guessed_tickets_lock_the_address_out_as_passwords_do() {
     let server = server(Listen::Ipv4, None);
     let codes: Vec<_> =
-        (0..12).map(|_| log_in(&server, Some(("ada", Proof::Ticket(secret("600.00")))))).collect();
+        (0..12).map(|_| log_in(&server, Some(("ada", By::Ticket(secret("600.00")))))).collect();
     assert_eq!(codes[..3], [const { Err(Code::LoginFailed) }; 3]);
     // Tickets cost nothing to refuse, so the whole loop takes less than the first wait.
     assert_eq!(codes.last(), Some(&Err(Code::LockedOut)));
@@ -106,8 +131,8 @@ pub fn ada(server: &TestServer) -> Client {
 
 /// A client of a user with ada's password.
 pub fn log_in_as(server: &TestServer, user: &str) -> Client {
-    let proof = Proof::Password(Secret::new("open sesame".to_owned()));
-    let login = Some(Login { user: user.to_owned(), proof });
+    let by = By::Password(Secret::new("open sesame".to_owned()));
+    let login = Some(Login { user: user.to_owned(), by });
     Client::connect(&Options { login, ..server.options() }).unwrap()
 }
 
