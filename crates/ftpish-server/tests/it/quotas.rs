@@ -320,8 +320,8 @@ fn users_of_one_root_share_what_is_used_and_have_limits_of_their_own() {
     // Ada's quota counts what there is, and is told of all that comes behind that.
     let mut ada = client("ada");
     stream(&mut ada, 1, "ada's").unwrap();
-    stream(&mut client("bob"), 700, "bob's").unwrap();
     stream(&mut client("eve"), 100, "eve's").unwrap();
+    stream(&mut client("bob"), 700, "bob's").unwrap();
     stream(&mut server.client(), 99, "a stranger's").unwrap();
     assert!(refused(stream(&mut ada, 101, "more")).is_some());
     stream(&mut ada, 100, "more").unwrap();
