@@ -92,6 +92,7 @@ pub(crate) struct Ledger {
     gone: AtomicBool,
     /// Whether others may have been at it since.
     doubted: AtomicBool,
+    /// Whether it is being counted now, which may take seconds.
     counting: AtomicBool,
 }
 
@@ -103,6 +104,7 @@ struct Book {
     live: Usage,
     /// The files of the claims, which no count counts.
     files: HashSet<FileId>,
+    /// How many counts there were.
     counts: u64,
     /// When the last count ended, and how long it took.
     last: Option<(Instant, Duration)>,

@@ -110,7 +110,7 @@ pub enum Verb {
     Hash(Hash),
     /// Compare a local file with a remote one, or files with a manifest; only digests move.
     Verify(Verify),
-    /// Tell the space of the server's file system.
+    /// Tell the space of the server's file system, or of the user's quota.
     Df(Df),
 }
 

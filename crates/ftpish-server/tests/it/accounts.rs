@@ -136,7 +136,7 @@ pub fn log_in_as(server: &TestServer, user: &str) -> Client {
     Client::connect(&Options { login, ..server.options() }).unwrap()
 }
 
-/// Users with so many bytes each in the server's root; 0 is no bound.
+/// Users with so many bytes each in the server's root; 0 is no bound. Everybody else may do everything there, too.
 pub fn accounts_with_quotas(quotas: &[(&str, u64)]) -> Accounts {
     let hash = hash(&Secret::new("open sesame".to_owned())).unwrap();
     let mut users = Users::default();
@@ -144,7 +144,7 @@ pub fn accounts_with_quotas(quotas: &[(&str, u64)]) -> Accounts {
         let quota_bytes = std::num::NonZeroU64::new(*bytes);
         assert!(users.add(name, User { quota_bytes, ..User::new(hash.clone()) }));
     }
-    Accounts::new(users, None)
+    Accounts::new(users, Some(Rights::new(&Rights::ALL, Vec::new())))
 }
 
 #[test]

@@ -325,11 +325,15 @@ fn users_of_one_root_share_what_is_used_and_have_limits_of_their_own() {
         setup.accounts = Some(accounts_with_quotas(&[("ada", 1000), ("bob", 2000), ("eve", 0)]));
     });
     let client = |user| log_in_as(&server, user);
+    // Ada's quota counts what there is, and is told of all that comes behind that.
+    let mut ada = client("ada");
+    stream(&mut ada, 1, "ada's").unwrap();
+    stream(&mut client("eve"), 100, "eve's").unwrap();
     stream(&mut client("bob"), 700, "bob's").unwrap();
-    stream(&mut client("eve"), 200, "eve's").unwrap();
-    assert!(refused(stream(&mut client("ada"), 101, "ada's")).is_some());
-    stream(&mut client("ada"), 100, "ada's").unwrap();
-    stream(&mut client("bob"), 1000, "more").unwrap();
+    stream(&mut server.client(), 99, "a stranger's").unwrap();
+    assert!(refused(stream(&mut ada, 101, "more")).is_some());
+    stream(&mut ada, 100, "more").unwrap();
+    stream(&mut client("bob"), 1000, "bob's, too").unwrap();
     assert!(refused(stream(&mut client("bob"), 1, "one")).is_some());
     stream(&mut client("eve"), 1 << 20, "all").unwrap();
 }

@@ -118,6 +118,23 @@ fn what_does_not_fit_is_refused_with_what_is_used_and_what_there_is() {
 }
 
 #[test]
+fn whoever_waits_is_told_before_that_there_is_to_count() {
+    let (scratch, ledgers) = (tempfile::tempdir().unwrap(), Ledgers::default());
+    let root = bounded(scratch.path(), &ledgers, 1000, 0);
+    assert!(root.must_count(0), "nothing is known yet");
+    root.count(0);
+    stop_time(&ledgers);
+    assert!(!root.must_count(1000));
+    store(&root, "a", 600).unwrap();
+    assert!(!root.must_count(500), "that does not fit, and nothing has gone");
+    root.remove(&path("a"), false).unwrap();
+    assert!(root.must_count(500));
+    assert!(!root.must_count(400), "that fits anyway");
+    assert!(!root.must_count(1001), "that never will");
+    assert!(!bounded(scratch.path(), &ledgers, 0, 0).must_count(u64::MAX));
+}
+
+#[test]
 fn what_was_there_before_and_what_others_share_counts() {
     let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("old"), [7; 500]).unwrap();
