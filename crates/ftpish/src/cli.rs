@@ -243,9 +243,9 @@ pub enum KeyCommand {
 pub struct NewKey {
     /// Where it is to be; ~/.config/ftpish/id_ed25519 where absent.
     pub file: Option<PathBuf>,
-    /// What is to stand behind it in lists of keys.
-    #[arg(long, default_value = "ftpish")]
-    pub comment: String,
+    /// What is to stand behind it in lists of keys; who you are on which machine, where absent.
+    #[arg(long)]
+    pub comment: Option<String>,
     /// Read the passphrase from this file descriptor, in place of asking for it.
     #[arg(long, value_name = "N")]
     pub passphrase_fd: Option<u16>,

@@ -31,7 +31,8 @@ pub fn run(command: &KeyCommand, ui: &Ui) -> Result<(), Failure> {
         None if io::stdin().is_terminal() => ask_new("Passphrase (none if empty): ")?,
         None => Secret::new(String::new()),
     };
-    let made = PrivateKey::generate(&args.comment).map_err(|error| cannot_use(&path, error))?;
+    let comment = args.comment.clone().unwrap_or_else(who_and_where);
+    let made = PrivateKey::generate(&comment).map_err(|error| cannot_use(&path, error))?;
     let passphrase = Some(&passphrase).filter(|phrase| !phrase.reveal().is_empty());
     let text = made.to_openssh(passphrase).map_err(|error| cannot_use(&path, error))?;
     if let Some(dir) = path.parent() {
@@ -46,6 +47,12 @@ pub fn run(command: &KeyCommand, ui: &Ui) -> Result<(), Failure> {
         public.display()
     ));
     print(format_args!("{}", made.public()))
+}
+
+/// As `ssh-keygen` names its keys.
+fn who_and_where() -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "ftpish".to_owned());
+    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// Where the key is that logs in where nothing else is said.
