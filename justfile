@@ -17,10 +17,16 @@ check:
 demo:
     cargo run --release -- demo
 
-# Measure beside rsync, scp, nginx and tar, RUNS times, all rows or those whose names have one of the ROWS in them.
-bench RUNS="5" *ROWS:
-    cargo build --release
-    scripts/bench {{RUNS}} {{ROWS}}
+# Measure beside rsync, OpenSSH, nginx, vsftpd, lftp, tar, nc and socat: `just bench --runs 1 --scale 0.01` for a quick try,
+# `just bench put` for some rows, `just bench --chart docs/benchmarks.svg` for all of them and the chart.
+[positional-arguments]
+bench *ARGS:
+    cargo build --release -p ftpish -p ftpish-bench
+    target/release/ftpish-bench "$@"
+
+# Measure frames, bodies and digests in memory.
+bench-parts *ARGS:
+    cargo bench -p ftpish-bench {{ARGS}}
 
 # A real tree there and back again, with and without TLS, with each digest.
 roundtrip DIR="/usr/share":

@@ -14,8 +14,8 @@ use ftpish_protocol::message::{
 };
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{
-    Algorithm, Connection, Header, MAX_CHUNK, MAX_NAME, MAX_PATH, Name, RemotePath, WalkOrder, receive_body,
-    receive_listing, receive_ranges, walk_order,
+    Algorithm, Connection, Header, KeyError, MAX_CHUNK, MAX_NAME, MAX_PATH, Name, PrivateKey, PublicKey,
+    RemotePath, Statement, WalkOrder, receive_body, receive_listing, receive_ranges, walk_order,
 };
 use ftpish_server::{Rights, User, Users, UsersFile};
 use ftpish_transport::Endpoint;
@@ -24,7 +24,7 @@ use ftpish_transport::Endpoint;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("frame", frame),
     ("messages", messages),
     ("path", path),
@@ -32,6 +32,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("listing", listing),
     ("reply", reply),
     ("users", users),
+    ("keys", keys),
 ];
 
 /// A peer that says `input`, and listens to nothing.
@@ -332,7 +333,30 @@ impl Place {
 const HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$ddgkI9WnBp5Loqy0XZIQSw$tcfPojK3Z8ZbEXKsbsFilAl5y8nNYYtV320mf2H4t24";
 
-/// A users file. One that is taken at all has no entry that lets anybody in but by a password that was hashed as it
+/// What a stranger says by way of a key or a signature, and what a person's file holds: nothing is a signature but of the
+/// one statement that it was made for, and a key that is understood is understood the same when it is said again.
+pub fn keys(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(key) = text.parse::<PublicKey>() {
+        assert_eq!(key.to_string().parse::<PublicKey>().ok(), Some(key));
+    }
+    let statement = Statement { challenge: "challenge", host_key: Some("SHA256:key"), user: "ada" };
+    if let Some(key) = PublicKey::that_made(statement, text) {
+        assert!(key.verifies(statement, text));
+        for other in
+            [Statement { challenge: "other", ..statement }, Statement { host_key: None, ..statement }]
+        {
+            assert!(!key.verifies(other, text) && PublicKey::that_made(other, text).is_none());
+        }
+    }
+    // No passphrase is tried: how long that takes is the file's to say.
+    if let Ok(key) = PrivateKey::open(text, || Err(KeyError::Passphrase)) {
+        let signature = key.sign(statement).expect("a key signs");
+        assert!(key.public().verifies(statement, &signature));
+    }
+}
+
+/// A users file. One that is taken at all has no entry that lets anybody in but by a key, or a password that was hashed as it
 /// should be, and is read the same after others were changed in it.
 pub fn users(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

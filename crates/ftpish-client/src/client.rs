@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use ftpish_protocol::message::{
-    Command, Done, Entry, Envelope, Hash, Hashed, Hello, LoggedIn, Login, Ls, Mkdir, Mv, PathArgs, Replace,
+    Command, Done, Entry, Envelope, Hash, Hashed, Hello, LoggedIn, Ls, Mkdir, Mv, PathArgs, Replace,
     ReplyEnvelope, Request, Rm, Space, Stat, Welcome,
 };
 use ftpish_protocol::{
@@ -17,7 +17,8 @@ use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 
 use crate::hostkeys::KeyVerifier;
-use crate::{AGENT, Error, Progress, Trust};
+use crate::login::sign;
+use crate::{AGENT, Error, Login, Progress, Trust};
 
 /// The digest of listings, which every server has.
 pub(crate) const LISTING_DIGEST: Algorithm = Algorithm::Md5;
@@ -112,6 +113,8 @@ pub struct Client {
 pub(crate) enum Greeting {
     /// Sent with this id, and then perhaps a login with that one; the replies not yet read.
     Sent(u64, Option<u64>),
+    /// Answered, because the login with this id could not be sent before.
+    Welcomed(Welcome, u64),
     /// Answered; the login perhaps with a ticket.
     Done(Welcome, Option<Secret>),
 }
@@ -121,7 +124,7 @@ impl Client {
     pub fn connect(options: &Options) -> Result<Self, Error> {
         let Options { endpoint, security, timeouts, interrupt, login } = options;
         if login.is_some() && *security == Security::Plaintext && !endpoint.is_local() {
-            let line = "a password is not sent in the clear to another machine";
+            let line = "nobody logs in in the clear to another machine: others could listen, or take over";
             return Err(Error::Refused(Refusal::new(Code::LoginFailed, line)));
         }
         let no_connection = |error| Error::Connect { endpoint: endpoint.clone(), error };
@@ -148,10 +151,23 @@ impl Client {
         };
         client.send(&Command::Hello(Hello { version: VERSION, agent: AGENT.to_owned() }), false)?;
         if let Some(login) = login {
-            let id = client.send(&Command::Login(login.clone()), false)?;
-            client.greeting = Greeting::Sent(0, Some(id));
+            client.log_in(login)?;
         }
         Ok(client)
+    }
+
+    /// Sends the login: at once, or, by a key, behind the challenge that it signs.
+    fn log_in(&mut self, login: &Login) -> Result<(), Error> {
+        self.greeting = match login.at_once() {
+            Ok(ready) => Greeting::Sent(0, Some(self.send(&Command::Login(ready), false)?)),
+            Err(key) => {
+                let welcome = receive_welcome(&mut self.connection, &self.timeouts, 0);
+                let welcome = welcome.map_err(|error| self.note(error))?;
+                let signed = sign(&login.user, key, welcome.challenge.as_deref(), self.host_key)?;
+                Greeting::Welcomed(welcome, self.send(&Command::Login(signed), false)?)
+            }
+        };
+        Ok(())
     }
 
     /// The server's key, where the connection is encrypted.
@@ -164,7 +180,9 @@ impl Client {
         self.greet()?;
         match &self.greeting {
             Greeting::Done(welcome, _) => Ok(welcome),
-            Greeting::Sent(..) => Err(Error::Protocol("no reply to hello".to_owned())),
+            Greeting::Sent(..) | Greeting::Welcomed(..) => {
+                Err(Error::Protocol("no reply to hello".to_owned()))
+            }
         }
     }
 
@@ -178,7 +196,7 @@ impl Client {
     pub fn ticket(&self) -> Option<&Secret> {
         match &self.greeting {
             Greeting::Done(_, ticket) => ticket.as_ref(),
-            Greeting::Sent(..) => None,
+            Greeting::Sent(..) | Greeting::Welcomed(..) => None,
         }
     }
 
@@ -350,6 +368,18 @@ impl Client {
     }
 }
 
+fn receive_welcome(
+    connection: &mut Connection<Stream>,
+    timeouts: &Timeouts,
+    id: u64,
+) -> Result<Welcome, Error> {
+    let welcome: Welcome = receive_reply(connection, timeouts, id, false, &Progress::default())?;
+    if welcome.version != VERSION {
+        return Err(Error::Protocol(format!("it speaks version {} of it", welcome.version)));
+    }
+    Ok(welcome)
+}
+
 impl Greeting {
     /// Reads the reply to `hello`, unless it was read before.
     pub(crate) fn receive(
@@ -357,25 +387,21 @@ impl Greeting {
         connection: &mut Connection<Stream>,
         timeouts: &Timeouts,
     ) -> Result<(), Error> {
-        if let Self::Sent(id, login) = *self {
-            let welcome: Welcome = receive_reply(connection, timeouts, id, false, &Progress::default())?;
-            if welcome.version != VERSION {
-                return Err(Error::Protocol(format!("it speaks version {} of it", welcome.version)));
+        let (welcome, login) = match self {
+            Self::Done(..) => return Ok(()),
+            Self::Sent(id, login) => (receive_welcome(connection, timeouts, *id)?, *login),
+            Self::Welcomed(welcome, login) => (welcome.clone(), Some(*login)),
+        };
+        let ticket = match login {
+            Some(id) => {
+                receive_reply::<LoggedIn>(connection, timeouts, id, false, &Progress::default())?.ticket
             }
-            let ticket = match login {
-                Some(id) => {
-                    receive_reply::<LoggedIn>(connection, timeouts, id, false, &Progress::default())?.ticket
-                }
-                None if welcome.login => {
-                    return Err(Error::Refused(Refusal::new(
-                        Code::LoginRequired,
-                        "the server wants a login",
-                    )));
-                }
-                None => None,
-            };
-            *self = Self::Done(welcome, ticket);
-        }
+            None if welcome.login => {
+                return Err(Error::Refused(Refusal::new(Code::LoginRequired, "the server wants a login")));
+            }
+            None => None,
+        };
+        *self = Self::Done(welcome, ticket);
         Ok(())
     }
 

@@ -47,12 +47,35 @@ struct Input {
 impl Input {
     /// Reads once, when all was taken: at most `ahead` bytes.
     fn read_from(&mut self, stream: &mut impl Read, ahead: usize) -> Result<usize, Error> {
-        self.buffer.resize(ahead, 0);
-        self.taken = 0;
-        self.filled = 0;
-        self.filled = read_some(stream, &mut self.buffer)?;
-        Ok(self.filled)
+        (self.taken, self.filled) = (0, 0);
+        self.read_more(stream, ahead)
     }
+
+    /// Reads once, behind what was not yet taken, so that there are `size` bytes at the most.
+    fn read_more(&mut self, stream: &mut impl Read, size: usize) -> Result<usize, Error> {
+        self.buffer.copy_within(self.taken..self.filled, 0);
+        (self.taken, self.filled) = (0, self.filled - self.taken);
+        self.buffer.resize(size.max(self.filled), 0);
+        let read = read_some(stream, &mut self.buffer[self.filled..])?;
+        self.filled += read;
+        Ok(read)
+    }
+
+    /// What was not yet taken.
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.taken..self.filled]
+    }
+}
+
+/// How much of the next message is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// All of it, or so much that [`Connection::receive`] knows what is wrong with it: it does not wait.
+    Whole,
+    /// Some of it, or nothing, and the peer may yet send the rest.
+    Part,
+    /// The peer closed.
+    End,
 }
 
 /// Bytes that were queued and not yet written. `buffer` never shrinks, so that a block is zeroed once only.
@@ -152,15 +175,46 @@ impl<S: Read + Write> Connection<S> {
         if self.output.filled >= BLOCK { self.flush() } else { Ok(()) }
     }
 
-    /// Waits until the peer has begun to send something; `false` where it closed instead. Between messages a peer may be
-    /// silent for longer than within one: this is that wait.
-    pub fn wait(&mut self) -> Result<bool, Error> {
-        if !self.has_input() {
-            self.flush()?;
-            let ahead = self.read_ahead();
-            self.input.read_from(&mut self.stream, ahead)?;
+    /// Reads the next message as far as it is here, over a stream whose reads fail with `WouldBlock` in place of waiting. A
+    /// connection that has none can rest until its stream is readable: see [`rest`](Self::rest).
+    pub fn arrive(&mut self) -> Result<Arrived, Error> {
+        debug_assert!(!self.in_body(), "a body is drained before the next message is received");
+        loop {
+            let mut wanted = self.read_ahead();
+            if let Some(&prefix) = self.input.rest().first_chunk() {
+                let Ok(length) = frame::header_length(prefix, self.max_header) else {
+                    return Ok(Arrived::Whole);
+                };
+                if self.input.rest().len() >= LENGTH + length {
+                    return Ok(Arrived::Whole);
+                }
+                wanted = wanted.max(LENGTH + length);
+            }
+            match self.input.read_more(&mut self.stream, wanted) {
+                // What is cut is no message, and `receive` says so.
+                Ok(0) if self.has_input() => return Ok(Arrived::Whole),
+                Ok(0) => return Ok(Arrived::End),
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    return Ok(Arrived::Part);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(self.has_input())
+    }
+
+    /// Gives back the memory that is not needed while nothing moves.
+    pub fn rest(&mut self) {
+        debug_assert_eq!(self.output.filled, 0, "what is queued is written first");
+        let input = &mut self.input;
+        input.buffer.copy_within(input.taken..input.filled, 0);
+        (input.taken, input.filled) = (0, input.filled - input.taken);
+        input.buffer.truncate(input.filled);
+        input.buffer.shrink_to_fit();
+        self.output = Output::default();
+        for last in [&mut self.asked, &mut self.sent, &mut self.received, &mut self.head] {
+            *last = Vec::new();
+        }
     }
 
     /// Receives a message; `None` where the peer closed in place of sending one. A body that the message announces begins

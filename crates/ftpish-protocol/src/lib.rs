@@ -15,6 +15,7 @@ mod digest;
 mod entry;
 mod error;
 mod frame;
+mod key;
 mod listing;
 pub mod message;
 mod meter;
@@ -27,10 +28,11 @@ mod tree;
 pub use body::{
     BodyError, SendError, Sent, Verified, Watch, receive_body, receive_ranges, send_body, send_ranges,
 };
-pub use connection::Connection;
+pub use connection::{Arrived, Connection};
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
 pub use error::Error;
 pub use frame::Header;
+pub use key::{KeyError, NAMESPACE, PrivateKey, PublicKey, Statement};
 pub use listing::{Line, receive_listing, send_listing};
 pub use meter::Meter;
 pub use path::{Name, PathError, RemotePath};

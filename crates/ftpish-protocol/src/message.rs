@@ -133,6 +133,10 @@ pub struct Welcome {
     pub commands: Vec<String>,
     /// Whether a login is needed before anything else.
     pub login: bool,
+    /// What a login by key signs, along with others: see [`Statement`](crate::Statement). Another one on each connection;
+    /// none where nobody can log in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<String>,
 }
 
 /// The arguments of `login`.
@@ -152,6 +156,8 @@ pub enum Proof {
     Password(Secret),
     /// What the server answered an earlier login with: see [`LoggedIn::ticket`].
     Ticket(Secret),
+    /// What that user's key says to the server's challenge: see [`PrivateKey::sign`](crate::PrivateKey::sign).
+    Signature(String),
 }
 
 impl Proof {
@@ -160,6 +166,7 @@ impl Proof {
         match self {
             Self::Password(_) => "password",
             Self::Ticket(_) => "ticket",
+            Self::Signature(_) => "key",
         }
     }
 }
@@ -172,16 +179,19 @@ struct LoginFields {
     password: Option<Secret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ticket: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
 }
 
 impl TryFrom<LoginFields> for Login {
     type Error = &'static str;
 
-    fn try_from(LoginFields { user, password, ticket }: LoginFields) -> Result<Self, Self::Error> {
-        let proof = match (password, ticket) {
-            (Some(password), None) => Proof::Password(password),
-            (None, Some(ticket)) => Proof::Ticket(ticket),
-            _ => return Err("a login has either a password or a ticket"),
+    fn try_from(LoginFields { user, password, ticket, signature }: LoginFields) -> Result<Self, Self::Error> {
+        let proof = match (password, ticket, signature) {
+            (Some(password), None, None) => Proof::Password(password),
+            (None, Some(ticket), None) => Proof::Ticket(ticket),
+            (None, None, Some(signature)) => Proof::Signature(signature),
+            _ => return Err("a login has a password, a ticket or a signature, and one of them alone"),
         };
         Ok(Self { user, proof })
     }
@@ -189,9 +199,11 @@ impl TryFrom<LoginFields> for Login {
 
 impl From<Login> for LoginFields {
     fn from(Login { user, proof }: Login) -> Self {
+        let none = Self { user, password: None, ticket: None, signature: None };
         match proof {
-            Proof::Password(password) => Self { user, password: Some(password), ticket: None },
-            Proof::Ticket(ticket) => Self { user, password: None, ticket: Some(ticket) },
+            Proof::Password(password) => Self { password: Some(password), ..none },
+            Proof::Ticket(ticket) => Self { ticket: Some(ticket), ..none },
+            Proof::Signature(signature) => Self { signature: Some(signature), ..none },
         }
     }
 }
@@ -610,9 +622,14 @@ mod tests {
 
     #[test]
     fn a_login_has_one_proof() {
-        for fields in ["", r#","password":"a","ticket":"b""#] {
+        let two = [r#","password":"a","ticket":"b""#, r#","signature":"a","ticket":"b""#];
+        for fields in ["", two[0], two[1]] {
             let json = format!(r#"{{"id":1,"cmd":"login","user":"ada"{fields}}}"#);
-            refused(&json, Code::Malformed, "a login has either a password or a ticket");
+            refused(
+                &json,
+                Code::Malformed,
+                "a login has a password, a ticket or a signature, and one of them alone",
+            );
         }
         let twice = r#"{"id":1,"cmd":"login","user":"ada","ticket":"a","ticket":"b"}"#;
         refused(twice, Code::Malformed, "duplicate field `ticket`");

@@ -64,14 +64,38 @@ fn many_small_bodies_follow_each_other() {
 }
 
 #[test]
-fn waiting_ends_at_the_first_byte_of_a_message_or_at_the_end() {
-    let bytes = finished(Connection::new(Pipe::silent()));
-    let mut connection = Connection::new(Pipe::new(&bytes, 1));
-    assert!(connection.wait().unwrap());
-    assert!(connection.wait().unwrap(), "nothing is taken");
-    assert!(connection.receive().unwrap().is_some());
-    assert!(!connection.wait().unwrap());
-    assert!(connection.receive().unwrap().is_none());
+fn messages_arrive_however_they_are_cut_and_the_connection_rests_in_between() {
+    let two = [finished(Connection::new(Pipe::silent())), finished(Connection::new(Pipe::silent()))].concat();
+    for cut in 0..=two.len() {
+        let mut connection = Connection::new(Pipe::new(&two[..cut], 3).unfinished());
+        let whole = cut / (two.len() / 2);
+        for _ in 0..whole {
+            assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
+            assert_eq!(connection.arrive().unwrap(), Arrived::Whole, "nothing is taken");
+            assert!(connection.receive().unwrap().is_some());
+        }
+        assert_eq!(connection.arrive().unwrap(), Arrived::Part);
+        connection.rest();
+        assert_eq!(connection.has_input(), cut % (two.len() / 2) > 0);
+        connection.stream().go_on(&two[cut..]);
+        for _ in whole..2 {
+            assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
+            assert!(connection.receive().unwrap().is_some());
+        }
+        assert_eq!(connection.arrive().unwrap(), Arrived::End);
+    }
+}
+
+#[test]
+fn a_message_that_is_too_long_or_cut_by_the_end_arrives_as_its_error() {
+    let mut connection = Connection::new(Pipe::new(&u32::MAX.to_be_bytes(), 1).unfinished());
+    assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
+    assert!(matches!(connection.receive(), Err(Error::HeaderTooLarge { .. })));
+    for cut in [&[0][..], &[0, 0, 0, 9, b'{']] {
+        let mut connection = Connection::new(Pipe::new(cut, 1));
+        assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
+        assert!(matches!(connection.receive(), Err(Error::Closed)));
+    }
 }
 
 #[test]

@@ -20,6 +20,9 @@ const PACES: [usize; 3] = [1, 7, usize::MAX];
 /// 2026-01-01 00:00:00 UTC.
 const NEW_YEAR: i64 = 1_767_225_600;
 
+/// What the server of the vectors wants to be signed.
+const CHALLENGE: &str = "9b1f0c3be2a1d47e58d06f3c7720ab14";
+
 type Play = fn(&mut Replay);
 
 /// What each good vector holds, in the order in which its bytes do.
@@ -30,14 +33,15 @@ const VECTORS: &[(&str, Play)] = &[
     ("hello-reply", |it| {
         let commands = [
             "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "link", "set", "rm", "mv",
-            "hash", "df", "blocks", "resume",
+            "hash", "df", "blocks", "resume", "login",
         ];
         let welcome = Welcome {
             version: VERSION,
             agent: "ftpish 0.1.0".into(),
             digests: Algorithm::ALL.map(|a| a.to_string()).into(),
             commands: commands.map(String::from).into(),
-            login: false,
+            login: true,
+            challenge: Some(CHALLENGE.into()),
         };
         it.granted(1, false, welcome);
     }),
@@ -51,6 +55,16 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("login-ticket-request", |it| {
         let proof = Proof::Ticket(Secret::new("258.5f0c3be2a1d47e98".into()));
+        it.request(2, false, Command::Login(Login { user: "ada".into(), proof }));
+    }),
+    ("login-signature-request", |it| {
+        let key =
+            PrivateKey::open(include_str!("../../../fixtures/keys/plain"), || -> Result<_, KeyError> {
+                unreachable!("it has no passphrase")
+            });
+        let host_key = Some("SHA256:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0");
+        let statement = Statement { challenge: CHALLENGE, host_key, user: "ada" };
+        let proof = Proof::Signature(key.unwrap().sign(statement).unwrap());
         it.request(2, false, Command::Login(Login { user: "ada".into(), proof }));
     }),
     ("ls-request", |it| it.request(2, false, Command::Ls(Ls { path: path("docs"), digest: Algorithm::Md5 }))),
@@ -360,7 +374,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 38, "the number of examples");
+    assert_eq!(shown, 39, "the number of examples");
 }
 
 #[test]

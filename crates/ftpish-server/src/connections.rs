@@ -40,7 +40,7 @@ struct Open {
 }
 
 struct Connected {
-    socket: socket2::Socket,
+    socket: Arc<socket2::Socket>,
     /// None behind a Unix socket.
     network: Option<Network>,
     /// Nobody who was admitted as yet.
@@ -58,7 +58,7 @@ impl Connections {
     /// Takes a place for a stranger's connection, which is idle as yet.
     pub(crate) fn enter(
         self: &Arc<Self>,
-        socket: socket2::Socket,
+        socket: Arc<socket2::Socket>,
         network: Option<Network>,
     ) -> Result<Place, Full> {
         let mut open = self.lock();
@@ -123,7 +123,12 @@ impl Place {
         if let Some(connected) = open.sockets.get_mut(&self.id) {
             connected.idle = idle;
         }
-        !(idle && self.connections.draining.load(Ordering::SeqCst))
+        !(idle && self.is_draining())
+    }
+
+    /// Whether there is to be no next request.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.connections.draining.load(Ordering::SeqCst)
     }
 
     /// Says that the connection is no stranger's any more.
@@ -157,7 +162,7 @@ mod tests {
 
     #[track_caller]
     fn check(connections: &Arc<Connections>, from: Option<&str>, full: Option<Full>) -> Option<Place> {
-        let entered = connections.enter(pair().0, from.map(|from| Network::of(from.parse().unwrap())));
+        let entered = connections.enter(pair().0.into(), from.map(|from| Network::of(from.parse().unwrap())));
         assert_eq!(entered.as_ref().err().copied(), full);
         entered.ok()
     }
@@ -190,7 +195,8 @@ mod tests {
     fn draining_ends_idle_connections_and_spares_busy_ones() {
         let connections = connections(2);
         let ((idle, mut idle_peer), (busy, busy_peer)) = (pair(), pair());
-        let (idle, busy) = (connections.enter(idle, None).unwrap(), connections.enter(busy, None).unwrap());
+        let (idle, busy) =
+            (connections.enter(idle.into(), None).unwrap(), connections.enter(busy.into(), None).unwrap());
         busy.set_idle(false);
         assert!(idle.set_idle(true));
         connections.drain();

@@ -16,8 +16,12 @@ mod identity;
 pub mod limits;
 mod network;
 mod policy;
+mod poller;
+mod room;
 pub mod server;
 mod session;
+mod visit;
+mod workers;
 
 pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, UsersFile, hash, random_password};
 pub use identity::{Identity, IdentityError};

@@ -7,13 +7,17 @@ use ftpish_transport::Deadline;
 /// The server's patience. The defaults suit a slow and lossy line, not a hostile one.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How many connections are served at once; the next are told `busy`.
+    /// How many connections are open at once; the next are told `busy`.
     pub connections: usize,
     /// How many of them come from one address, or one /64 of IPv6; for Unix sockets, which have none, it says nothing.
     pub per_address: usize,
     /// How many of them have not said `hello` yet, or not logged in where that is needed. More than `per_address`, or
     /// one address could keep all others from logging in.
     pub strangers: usize,
+    /// How many requests are served at a time; the next wait for a thread.
+    pub workers: usize,
+    /// How many of them for those who have not said `hello` yet, or not logged in where that is needed.
+    pub workers_for_strangers: usize,
     /// From the accepted connection to the end of its first request: TLS, and `hello`.
     pub greeting: Duration,
     /// From a request's first byte to its last.
@@ -29,9 +33,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 256,
+            connections: 10_000,
             per_address: 64,
-            strangers: 128,
+            strangers: 1000,
+            workers: 256,
+            workers_for_strangers: 64,
             greeting: Duration::from_secs(10),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(600),

@@ -2,21 +2,24 @@
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ftpish_storage::Root;
+use ftpish_protocol::Refusal;
+use ftpish_storage::{Quota, Root};
 use ftpish_transport::{Deadline, Endpoint, Interrupt, Socket, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustls::ServerConfig;
 
 use crate::accounts::Accounts;
 use crate::commands::login::Peer;
-use crate::connections::{Connections, Most, Place};
+use crate::connections::{Connections, Most};
+use crate::identity::Identity;
 use crate::limits::TURNED_AWAY;
 use crate::network::Network;
+use crate::poller::Poller;
 use crate::session::{Service, Session};
+use crate::visit::Visit;
+use crate::workers::{MostWorkers, Workers};
 use crate::{Limits, Policy};
 
 /// How long to wait before accepting again, when the system is out of file descriptors or memory.
@@ -35,8 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may log in; everybody is served alike where absent.
     pub accounts: Option<Accounts>,
-    /// TLS; in the clear where absent.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// What the server proves to be, in TLS; in the clear where absent.
+    pub identity: Option<Identity>,
 }
 
 /// A server that was not yet started.
@@ -72,9 +75,14 @@ impl Server {
         let most = Most { in_all: connections, from_one_network: per_address, strangers };
         let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
         let (connections, turned_away) = (Connections::new(most), Connections::new(told));
-        let Config { root, policy, limits, accounts, tls } = config;
-        let service = Arc::new(Service { root, policy, limits, accounts });
-        let acceptor = Acceptor { service, tls, connections, turned_away };
+        let Config { root, policy, limits, accounts, identity } = config;
+        let root = match &accounts {
+            Some(accounts) => accounts.bounded(root, Quota::default()).map_err(Refusal::into_io)?,
+            None => root,
+        };
+        let service = Arc::new(Service { served: root, policy, limits, accounts });
+        let poller = Arc::new(Poller::new()?);
+        let acceptor = Acceptor { service, identity, connections, turned_away, poller };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }
 
@@ -85,42 +93,68 @@ impl Server {
 
     /// Serves until [`Shutdown::start`], then drains. `false` where requests still ran at the end of the drain.
     pub fn run(self) -> io::Result<bool> {
-        let Self { acceptor, listeners, wake, shutdown: _ } = self;
-        loop {
-            let mut fds: Vec<_> = listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
-            fds.push(PollFd::new(&wake, PollFlags::IN));
-            match poll(&mut fds, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if fds.last().is_some_and(|wake| !wake.revents().is_empty()) {
-                break;
-            }
-            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
-                if let Err(error) = acceptor.accept(listener) {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    let _ = poll(&mut [PollFd::new(&wake, PollFlags::IN)], Some(&BACK_OFF));
-                }
-            }
-        }
-        for listener in listeners {
-            if let Err(error) = Endpoint::of(&listener).and_then(|endpoint| endpoint.remove()) {
-                tracing::warn!(%error, "cannot remove a socket");
-            }
-        }
-        tracing::info!("going down");
-        Ok(acceptor.drain())
+        let Self { acceptor, listeners, wake, shutdown } = self;
+        let poller = Arc::clone(&acceptor.poller);
+        let Limits { workers, workers_for_strangers, .. } = acceptor.service.limits;
+        let most = MostWorkers { in_all: workers, for_strangers: workers_for_strangers };
+        let workers = Workers::new(most, Arc::clone(&poller));
+        std::thread::scope(|scope| {
+            let polling = scope.spawn(|| {
+                let ran = poller.run(|visit, woken| workers.serve(visit, woken));
+                // Without it nobody is served any more.
+                shutdown.start();
+                ran
+            });
+            let finished = accept_until_told(acceptor, listeners, &wake);
+            poller.stop();
+            workers.stop();
+            polling.join().unwrap_or_else(|_| Err(io::Error::other("the poller panicked")))?;
+            finished
+        })
     }
 }
 
-/// Turns accepted sockets into sessions, each on a thread of its own.
+/// Lets connections in until the order to end comes; then lets those who are there finish. `false` where some did not.
+fn accept_until_told(
+    acceptor: Acceptor,
+    listeners: Vec<socket2::Socket>,
+    wake: &UnixStream,
+) -> io::Result<bool> {
+    loop {
+        let mut fds: Vec<_> = listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
+        fds.push(PollFd::new(wake, PollFlags::IN));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if fds.last().is_some_and(|wake| !wake.revents().is_empty()) {
+            break;
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
+            if let Err(error) = acceptor.accept(listener) {
+                tracing::warn!(%error, "cannot accept a connection");
+                let _ = poll(&mut [PollFd::new(wake, PollFlags::IN)], Some(&BACK_OFF));
+            }
+        }
+    }
+    for listener in listeners {
+        if let Err(error) = Endpoint::of(&listener).and_then(|endpoint| endpoint.remove()) {
+            tracing::warn!(%error, "cannot remove a socket");
+        }
+    }
+    tracing::info!("going down");
+    Ok(acceptor.drain())
+}
+
+/// Turns accepted sockets into visits.
 struct Acceptor {
     service: Arc<Service>,
-    tls: Option<Arc<ServerConfig>>,
+    identity: Option<Identity>,
     connections: Arc<Connections>,
     /// Those beyond the limit, while they are told so.
     turned_away: Arc<Connections>,
+    poller: Arc<Poller>,
 }
 
 impl Acceptor {
@@ -130,31 +164,38 @@ impl Acceptor {
             accepted => accepted?,
         };
         let address = peer.as_socket().map(|peer| peer.ip());
-        let from = Peer { address, encrypted: self.tls.is_some() };
+        let from = Peer { address, host_key: self.identity.as_ref().map(Identity::fingerprint) };
         let peer = match peer.as_socket() {
             Some(peer) => peer.to_string(),
             None => Endpoint::of(listener)?.to_string(),
         };
-        let greeting = Deadline::after(self.service.limits.greeting);
-        let (service, tls) = (Arc::clone(&self.service), self.tls.clone());
-        let network = address.map(Network::of);
-        let full = match self.connections.enter(socket.try_clone()?, network) {
-            Ok(place) => {
-                return spawn(peer, place, move |place| {
-                    Ok(open(socket, greeting, tls, service, from)?.run(place, greeting)?)
-                });
+        let greeting = Instant::now() + self.service.limits.greeting;
+        let mut stream = match self.open(socket) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::info!(peer, %error, "closed: the connection cannot be set up");
+                return Ok(());
             }
-            Err(full) => full,
         };
-        match self.turned_away.enter(socket.try_clone()?, network) {
-            Ok(place) => spawn(peer, place, move |_| {
-                Ok(open(socket, greeting, tls, service, from)?.turn_away(full, greeting)?)
-            }),
-            Err(_) => {
-                tracing::warn!(peer, "far too many connections: closed without a word");
-                Ok(())
-            }
-        }
+        let network = address.map(Network::of);
+        let (place, full) = match self.connections.enter(stream.socket(), network) {
+            Ok(place) => (place, None),
+            Err(full) => match self.turned_away.enter(stream.socket(), network) {
+                Ok(place) => (place, Some(full)),
+                Err(_) => {
+                    tracing::warn!(peer, "far too many connections: closed without a word");
+                    return Ok(());
+                }
+            },
+        };
+        let session = Session::new(stream, Arc::clone(&self.service), from, greeting, full);
+        self.poller.rest(Visit::new(session, place, peer), greeting);
+        Ok(())
+    }
+
+    fn open(&self, socket: socket2::Socket) -> io::Result<Stream> {
+        let socket = Socket::new(socket, Deadline::Now, Interrupt::default())?;
+        Stream::accept(socket, self.identity.as_ref().map(Identity::tls))
     }
 
     fn drain(self) -> bool {
@@ -169,43 +210,6 @@ impl Acceptor {
         self.turned_away.wait_closed(AFTER_CUT);
         finished
     }
-}
-
-fn open(
-    socket: socket2::Socket,
-    greeting: Deadline,
-    tls: Option<Arc<ServerConfig>>,
-    service: Arc<Service>,
-    peer: Peer,
-) -> Result<Session, SessionError> {
-    let socket = Socket::new(socket, greeting, Interrupt::default()).map_err(SessionError::Setup)?;
-    Ok(Session::new(Stream::accept(socket, tls).map_err(SessionError::Setup)?, service, peer))
-}
-
-/// Runs a session on a thread of its own, where its panic harms no other. Its place is free when it ends.
-fn spawn(
-    peer: String,
-    place: Place,
-    session: impl FnOnce(&Place) -> Result<(), SessionError> + Send + 'static,
-) -> io::Result<()> {
-    std::thread::Builder::new().name("session".to_owned()).spawn(move || {
-        let _span = tracing::info_span!("session", peer).entered();
-        match catch_unwind(AssertUnwindSafe(|| session(&place))) {
-            Ok(Ok(())) => tracing::info!("closed"),
-            Ok(Err(error)) => tracing::info!(%error, "closed"),
-            Err(_) => tracing::error!("a session panicked: this is a defect of ftpish"),
-        }
-    })?;
-    Ok(())
-}
-
-/// Why a session ended before its client left.
-#[derive(Debug, thiserror::Error)]
-enum SessionError {
-    #[error("cannot set up the connection: {0}")]
-    Setup(io::Error),
-    #[error(transparent)]
-    Protocol(#[from] ftpish_protocol::Error),
 }
 
 /// The client was gone before it was accepted, or another took it.

@@ -1,16 +1,17 @@
 //! One connection's requests, one after the other: receive, permit, dispatch, answer. The session owns framing and
 //! policy, so no command can forget either: what a command leaves unread of a body is drained here.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{Command, Envelope, Refused};
 use ftpish_protocol::text::brief;
-use ftpish_protocol::{Code, Connection, Error, Header, MAX_HEADER, Refusal};
-use ftpish_storage::Root;
+use ftpish_protocol::{Arrived, Code, Connection, Error, Header, MAX_HEADER, Refusal};
+use ftpish_storage::{Nearby, Root};
 use ftpish_transport::{Deadline, Stream};
 
-use crate::accounts::{Accounts, Rights};
+use crate::accounts::{Accounts, Rights, Seat, challenge};
 use crate::commands;
 use crate::commands::login::Peer;
 use crate::commands::resume::Upload;
@@ -19,11 +20,16 @@ use crate::connections::{Full, Place};
 use crate::exchange::{Exchange, Failure};
 use crate::group::Group;
 use crate::limits::STRANGERS_HEADER;
+use crate::room;
 use crate::{Limits, Policy};
+
+/// How long a client may think about its next request before it rests.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// What every session of a server shares.
 pub(crate) struct Service {
-    pub(crate) root: Root,
+    /// The root of all who have none of their own.
+    pub(crate) served: Root,
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     /// Everybody may do what the policy permits where there are none.
@@ -34,16 +40,40 @@ pub(crate) struct Service {
 pub(crate) struct Session {
     connection: Connection<Stream>,
     service: Arc<Service>,
+    /// When a stranger must have become none.
+    greeting: Instant,
+    /// Why there is no room for the client, where that is so.
+    full: Option<Full>,
+    /// Since when the client has asked for nothing.
+    idle_since: Instant,
+    /// Since when a request has been there in part.
+    partial_since: Option<Instant>,
     greeted: bool,
+    /// What a key has to sign to log in here.
+    challenge: String,
     peer: Peer,
     /// What the user who logged in may do.
     rights: Option<Arc<Rights>>,
+    /// That user's place among the user's connections.
+    seat: Option<Seat>,
+    /// Where the client's paths begin.
+    root: Root,
     /// What a `resume` found, for the `put` that follows it.
     upload: Option<Upload>,
     /// The small puts that are answered together, once the client waits for it.
     group: Group,
     /// Where the listing of a tree goes on.
     cursor: Cursor,
+}
+
+/// What comes next.
+pub(crate) enum Turn {
+    /// The same, but the client is a stranger no more.
+    Admitted,
+    /// Nothing, until the client sends something; or, at this time, nothing any more.
+    Rest(Instant),
+    /// Nothing any more.
+    End,
 }
 
 /// Whether there may be a next request.
@@ -54,98 +84,176 @@ enum Next {
 }
 
 impl Session {
-    pub(crate) fn new(stream: Stream, service: Arc<Service>, peer: Peer) -> Self {
+    /// A connection that was accepted just now. The first request must be there at `greeting`; where there are too many, it is
+    /// told so.
+    pub(crate) fn new(
+        stream: Stream,
+        service: Arc<Service>,
+        peer: Peer,
+        greeting: Instant,
+        full: Option<Full>,
+    ) -> Self {
         let mut connection = Connection::new(stream);
         connection.set_max_header(STRANGERS_HEADER);
         Self {
             connection,
+            root: service.served.clone(),
             service,
+            greeting,
+            full,
+            idle_since: Instant::now(),
+            partial_since: None,
             greeted: false,
+            challenge: challenge(),
             peer,
             rights: None,
+            seat: None,
             upload: None,
             group: Group::default(),
             cursor: Cursor::default(),
         }
     }
 
-    /// Serves requests until the client leaves, breaks the protocol or is too slow, or the server drains. `greeting`
-    /// is when the first request must be there.
+    /// The socket below.
+    pub(crate) fn socket(&mut self) -> Arc<socket2::Socket> {
+        self.connection.stream().socket()
+    }
+
+    /// Serves requests until the client has sent no more, leaves, breaks the protocol or is too slow, or the server drains.
     ///
-    /// Between requests, in [`Connection::wait`], a session holds nothing but its connection.
-    pub(crate) fn run(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
-        let ended = self.serve(place, greeting);
-        // What nobody was told of was not stored: it must not replace what others have stored meanwhile.
+    /// At rest, a session holds its connection, and what a client may go on with: an upload, a listing.
+    pub(crate) fn turn(&mut self, place: &Place) -> Result<Turn, Error> {
+        let turn = self.serve(place);
+        if matches!(turn, Ok(Turn::End) | Err(_)) {
+            self.end();
+        }
+        turn
+    }
+
+    /// Leaves a client that has rested for too long.
+    pub(crate) fn leave(&mut self) -> Result<(), Error> {
+        self.end();
+        let late = io::Error::new(io::ErrorKind::TimedOut, "the peer took too long");
+        self.give_up(late.into()).map(drop)
+    }
+
+    /// What nobody was told of was not stored: it must not replace what others have stored meanwhile.
+    fn end(&mut self) {
         self.group.abandon();
         if let Some(upload) = self.upload.take() {
             upload.abandon();
         }
-        ended
     }
 
-    fn serve(&mut self, place: &Place, greeting: Deadline) -> Result<(), Error> {
-        self.connection.stream().set_deadline(greeting);
+    fn serve(&mut self, place: &Place) -> Result<Turn, Error> {
         loop {
-            if !self.group.is_empty() && !self.has_input() {
-                self.settle()?;
-                self.expect_request(greeting);
-            } else if self.group.is_full() {
-                self.group.advance(&self.service.root, &mut self.connection, &self.service.limits)?;
-                self.expect_request(greeting);
+            if self.group.is_full() {
+                self.group.advance(&self.root, &mut self.connection, &self.service.limits)?;
             }
-            // While somebody waits for a reply, the connection is not idle.
-            if self.group.is_empty() && !place.set_idle(true) {
-                return self.refuse(None, Refusal::new(Code::ShuttingDown, "the server is going down"));
+            if self.group.is_empty() && place.is_draining() {
+                return self.go_down();
             }
-            match self.connection.wait() {
-                Ok(true) => {}
-                Ok(false) => return self.settle().and_then(|()| self.connection.flush()),
-                Err(error) => return self.give_up(error).map(drop),
+            match self.arrive(Deadline::Now) {
+                Ok(Arrived::Whole) => {}
+                Ok(Arrived::End) => return self.settle().and_then(|()| self.flush_end()),
+                Ok(Arrived::Part) if !self.group.is_empty() => {
+                    self.settle()?;
+                    continue;
+                }
+                Ok(Arrived::Part) => {
+                    self.connection.flush()?;
+                    if !place.set_idle(true) {
+                        return self.go_down();
+                    }
+                    match self.linger() {
+                        Ok(Arrived::Part) => return Ok(Turn::Rest(self.rest())),
+                        Ok(_) => {
+                            place.set_idle(false);
+                            continue;
+                        }
+                        Err(error) => return self.give_up(error).map(|_| Turn::End),
+                    }
+                }
+                Err(error) => return self.give_up(error).map(|_| Turn::End),
             }
+            self.partial_since = None;
             place.set_idle(false);
-            if self.is_admitted() {
-                self.connection.stream().set_deadline(Deadline::after(self.service.limits.request));
+            if let Some(full) = self.full {
+                return self.turn_away(full);
             }
             let was_admitted = self.is_admitted();
             if self.serve_one()? == Next::End {
-                return self.connection.flush();
+                return self.flush_end();
             }
+            self.idle_since = Instant::now();
             if self.is_admitted() && !was_admitted {
                 self.connection.set_max_header(MAX_HEADER);
                 self.connection.stream().trust();
                 place.admit();
+                return Ok(Turn::Admitted);
             }
-            self.expect_request(greeting);
         }
     }
 
-    /// Lets the client take its time until the next request.
-    fn expect_request(&mut self, greeting: Deadline) {
-        // One that has been told what is here of its file reads its own side of it now.
-        let reading = self.upload.as_ref().map_or(Duration::ZERO, Upload::time_to_read);
-        let admitted = self.is_admitted();
-        self.connection.stream().set_deadline(if admitted {
-            Deadline::after(self.service.limits.idle + reading)
-        } else {
-            greeting
-        });
+    /// Reads the next request as far as it comes until the deadline.
+    fn arrive(&mut self, deadline: Deadline) -> Result<Arrived, Error> {
+        self.connection.stream().set_deadline(deadline);
+        let arrived = self.connection.arrive();
+        let pace = self.pace();
+        self.connection.stream().set_deadline(pace);
+        arrived
     }
 
-    /// Whether the client has sent more than was read of it.
-    fn has_input(&mut self) -> bool {
-        self.connection.has_input() || self.connection.stream().is_readable().unwrap_or(false)
+    /// How long the client may take while something moves.
+    fn pace(&self) -> Deadline {
+        if self.is_admitted() { self.service.limits.moving() } else { Deadline::At(self.greeting) }
+    }
+
+    /// Waits a little for a client that goes on at once: to rest takes longer.
+    fn linger(&mut self) -> Result<Arrived, Error> {
+        if !self.is_admitted() {
+            return Ok(Arrived::Part);
+        }
+        match self.arrive(Deadline::after(LINGER)) {
+            Err(error) if error.is_timeout() => Ok(Arrived::Part),
+            arrived => arrived,
+        }
+    }
+
+    /// Gives back what is not needed at rest; tells until when the client has time.
+    fn rest(&mut self) -> Instant {
+        self.connection.rest();
+        self.connection.stream().rest();
+        let limits = &self.service.limits;
+        if !self.is_admitted() {
+            self.greeting
+        } else if self.connection.has_input() {
+            *self.partial_since.get_or_insert_with(Instant::now) + limits.request
+        } else {
+            // One that has been told what is here of its file reads its own side of it now.
+            let reading = self.upload.as_ref().map_or(Duration::ZERO, Upload::time_to_read);
+            self.idle_since + limits.idle + reading
+        }
+    }
+
+    fn flush_end(&mut self) -> Result<Turn, Error> {
+        self.connection.flush().map(|()| Turn::End)
+    }
+
+    fn go_down(&mut self) -> Result<Turn, Error> {
+        let line = "the server is going down";
+        self.refuse(None, Refusal::new(Code::ShuttingDown, line)).map(|()| Turn::End)
     }
 
     /// Commits the puts that wait for each other, and answers them.
     fn settle(&mut self) -> Result<(), Error> {
-        self.group.settle(&self.service.root, &mut self.connection, &self.service.limits)
+        self.group.settle(&self.root, &mut self.connection, &self.service.limits)
     }
 
     /// Tells the client that it is too much, in answer to its first request.
-    pub(crate) fn turn_away(&mut self, full: Full, greeting: Deadline) -> Result<(), Error> {
-        self.connection.stream().set_deadline(greeting);
+    fn turn_away(&mut self, full: Full) -> Result<Turn, Error> {
         let id = match self.connection.receive()? {
-            None => return Ok(()),
+            None => return Ok(Turn::End),
             Some(header) => header.decode::<Envelope>().ok().map(|envelope| envelope.id),
         };
         let line = match full {
@@ -155,7 +263,7 @@ impl Session {
             }
             Full::Strangers => "as many are about to log in as may at a time: try again later",
         };
-        self.refuse(id, Refusal::new(Code::Busy, line))
+        self.refuse(id, Refusal::new(Code::Busy, line)).map(|()| Turn::End)
     }
 
     fn serve_one(&mut self) -> Result<Next, Error> {
@@ -175,7 +283,6 @@ impl Session {
             self.connection.begin_body();
         }
         self.connection.answer(Some(&header).filter(|_| !envelope.body));
-        self.connection.stream().set_deadline(self.service.limits.moving());
         let began = Instant::now();
         let outcome = self.answer(envelope.id, &header);
         match outcome {
@@ -226,21 +333,32 @@ impl Session {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
         }
         self.permit(&command)?;
-        if !self.group.admits(&command) {
+        let is_slow = room::is_slow(&command, &self.root);
+        if is_slow || !self.group.admits(&command) {
             self.settle()?;
         }
         let exchange = &mut Exchange::new(&mut self.connection, &self.service.limits, id);
-        let root = &self.service.root;
+        let root = &self.root;
+        if is_slow {
+            room::prepare(&command, root, exchange)?;
+        }
         match command {
             Command::Hello(args) => {
-                commands::hello::run(&args, self.service.accounts.as_ref(), exchange)?;
+                commands::hello::run(&args, self.service.accounts.as_ref(), &self.challenge, exchange)?;
                 tracing::info!(agent = %brief(&args.agent), "hello");
                 self.greeted = true;
                 Ok(())
             }
             Command::Login(args) => {
                 let accounts = self.service.accounts.as_ref();
-                self.rights = Some(commands::login::run(&args, accounts, self.peer, exchange)?);
+                let served = &self.service.served;
+                let (rights, seat) =
+                    commands::login::run(&args, accounts, self.peer, &self.challenge, served, exchange)?;
+                self.connection.stream().set_throttle(seat.throttle.clone());
+                // What was listed before, and where files went, is somebody else's.
+                (self.root, self.cursor) = (seat.root.clone(), Cursor::default());
+                self.group.nearby = Nearby::default();
+                (self.rights, self.seat) = (Some(rights), Some(seat));
                 tracing::info!(user = %brief(&args.user), by = args.proof.name(), "login");
                 Ok(())
             }
@@ -278,7 +396,7 @@ impl Session {
     }
 
     /// Whether the client may be more patient than a stranger: it said hello, and logged in where that is needed.
-    fn is_admitted(&self) -> bool {
+    pub(crate) fn is_admitted(&self) -> bool {
         let open = self.service.accounts.as_ref().is_none_or(|accounts| accounts.anonymous().is_some());
         self.greeted && (open || self.rights.is_some())
     }
@@ -301,6 +419,10 @@ impl Session {
     }
 
     fn refuse(&mut self, id: Option<u64>, error: Refusal) -> Result<(), Error> {
+        if !self.connection.stream().is_set_up() {
+            // Nothing can be said before the end of a handshake that may never end.
+            return Ok(());
+        }
         self.connection.send(&Refused { id, error })?;
         self.connection.flush()
     }

@@ -64,6 +64,21 @@ fn a_users_file_that_was_cut_or_damaged_anywhere_lets_nobody_in_by_chance() {
 }
 
 #[test]
+fn keys_and_signatures_that_were_cut_or_damaged_anywhere_are_none() {
+    for file in fs::read_dir(Path::new(PROJECT).join("fixtures/keys")).unwrap() {
+        let text = fs::read(file.unwrap().path()).unwrap();
+        for at in 0..=text.len() {
+            targets::keys(&text[..at]);
+            let mut flipped = text.clone();
+            if let Some(byte) = flipped.get_mut(at) {
+                *byte ^= 1 << (at % 8);
+            }
+            targets::keys(&flipped);
+        }
+    }
+}
+
+#[test]
 fn what_the_fuzzer_found_stays_found() {
     for file in fs::read_dir(Path::new(PROJECT).join("fuzz/found")).unwrap() {
         let path = file.unwrap().path();

@@ -1,5 +1,6 @@
 //! What a change takes a name from, kept under another name in place of being lost.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use crate::Outcome;
 use crate::dir::{os_name, rename, sync_dir};
 use crate::link::{is_same, link};
+use crate::quota::Bound;
 use crate::root::os_path;
 
 /// Where what has a name is kept when something takes its place, or when it is removed. An earlier file there is
@@ -27,11 +29,18 @@ pub struct Backup {
     dirs: Vec<Name>,
     name: Name,
     sync: bool,
+    bound: Option<Arc<Bound>>,
 }
 
 impl Backup {
     /// That of `path` at `to`.
-    pub(crate) fn new(root: &Arc<Dir>, path: &RemotePath, to: &RemotePath, sync: bool) -> Outcome<Self> {
+    pub(crate) fn new(
+        root: &Arc<Dir>,
+        path: &RemotePath,
+        to: &RemotePath,
+        sync: bool,
+        bound: Option<Arc<Bound>>,
+    ) -> Outcome<Self> {
         let bad = |error: ftpish_protocol::PathError| Refusal::new(Code::BadPath, error.to_string());
         let (Some(above), Some(name)) = (to.parent(), to.name()) else {
             return Err(Refusal::new(Code::BadPath, "a backup has a name"));
@@ -50,12 +59,25 @@ impl Backup {
                 dirs.push(dir);
             }
         }
-        Ok(Self { root: Arc::clone(root), base, dirs, name, sync })
+        Ok(Self { root: Arc::clone(root), base, dirs, name, sync, bound })
     }
 
-    /// The directory where it goes, made where it is missing. No link is followed: it might lead to what others have
-    /// under the same name.
-    fn open(&self) -> io::Result<Dir> {
+    /// Makes the directories that are missing where it goes, if there is something to be kept. Before anything is locked,
+    /// because a quota may have to be counted for them.
+    pub(crate) fn prepare(&self, parent: &Dir, name: &Name) -> io::Result<()> {
+        match parent.symlink_metadata(os_name(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            found => found.and_then(|_| self.open(true)).map(drop),
+        }
+    }
+
+    /// See [`Bound::still`].
+    pub(crate) fn still(&self) -> Option<impl Drop + use<'_>> {
+        self.bound.as_ref().map(|bound| bound.still())
+    }
+
+    /// The directory where it goes. No link is followed: it might lead to what others have under the same name.
+    fn open(&self, make: bool) -> io::Result<Dir> {
         let mut dir = if self.base.is_root() {
             self.root.try_clone()?
         } else {
@@ -63,10 +85,8 @@ impl Backup {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for name in self.dirs.iter().map(os_name) {
-            match rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
-                Err(Errno::EXIST) => {}
-                Ok(()) if self.sync => sync_dir(&dir)?,
-                made => made?,
+            if make {
+                self.make(&dir, name)?;
             }
             let below =
                 rustix::fs::openat(&dir, name, flags, Mode::empty()).map_err(|error| match error {
@@ -78,6 +98,22 @@ impl Backup {
         Ok(dir)
     }
 
+    /// Makes a directory, if there is none.
+    fn make(&self, dir: &Dir, name: &OsStr) -> io::Result<()> {
+        if dir.symlink_metadata(name).is_ok() {
+            return Ok(());
+        }
+        let claim = self.bound.as_ref().map(Bound::claim).transpose().map_err(Refusal::into_io)?;
+        match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
+            Err(Errno::EXIST) => return Ok(()),
+            made => made?,
+        }
+        if let Some(claim) = claim {
+            claim.leaves(0);
+        }
+        if self.sync { sync_dir(dir) } else { Ok(()) }
+    }
+
     /// Gives what has a name, if anything, the name of its backup as well; the directory that is to be synced for it.
     /// Where the file system has no second names, that is [`moved`](Self::move_away) with `may_move`, and otherwise
     /// nothing. Whoever calls this holds [`alone`](crate::dir::alone).
@@ -86,7 +122,7 @@ impl Backup {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
-        let dir = self.open()?;
+        let dir = self.open(false)?;
         if is_same(&found, &dir, os_name(&self.name))? {
             return self.require_other(parent, &dir, name).map(|()| None);
         }
@@ -112,7 +148,7 @@ impl Backup {
     /// Gives what has a name that of its backup in its place.
     pub(crate) fn move_away(&self, parent: &Dir, name: &Name) -> io::Result<()> {
         let found = parent.symlink_metadata(os_name(name))?;
-        let dir = self.open()?;
+        let dir = self.open(false)?;
         if is_same(&found, &dir, os_name(&self.name))? {
             // An earlier try was interrupted when the file had both.
             self.require_other(parent, &dir, name)?;

@@ -1,5 +1,6 @@
 //! The disk, for both ends: a directory that cannot be left ([`Root`]), trees in it ([`Walk`]), files that notice when they change while
-//! they are read ([`SourceFile`]), and files that are whole under their name or not there at all ([`Stage`]).
+//! they are read ([`SourceFile`]), files that are whole under their name or not there at all ([`Stage`]), and a bound to all
+//! that is there ([`Quota`]).
 //!
 //! Errors are [`Refusal`]s: what a peer may be told, without this machine's own paths.
 //!
@@ -7,10 +8,12 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod backup;
+mod count;
 mod dir;
 mod group;
 mod known;
 mod link;
+mod quota;
 mod root;
 mod source;
 mod stage;
@@ -19,6 +22,7 @@ mod walk;
 
 pub use backup::Backup;
 pub use group::{Background, Ready, commit_together};
+pub use quota::{Ledgers, Quota};
 pub use root::{Nearby, Root};
 pub use source::{Identity, RangesReader, SourceFile, SourceReader};
 pub use stage::{Stage, is_partial};

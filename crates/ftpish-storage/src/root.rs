@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
+use std::iter::successors;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,8 +23,9 @@ use rustix::io::Errno;
 use crate::backup::Backup;
 use crate::dir::{alone, os_name, rename, sync_dir};
 use crate::link::{is_same, link};
+use crate::quota::{Bound, Ledgers, Quota};
 use crate::source::refuse_to_open;
-use crate::stage::{Stage, Target, is_partial, partial_name, partial_of, sweep, timestamps};
+use crate::stage::{Stage, Target, forget, is_partial, partial_name, partial_of, sweep, timestamps};
 use crate::{Identity, Outcome, SourceFile, mtime, refuse, tree};
 
 /// How long a partial file may lie that nobody writes to, until it is taken away: a week, so that what broke off on a
@@ -45,6 +47,8 @@ pub struct Root {
     sync: bool,
     /// The directories that were looked through for stale partial files.
     swept: Arc<Mutex<HashSet<RemotePath>>>,
+    /// How much may lie here. Whatever makes something claims it first.
+    bound: Option<Arc<Bound>>,
 }
 
 impl Root {
@@ -52,13 +56,60 @@ impl Root {
     /// it is reported done (fsync(2) of files and of directories).
     pub fn open(path: &Path, sync: bool) -> io::Result<Self> {
         let dir = Arc::new(Dir::open_ambient_dir(path, ambient_authority())?);
-        Ok(Self { dir, sync, swept: Arc::default() })
+        Ok(Self { dir, sync, swept: Arc::default(), bound: None })
     }
 
     /// As [`open`](Self::open), but the directory is made where it is missing, and so are those above it.
     pub fn create(path: &Path, sync: bool) -> io::Result<Self> {
         Dir::create_ambient_dir_all(path, ambient_authority())?;
         Self::open(path, sync)
+    }
+
+    /// A directory below, as a root of its own.
+    pub fn below(&self, path: &RemotePath) -> Outcome<Self> {
+        Ok(Self { dir: self.open_dir(path)?, sync: self.sync, swept: Arc::default(), bound: None })
+    }
+
+    /// Another directory, where changes are made durable as they are here.
+    pub fn apart(&self, path: &Path) -> Outcome<Self> {
+        Self::open(path, self.sync).map_err(refuse)
+    }
+
+    /// The same directory, in which no more may be made than `quota` permits. All that is made through roots with
+    /// ledgers in common is known to each of them: what others do is noticed at the next count.
+    pub fn bounded(&self, ledgers: &Ledgers, quota: Quota) -> Outcome<Self> {
+        let bound = Bound::new(ledgers.of(&self.dir)?, quota);
+        Ok(Self { bound: Some(bound.into()), ..self.clone() })
+    }
+
+    /// Whether there is a quota, of which what is used may have to be counted.
+    pub fn has_quota(&self) -> bool {
+        self.bound.as_ref().is_some_and(|bound| !bound.quota().is_none())
+    }
+
+    /// Whether making a name with so many bytes is likely to wait until all that is here was counted.
+    pub fn must_count(&self, bytes: u64) -> bool {
+        self.bound.as_ref().is_some_and(|bound| bound.is_slow(bytes))
+    }
+
+    /// Does the counting that [`must_count`](Self::must_count) tells of, so that it need not be waited for later.
+    pub fn count(&self, bytes: u64) {
+        if let Some(bound) = &self.bound {
+            bound.prepare(bytes);
+        }
+    }
+
+    /// Has a quota counted anew before long: others may have been here unseen.
+    pub fn doubt(&self) {
+        if let Some(bound) = &self.bound {
+            bound.doubt();
+        }
+    }
+
+    fn note_gone(&self) {
+        if let Some(bound) = &self.bound {
+            bound.note_gone();
+        }
     }
 
     pub(crate) fn dir(&self) -> &Dir {
@@ -111,7 +162,8 @@ impl Root {
     /// `replace` says what may be there already.
     pub fn stage(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
         let (parent, name) = self.parent_of(path)?;
-        Stage::begin(Target { parent, name, replace, mtime, expected: None, backup: None }, self.sync)
+        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
+        Stage::begin(target, self.sync, self.bound.as_ref())
     }
 
     /// As [`stage`](Self::stage), for one of several files in a row.
@@ -129,7 +181,8 @@ impl Root {
             _ => self.parent_of(path)?,
         };
         nearby.0 = path.parent().map(|path| (path, Arc::clone(&parent)));
-        Stage::begin(Target { parent, name, replace, mtime, expected: None, backup: None }, self.sync)
+        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
+        Stage::begin(target, self.sync, self.bound.as_ref())
     }
 
     /// Whether a file that is to get `mtime` could be stored under `path`, as far as it can be told now.
@@ -150,16 +203,14 @@ impl Root {
     ) -> Outcome<Stage> {
         let (parent, name) = self.parent_of(path)?;
         // Whoever leaves partial files behind takes away those that nobody came back for.
-        if self.is_to_sweep(path)
-            && let Err(error) = sweep(&parent, STALE)
-        {
-            tracing::debug!(%error, "cannot look for stale partial files");
+        if self.is_to_sweep(path) {
+            if let Err(error) = sweep(&parent, STALE) {
+                tracing::debug!(%error, "cannot look for stale partial files");
+            }
+            self.note_gone();
         }
-        Stage::resume(
-            Target { parent, name, replace, mtime, expected: None, backup: None },
-            self.sync,
-            patience,
-        )
+        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
+        Stage::resume(target, self.sync, patience, self.bound.as_ref())
     }
 
     /// How many bytes an earlier try for the same path left; `None` where there was none.
@@ -172,11 +223,34 @@ impl Root {
     /// Makes a directory; with `parents`, the missing ones above it too, and none is no error if it exists. It is
     /// durable once it is [told to be](Self::sync_above).
     pub fn make_dir(&self, path: &RemotePath, parents: bool) -> Outcome<()> {
-        if parents {
-            self.dir.create_dir_all(os_path(path)).map_err(refuse)
-        } else {
-            self.dir.create_dir(os_path(path)).map_err(refuse)
+        match (&self.bound, parents) {
+            (None, true) => self.dir.create_dir_all(os_path(path)).map_err(refuse),
+            (None, false) => self.dir.create_dir(os_path(path)).map_err(refuse),
+            (Some(bound), false) => self.make_claimed(path, bound),
+            (Some(bound), true) => self.make_missing(path, bound),
         }
+    }
+
+    fn make_claimed(&self, path: &RemotePath, bound: &Arc<Bound>) -> Outcome<()> {
+        let claim = bound.claim()?;
+        self.dir.create_dir(os_path(path)).map_err(refuse)?;
+        claim.leaves(0);
+        Ok(())
+    }
+
+    /// Makes a directory and the missing ones above it, each with a claim of its own.
+    fn make_missing(&self, path: &RemotePath, bound: &Arc<Bound>) -> Outcome<()> {
+        let is_there = |path: &RemotePath| path.is_root() || self.dir.is_dir(os_path(path));
+        let mut missing: Vec<_> =
+            successors(Some(path.clone()), RemotePath::parent).take_while(|path| !is_there(path)).collect();
+        while let Some(next) = missing.pop() {
+            match self.make_claimed(&next, bound) {
+                // Somebody else was faster.
+                Err(refusal) if refusal.code == Code::Exists && is_there(&next) => {}
+                made => made?,
+            }
+        }
+        Ok(())
     }
 
     /// Makes durable that names have come or gone, and the directories above them that are new: each is an entry of the
@@ -199,7 +273,7 @@ impl Root {
 
     /// What has `path`, kept at `to` in place of being lost.
     pub fn backup(&self, path: &RemotePath, to: &RemotePath) -> Outcome<Backup> {
-        Backup::new(&self.dir, path, to, self.sync)
+        Backup::new(&self.dir, path, to, self.sync, self.bound.clone())
     }
 
     /// Makes a symbolic link, at once and whole as a file is; what it holds is not looked at. A link that is replaced
@@ -215,25 +289,39 @@ impl Root {
         if target.0.is_empty() || target.0.contains(&0) {
             return Err(Refusal::new(Code::BadPath, "a link holds at least one byte, and no NUL"));
         }
-        let partial = partial_name();
-        let held = OsStr::from_bytes(&target.0);
         // It may be that of an earlier try, which has kept what was there before.
-        if backup.is_some() && parent.read_link_contents(os_name(&name)).is_ok_and(|there| there == held) {
+        if backup.is_some()
+            && parent
+                .read_link_contents(os_name(&name))
+                .is_ok_and(|held| held.as_os_str().as_bytes() == target.0)
+        {
             return Ok(());
         }
+        let claim = self.bound.as_ref().map(Bound::claim).transpose()?;
+        let partial = partial_name();
+        let held = OsStr::from_bytes(&target.0);
         rustix::fs::symlinkat(held, &*parent, &partial).map_err(refuse)?;
         let target =
             Target { parent: Arc::clone(&parent), name, replace, mtime: None, expected: None, backup };
-        let made = {
+        let mut replaces = false;
+        let made = target.prepare().and_then(|()| {
+            let _still = target.still();
             let _alone = alone();
+            replaces |= claim.is_some() && parent.symlink_metadata(os_name(&target.name)).is_ok();
             target.check().and_then(|()| target.keep()).and_then(|()| {
                 rename(&parent, partial.as_ref(), &parent, os_name(&target.name), replace).map_err(refuse)
             })
-        };
+        });
         if made.is_err() {
             parent.remove_file(&partial).map_err(refuse)?;
         }
         made?;
+        if let Some(claim) = claim {
+            claim.leaves(0);
+            if replaces {
+                claim.replaced();
+            }
+        }
         self.synced(&[&parent])
     }
 
@@ -257,7 +345,6 @@ impl Root {
             }
             Ok(())
         };
-        let _alone = alone();
         let found = from_dir.symlink_metadata(os_name(&from)).map_err(refuse)?;
         permit(&found)?;
         let (replace, mtime) = (args.replace, Some(mtime(&found)));
@@ -267,8 +354,33 @@ impl Root {
         if is_same(&found, to_dir, to).map_err(refuse)? {
             return Ok(());
         }
-        target.keep()?;
-        link((&from_dir, os_name(&from)), (to_dir, to), replace, permit).map_err(refuse)
+        let mut claim = self.bound.as_ref().map(Bound::claim).transpose()?;
+        if let Some(claim) = &mut claim {
+            claim.grow_to(found.len())?;
+        }
+        // No more than was claimed.
+        let permit = |linked: &Metadata| match linked.len() == found.len() {
+            true => permit(linked),
+            false => Err(Refusal::new(Code::Changed, "it grew, or shrank, meanwhile")),
+        };
+        target.prepare()?;
+        let replaces = {
+            let _still = target.still();
+            let _alone = alone();
+            target.check()?;
+            target.keep()?;
+            let replaces = to_dir.symlink_metadata(to).is_ok();
+            link((&from_dir, os_name(&from)), (to_dir, to), replace, permit).map_err(refuse)?;
+            replaces
+        };
+        if let Some(claim) = claim {
+            claim.leaves(found.len());
+            claim.is_another_of((found.dev(), found.ino()));
+            if replaces {
+                claim.replaced();
+            }
+        }
+        Ok(())
     }
 
     /// Gives a file or a directory another modification time and other permission bits; a link is not followed. That is
@@ -295,11 +407,26 @@ impl Root {
         }
     }
 
-    /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds.
+    /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds. What an earlier try
+    /// to store something there left goes along, even if there is nothing else: nobody can name it, and it counts.
     pub fn remove(&self, path: &RemotePath, recursive: bool) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
-        let name = os_name(&name);
-        let is_dir = parent.symlink_metadata(name).map_err(refuse)?.is_dir();
+        let found = parent.symlink_metadata(os_name(&name));
+        let removed = match found {
+            Ok(found) => self.remove_found(&parent, os_name(&name), found.is_dir(), recursive),
+            Err(error) => Err(error),
+        };
+        let is_gone =
+            removed.as_ref().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true);
+        let forgot = is_gone && forget(&parent, &name).map_err(refuse)?;
+        self.note_gone();
+        match removed {
+            Err(error) if !(is_gone && forgot) => Err(refuse(error)),
+            _ => self.synced(&[&parent]),
+        }
+    }
+
+    fn remove_found(&self, parent: &Dir, name: &OsStr, is_dir: bool, recursive: bool) -> io::Result<()> {
         match (is_dir, recursive) {
             (false, _) => parent.remove_file(name),
             (true, false) => match parent.remove_dir(name) {
@@ -310,21 +437,27 @@ impl Root {
                     .and_then(|()| parent.remove_dir(name)),
                 removed => removed,
             },
-            (true, true) => tree::remove(&parent, name),
+            (true, true) => tree::remove(parent, name, self.bound.as_deref()),
         }
-        .map_err(refuse)?;
-        self.synced(&[&parent])
     }
 
     /// Gives a file, or a link, the name of its backup in place of its own. It is durable once both names are [told to
     /// be](Self::sync_above); on no disk is it without a name.
     pub fn move_away(&self, path: &RemotePath, backup: &Backup) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
-        let _alone = alone();
-        if parent.symlink_metadata(os_name(&name)).map_err(refuse)?.is_dir() {
-            return Err(Refusal::new(Code::IsDirectory, "a directory is not kept as a whole"));
+        backup.prepare(&parent, &name).map_err(refuse)?;
+        {
+            let _still = backup.still();
+            let _alone = alone();
+            if parent.symlink_metadata(os_name(&name)).map_err(refuse)?.is_dir() {
+                return Err(Refusal::new(Code::IsDirectory, "a directory is not kept as a whole"));
+            }
+            backup.move_away(&parent, &name).map_err(refuse)?;
         }
-        backup.move_away(&parent, &name).map_err(refuse)
+        // What it replaced has gone, and so does what an earlier try to store something left.
+        let forgotten = forget(&parent, &name).map_err(refuse);
+        self.note_gone();
+        forgotten.map(drop)
     }
 
     /// Renames; an existing file at the new path is replaced unless `replace` forbids it.
@@ -332,13 +465,16 @@ impl Root {
         let (from_dir, from_name) = self.parent_of(from)?;
         let (to_dir, to_name) = self.parent_of(to)?;
         {
+            let _still = self.bound.as_ref().map(|bound| bound.still());
             let _alone = alone();
             rename(&from_dir, os_name(&from_name), &to_dir, os_name(&to_name), replace).map_err(refuse)?;
         }
+        self.note_gone();
         self.synced(&[&from_dir, &to_dir])
     }
 
-    /// The space of the file system that holds `path`.
+    /// The space of the file system that holds `path`; where there is a quota, of that and what is left of it, as far as
+    /// the file system has it.
     pub fn space(&self, path: &RemotePath) -> Outcome<Space> {
         let dir = match self.open_dir(path) {
             Err(refusal) if refusal.code == Code::NotDirectory => self.parent_of(path)?.0,
@@ -346,7 +482,13 @@ impl Root {
         };
         let stat = rustix::fs::fstatvfs(&*dir).map_err(refuse)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) })
+        let disk =
+            Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) };
+        let bound = self.bound.as_ref().and_then(|bound| Some((bound, bound.quota().bytes?.get())));
+        let Some((bound, most)) = bound else { return Ok(disk) };
+        let left = u64::try_from(u128::from(most).saturating_sub(bound.used()?)).unwrap_or(most);
+        let Space { total, free, available } = disk;
+        Ok(Space { total: total.min(most), free: free.min(left), available: available.min(left) })
     }
 
     /// Whether the directory of `path` was not yet looked through; a large one takes its time. After very many
@@ -430,6 +572,7 @@ pub(crate) fn entry(name: Option<Name>, metadata: &Metadata, target: Option<Vec<
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -517,6 +660,31 @@ mod tests {
         let stage = root.resume(&path("dir/file"), Replace::Always, None, Duration::ZERO).unwrap();
         assert_eq!(root.remove(&path("dir"), false).unwrap_err().code, Code::NotEmpty, "a writer is at it");
         stage.abandon();
+    }
+
+    #[test]
+    fn what_an_upload_left_that_broke_off_goes_with_its_name_unless_somebody_is_at_it() {
+        let (_dir, top, root) = scratch();
+        let names = || fs::read_dir(&top).unwrap().count();
+        let leave = || {
+            let mut stage = root.resume(&path("file"), Replace::Always, None, Duration::ZERO).unwrap();
+            stage.write_all(&vec![7; 1 << 20]).unwrap();
+            stage
+        };
+        for with_file in [false, true] {
+            leave().abandon();
+            if with_file {
+                fs::write(top.join("file"), "file").unwrap();
+            }
+            assert_eq!(names(), 1 + usize::from(with_file));
+            root.remove(&path("file"), with_file).unwrap();
+            assert_eq!(names(), 0);
+        }
+        let busy = leave();
+        assert_eq!(root.remove(&path("file"), false).unwrap_err().code, Code::NotFound);
+        assert_eq!(names(), 1);
+        busy.remove();
+        assert_eq!(root.remove(&path("file"), false).unwrap_err().code, Code::NotFound);
     }
 
     #[test]

@@ -15,8 +15,10 @@ use rustix::fs::{FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, U
 use rustix::io::Errno;
 
 use crate::backup::Backup;
+use crate::count::FileId;
 use crate::dir::{alone, os_name, rename};
 use crate::group::{Ready, commit_together};
+use crate::quota::{Bound, Claim};
 use crate::{Identity, Outcome, SourceFile, mtime, refuse};
 
 /// What the name of a partial file begins with; 16 lower-case hex digits follow. Of fixed length, so that a long
@@ -60,6 +62,16 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Makes room for what is to be kept, where that is asked.
+    pub(crate) fn prepare(&self) -> Outcome<()> {
+        self.backup.iter().try_for_each(|backup| backup.prepare(&self.parent, &self.name)).map_err(refuse)
+    }
+
+    /// As long as this is held nobody counts what is here: what is kept must not be missed under both of its names.
+    pub(crate) fn still(&self) -> Option<impl Drop + use<'_>> {
+        self.backup.as_ref().and_then(Backup::still)
+    }
+
     /// Keeps what is there now, where that is asked; it is replaced next.
     pub(crate) fn keep(&self) -> Outcome<()> {
         let kept = self.backup.iter().try_for_each(|backup| backup.keep_durably(&self.parent, &self.name));
@@ -96,6 +108,8 @@ impl Target {
 #[derive(Debug)]
 #[must_use = "a stage that is neither committed nor abandoned leaves its partial file behind"]
 pub struct Stage {
+    /// Its part of the quota. The first field, so that it ends before somebody else can have the lock.
+    claim: Option<Claim>,
     file: File,
     partial: String,
     target: Target,
@@ -112,38 +126,62 @@ pub struct Stage {
 
 impl Stage {
     /// An empty partial file, of which nobody else knows the name.
-    pub(crate) fn begin(target: Target, sync: bool) -> Outcome<Self> {
+    pub(crate) fn begin(target: Target, sync: bool, bound: Option<&Arc<Bound>>) -> Outcome<Self> {
         target.check()?;
+        let mut claim = bound.map(Bound::claim).transpose()?;
         let partial = partial_name();
         let mut options = open_options();
         let file = target.parent.open_with(&partial, options.create_new(true)).map_err(refuse)?.into_std();
         // Nobody else can hold the lock of a file that did not exist; it tells a sweep that the file is in use.
         let _ = lock(&file);
-        Ok(Self { file, partial, target, sync, at: 0, end: 0, ends_in_hole: false, resumable: false })
+        if let Some(claim) = &mut claim {
+            claim.is_made_for(file_id(&file)?);
+        }
+        Ok(Self { claim, file, partial, target, sync, at: 0, end: 0, ends_in_hole: false, resumable: false })
     }
 
     /// The partial file of an earlier try, with what that left in it; an empty one where there was none, or where
     /// another writer is at it and stays there for all our `patience`: perhaps one whose client has left, and who has
     /// yet to notice.
-    pub(crate) fn resume(target: Target, sync: bool, patience: Duration) -> Outcome<Self> {
+    pub(crate) fn resume(
+        target: Target,
+        sync: bool,
+        patience: Duration,
+        bound: Option<&Arc<Bound>>,
+    ) -> Outcome<Self> {
         target.check()?;
         let partial = partial_of(&target.name);
-        let mut options = open_options();
-        options.create(true);
+        let mut claim = None;
         let until = Instant::now() + patience;
         loop {
-            let file = match open_partial(&target.parent, &partial, &options) {
-                Ok(file) => file,
+            let mut options = open_options();
+            options.create(bound.is_none() || claim.is_some());
+            let file = match (open_partial(&target.parent, &partial, &options), bound) {
+                (Ok(file), _) => file,
+                (Err(error), Some(bound)) if error.kind() == io::ErrorKind::NotFound && claim.is_none() => {
+                    claim = Some(bound.claim()?);
+                    continue;
+                }
                 // Something that is no file of ours is in the way.
-                Err(_) => return Self::begin(target, sync),
+                (Err(_), _) => return Self::begin(target, sync, bound),
             };
             let locked = lock(&file);
             if locked && has_name(&file, &target.parent, &partial).unwrap_or(true) {
                 if !is_ours(&file).unwrap_or(false) {
-                    return Self::begin(target, sync);
+                    return Self::begin(target, sync, bound);
                 }
                 let end = file.metadata().map_err(refuse)?.len();
+                match (&mut claim, bound) {
+                    (Some(claim), _) => {
+                        claim.is_made_for(file_id(&file)?);
+                        claim.leaves(end);
+                        claim.grow_to(end)?;
+                    }
+                    (None, Some(bound)) => claim = Some(bound.claim_again(file_id(&file)?, end)?),
+                    (None, None) => {}
+                }
                 return Ok(Self {
+                    claim,
                     file,
                     partial,
                     target,
@@ -155,7 +193,7 @@ impl Stage {
                 });
             }
             if Instant::now() >= until {
-                return Self::begin(target, sync);
+                return Self::begin(target, sync, bound);
             }
             // Where it was committed before the lock was ours, there is a new one to be made at once.
             if !locked {
@@ -172,6 +210,8 @@ impl Stage {
     /// Makes the partial file a copy of `source`, sharing its blocks where the file system can. That is the very file
     /// whose blocks were digested, and not what has its name by now; it must not change either.
     pub fn seed(&mut self, source: &SourceFile) -> Outcome<()> {
+        self.claim(source.size())?;
+        self.is_to_have(source.size());
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(refuse)?;
         self.end = source.copy_to(&mut self.file).map_err(refuse)?;
         source.check_unchanged()
@@ -189,8 +229,22 @@ impl Stage {
         if self.end > size {
             self.file.set_len(size).map_err(refuse)?;
             self.end = size;
+            self.is_to_have(size);
         }
         Ok(())
+    }
+
+    /// Claims what `size` bytes in all need of the quota, so that one that is used up is known before they move. What
+    /// nobody announced is claimed as it comes.
+    pub fn claim(&mut self, size: u64) -> Outcome<()> {
+        self.claim.as_mut().map_or(Ok(()), |claim| claim.grow_to(size))
+    }
+
+    /// However this ends, so much is left unless it is taken away.
+    fn is_to_have(&self, size: u64) {
+        if let Some(claim) = &self.claim {
+            claim.leaves(size);
+        }
     }
 
     /// Asks the file system to set `size` bytes aside, so that a full disk is known before the bytes move. Where it
@@ -266,6 +320,7 @@ impl Stage {
         };
         // Outside of the lock, because it may take long.
         let judged = self.judge(verified)?;
+        self.target.prepare()?;
         let _alone = alone();
         self.target.check()?;
         let is_same = judged.is_some_and(|judged| judged.is_same && self.is_still(judged));
@@ -303,6 +358,8 @@ impl Stage {
     /// Gives the partial file its target's name, if that is still to be replaced.
     pub(crate) fn rename(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
         let Target { parent, name, replace, backup, expected, .. } = &self.target;
+        self.target.prepare()?;
+        let _still = self.target.still();
         let _alone = alone();
         // Where whatever is there may be replaced, the kernel knows what cannot be.
         if *replace != Replace::Always || expected.is_some() || backup.is_some() {
@@ -318,7 +375,12 @@ impl Stage {
                 self.target.keep()?;
             }
         }
-        rename(parent, self.partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)
+        let replaces = self.claim.as_ref().filter(|_| parent.symlink_metadata(os_name(name)).is_ok());
+        rename(parent, self.partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
+        if let Some(claim) = replaces {
+            claim.replaced();
+        }
+        Ok(())
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -337,15 +399,19 @@ impl Stage {
     pub fn abandon(&self) {
         // A hole at the end counts, too.
         let kept = self.resumable && self.end >= MIN_BLOCK && self.file.set_len(self.end).is_ok();
-        if !kept {
+        if kept {
+            self.is_to_have(self.end);
+        } else {
             self.remove();
         }
     }
 
     /// Takes the partial file away. That it cannot be is no news to the peer: it is hidden all the same.
     pub fn remove(&self) {
-        if let Err(error) = self.target.parent.remove_file(&self.partial) {
-            tracing::warn!(partial = self.partial, %error, "cannot remove a partial file");
+        match (self.target.parent.remove_file(&self.partial), &self.claim) {
+            (Err(error), _) => tracing::warn!(partial = self.partial, %error, "cannot remove a partial file"),
+            (Ok(()), Some(claim)) => claim.leaves_nothing(),
+            (Ok(()), None) => {}
         }
     }
 }
@@ -368,13 +434,17 @@ struct Judged {
 
 impl WriteAt for Stage {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let end = offset + bytes.len() as u64;
+        if let Some(claim) = &mut self.claim {
+            claim.grow_to(end).map_err(Refusal::into_io)?;
+            claim.leaves(end.max(self.end));
+        }
         let is_hole = bytes.len() >= HOLE && bytes.iter().all(|byte| *byte == 0);
         if is_hole {
             self.make_hole(bytes, offset)?;
         } else {
             self.file.write_all_at(bytes, offset)?;
         }
-        let end = offset + bytes.len() as u64;
         if end > self.end {
             (self.end, self.ends_in_hole) = (end, is_hole);
         }
@@ -449,6 +519,11 @@ fn has_name(file: &File, parent: &Dir, partial: &str) -> io::Result<bool> {
     }
 }
 
+fn file_id(file: &File) -> Outcome<FileId> {
+    let metadata = file.metadata().map_err(refuse)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
 /// Whether a file is a regular one, has no other name, and belongs to us.
 fn is_ours(file: &File) -> io::Result<bool> {
     let opened = cap_std::fs::Metadata::from_file(file)?;
@@ -481,12 +556,23 @@ pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
             dir.remove_file(&name)?;
             continue;
         }
-        let Ok(file) = open_partial(dir, &name, &open_options()) else { continue };
-        if lock(&file) && has_name(&file, dir, &name)? && is_ours(&file)? {
-            dir.remove_file(&name)?;
-        }
+        take_away(dir, &name)?;
     }
     Ok(())
+}
+
+/// Takes away what an earlier try for `target` left, unless somebody is at it; whether that was something.
+pub(crate) fn forget(dir: &Dir, target: &Name) -> io::Result<bool> {
+    take_away(dir, &partial_of(target))
+}
+
+fn take_away(dir: &Dir, partial: &str) -> io::Result<bool> {
+    let Ok(file) = open_partial(dir, partial, &open_options()) else { return Ok(false) };
+    let is_free = lock(&file) && has_name(&file, dir, partial)? && is_ours(&file)?;
+    if is_free {
+        dir.remove_file(partial)?;
+    }
+    Ok(is_free)
 }
 
 pub(crate) fn timestamps(mtime: Time) -> Timestamps {

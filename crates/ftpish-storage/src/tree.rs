@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::dir::rename;
+use crate::quota::Bound;
 
 /// How many directories are open at a time. What lies deeper is moved up first.
 const DEPTH: usize = 32;
@@ -34,8 +35,9 @@ impl Level {
     }
 }
 
-/// Removes the directory `name` in `parent`, and all it holds. `name` is one component.
-pub(crate) fn remove(parent: &Dir, name: &OsStr) -> io::Result<()> {
+/// Removes the directory `name` in `parent`, and all it holds. `name` is one component. Whoever counts what is there for
+/// `bound` misses nothing.
+pub(crate) fn remove(parent: &Dir, name: &OsStr, bound: Option<&Bound>) -> io::Result<()> {
     let mut levels = vec![Level::open(parent, name)?];
     let mut lifted = false;
     loop {
@@ -54,6 +56,7 @@ pub(crate) fn remove(parent: &Dir, name: &OsStr) -> io::Result<()> {
                     Err(error) => gone(Err(error))?,
                 }
             } else if level.dir.remove_dir(&child).is_err() {
+                let _still = bound.map(Bound::still);
                 lift(&levels, &child)?;
                 lifted = true;
             }
@@ -117,7 +120,7 @@ mod tests {
         nest(&dir.open_dir("tree").unwrap(), 3_000);
         std::thread::scope(|scope| {
             let small = std::thread::Builder::new().stack_size(96 * 1024);
-            let removed = small.spawn_scoped(scope, || remove(&dir, "tree".as_ref())).unwrap();
+            let removed = small.spawn_scoped(scope, || remove(&dir, "tree".as_ref(), None)).unwrap();
             removed.join().unwrap().unwrap();
         });
         assert_eq!(dir.entries().unwrap().count(), 0);
@@ -129,7 +132,7 @@ mod tests {
         for depth in [0, 1, DEPTH - 2, DEPTH - 1, DEPTH, DEPTH + 1, 2 * DEPTH, 3 * DEPTH + 1] {
             dir.create_dir("tree").unwrap();
             nest(&dir.open_dir("tree").unwrap(), depth);
-            remove(&dir, "tree".as_ref()).unwrap();
+            remove(&dir, "tree".as_ref(), None).unwrap();
             assert!(!dir.exists("tree"), "{depth}");
         }
     }
@@ -142,8 +145,8 @@ mod tests {
         dir.create_dir("tree").unwrap();
         symlink(outside.path(), scratch.path().join("tree/link")).unwrap();
         symlink("tree", scratch.path().join("top")).unwrap();
-        assert!(is_no_dir(&remove(&dir, "top".as_ref()).unwrap_err()));
-        remove(&dir, "tree".as_ref()).unwrap();
+        assert!(is_no_dir(&remove(&dir, "top".as_ref(), None).unwrap_err()));
+        remove(&dir, "tree".as_ref(), None).unwrap();
         assert!(outside.path().join("kept").exists());
     }
 }

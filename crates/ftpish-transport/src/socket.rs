@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::Throttle;
+
 /// How long a wait may go on before the [`Interrupt`] is looked at.
 const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
 
@@ -30,6 +32,8 @@ pub enum Deadline {
         /// Within how long.
         window: Duration,
     },
+    /// At once: whatever would wait fails with `WouldBlock`.
+    Now,
 }
 
 impl Deadline {
@@ -74,13 +78,16 @@ impl Interrupt {
 /// `ConnectionAborted` when the [`Interrupt`] is set.
 #[derive(Debug)]
 pub struct Socket {
-    inner: socket2::Socket,
+    inner: Arc<socket2::Socket>,
     deadline: Deadline,
     /// Under [`Deadline::Pace`]: how much waiting is left until the next `bytes` have moved.
     patience: Duration,
     /// How many of these `bytes` have moved.
     moved: u64,
     interrupt: Interrupt,
+    throttle: Option<Arc<Throttle>>,
+    /// Until when the throttle lets nothing more move.
+    held_until: Option<Instant>,
 }
 
 impl Socket {
@@ -92,7 +99,9 @@ impl Socket {
             let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
             inner.set_tcp_keepalive(&keepalive)?;
         }
-        let mut socket = Self { inner, deadline, patience: Duration::ZERO, moved: 0, interrupt };
+        let (patience, moved, throttle, held_until) = Default::default();
+        let inner = Arc::new(inner);
+        let mut socket = Self { inner, deadline, patience, moved, interrupt, throttle, held_until };
         socket.set_deadline(deadline);
         Ok(socket)
     }
@@ -106,9 +115,14 @@ impl Socket {
         }
     }
 
+    /// Lets no more move from now on than the throttle does. What it holds back is not the peer's slowness.
+    pub fn set_throttle(&mut self, throttle: Option<Arc<Throttle>>) {
+        self.throttle = throttle;
+    }
+
     /// Whether a read would not wait: there are bytes, or the peer closed.
     pub fn is_readable(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(&self.inner, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*self.inner, PollFlags::IN)];
         match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
             Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Ok(false),
@@ -116,21 +130,25 @@ impl Socket {
         }
     }
 
-    /// The socket itself, to shut it down from another thread.
-    pub fn try_clone(&self) -> io::Result<socket2::Socket> {
-        self.inner.try_clone()
+    /// The socket itself: to shut it down from another thread, or to wait for it along with others.
+    pub fn shared(&self) -> Arc<socket2::Socket> {
+        Arc::clone(&self.inner)
     }
 
     /// Does `step` until it would no longer wait.
     fn patiently(
         &mut self,
         flags: PollFlags,
-        mut step: impl FnMut(&socket2::Socket) -> io::Result<usize>,
+        mut step: impl FnMut(&socket2::Socket, usize) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        self.hold()?;
+        let most = self.throttle.as_ref().map_or(usize::MAX, |throttle| throttle.step());
         loop {
-            match step(&self.inner) {
+            match step(&self.inner, most) {
                 Ok(moved) => {
                     self.note(moved as u64);
+                    self.held_until =
+                        self.throttle.as_ref().map(|throttle| throttle.charge(moved, Instant::now()));
                     return Ok(moved);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(flags)?,
@@ -150,11 +168,21 @@ impl Socket {
         }
     }
 
+    /// Waits for the throttle; not for a connection that is gone, or cut.
+    fn hold(&mut self) -> io::Result<()> {
+        let Some(until) = self.held_until.take() else { return Ok(()) };
+        match self.wait_until(PollFlags::empty(), until) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(()),
+            waited => waited,
+        }
+    }
+
     fn wait(&mut self, flags: PollFlags) -> io::Result<()> {
         let began = Instant::now();
         let until = match self.deadline {
             Deadline::At(until) => until,
             Deadline::Pace { .. } => began + self.patience,
+            Deadline::Now => return Err(io::ErrorKind::WouldBlock.into()),
         };
         let waited = self.wait_until(flags, until);
         self.patience = self.patience.saturating_sub(began.elapsed());
@@ -173,7 +201,7 @@ impl Socket {
             // A server's ten thousand idle connections, which nobody interrupts, would keep a processor busy with that.
             let slice = if self.interrupt.is_shared() { INTERRUPT_CHECK } else { LONGEST_WAIT };
             let slice = Timespec::try_from(left.min(slice)).expect("an hour fits");
-            let mut fds = [PollFd::new(&self.inner, flags)];
+            let mut fds = [PollFd::new(&*self.inner, flags)];
             match poll(&mut fds, Some(&slice)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(()),
@@ -185,13 +213,16 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.patiently(PollFlags::IN, |mut socket| socket.read(buffer))
+        self.patiently(PollFlags::IN, |mut socket, most| {
+            let most = most.min(buffer.len());
+            socket.read(&mut buffer[..most])
+        })
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patiently(PollFlags::OUT, |mut socket| socket.write(bytes))
+        self.patiently(PollFlags::OUT, |mut socket, most| socket.write(&bytes[..most.min(bytes.len())]))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -256,6 +287,28 @@ mod tests {
         assert!((1..1000).contains(&received), "{received}");
         drop(socket);
         dripping.join().unwrap();
+    }
+
+    #[test]
+    fn a_throttled_body_is_progress_however_long_it_takes() {
+        let (mut socket, mut peer) = pair(Deadline::Pace { bytes: 8192, window: Duration::from_millis(20) });
+        // Far longer than the window for so many bytes, all of which are there at once.
+        socket.set_throttle(Some(Arc::new(Throttle::new(64 * 1024))));
+        peer.write_all(&[7; 32 * 1024]).unwrap();
+        let began = Instant::now();
+        let mut all = vec![0; 32 * 1024];
+        socket.read_exact(&mut all).unwrap();
+        assert!(all.iter().all(|byte| *byte == 7) && began.elapsed() > Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_is_not_held() {
+        let (mut socket, _peer) = pair(Deadline::after(Duration::from_secs(60)));
+        socket.set_throttle(Some(Arc::new(Throttle::new(1))));
+        // An hour and more for these.
+        let _ = socket.write(&[0; 4096]).unwrap();
+        socket.inner.shutdown(std::net::Shutdown::Both).unwrap();
+        assert!(socket.write(&[0]).is_err());
     }
 
     #[test]

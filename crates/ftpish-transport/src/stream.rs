@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 
-use crate::{Deadline, Socket, TlsStream};
+use crate::{Deadline, Socket, Throttle, TlsStream};
 
 /// Either end of a connection.
 pub enum Stream {
@@ -51,12 +51,47 @@ impl Stream {
         }
     }
 
+    /// Lets no more move from now on than the throttle does.
+    pub fn set_throttle(&mut self, throttle: Option<Arc<Throttle>>) {
+        match self {
+            Self::Plain(socket) => socket.set_throttle(throttle),
+            Self::Client(tls) => tls.socket().set_throttle(throttle),
+            Self::Server(tls) => tls.socket().set_throttle(throttle),
+        }
+    }
+
     /// Lets a peer that is no stranger any more fill large buffers.
     pub fn trust(&mut self) {
         match self {
             Self::Plain(_) => {}
             Self::Client(tls) => tls.trust(),
             Self::Server(tls) => tls.trust(),
+        }
+    }
+
+    /// Whether bytes can be written: there is no TLS, or its handshake is over.
+    pub fn is_set_up(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Client(_) => true,
+            Self::Server(tls) => tls.is_set_up(),
+        }
+    }
+
+    /// Gives back the memory that is not needed while nothing moves.
+    pub fn rest(&mut self) {
+        match self {
+            Self::Plain(_) => {}
+            Self::Client(tls) => tls.rest(),
+            Self::Server(tls) => tls.rest(),
+        }
+    }
+
+    /// The socket below all, as [`Socket::shared`].
+    pub fn socket(&mut self) -> Arc<socket2::Socket> {
+        match self {
+            Self::Plain(socket) => socket.shared(),
+            Self::Client(tls) => tls.socket().shared(),
+            Self::Server(tls) => tls.socket().shared(),
         }
     }
 

@@ -123,26 +123,31 @@ enum Step {
 impl TlsStream<UnbufferedClientConnection> {
     /// Does a client's handshake with the server that `name` names.
     pub fn connect(socket: Socket, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
-        let tls = UnbufferedClientConnection::new(config, name).map_err(tls_error)?;
-        let mut stream = Self::handshake(tls, socket)?;
+        let mut stream = Self::new(UnbufferedClientConnection::new(config, name).map_err(tls_error)?, socket);
         stream.trust();
+        stream.until_ready()?;
         Ok(stream)
     }
 }
 
 impl TlsStream<UnbufferedServerConnection> {
-    /// Does a server's handshake.
+    /// A server's end, whose handshake is done by the first reads.
     pub fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
-        Self::handshake(UnbufferedServerConnection::new(config).map_err(tls_error)?, socket)
+        Ok(Self::new(UnbufferedServerConnection::new(config).map_err(tls_error)?, socket))
+    }
+
+    /// Whether the handshake is over.
+    pub fn is_set_up(&self) -> bool {
+        !self.tls.is_handshaking()
     }
 }
 
 impl<C: Side> TlsStream<C> {
-    fn handshake(tls: C, socket: Socket) -> io::Result<Self> {
-        let mut stream = Self {
+    fn new(tls: C, socket: Socket) -> Self {
+        Self {
             tls,
             socket,
-            incoming: vec![0; MIN_INPUT],
+            incoming: Vec::new(),
             start: 0,
             end: 0,
             most: MAX_RECORD,
@@ -150,14 +155,24 @@ impl<C: Side> TlsStream<C> {
             plain: Vec::new(),
             taken: 0,
             closed: false,
-        };
-        stream.until_ready()?;
-        Ok(stream)
+        }
     }
 
     /// Reads as much at a time as the peer sends; before that, no more than a record.
     pub fn trust(&mut self) {
         self.most = MAX_INPUT;
+    }
+
+    /// Gives back the memory that is not needed while nothing moves. The next read and write cost an allocation each.
+    pub fn rest(&mut self) {
+        self.outgoing = Vec::new();
+        self.incoming.truncate(self.end);
+        self.incoming.drain(..self.start);
+        (self.start, self.end) = (0, self.incoming.len());
+        self.incoming.shrink_to_fit();
+        self.plain.drain(..self.taken);
+        self.taken = 0;
+        self.plain.shrink_to_fit();
     }
 
     /// The socket below.
@@ -261,7 +276,7 @@ impl<C: Side> TlsStream<C> {
             if self.incoming.len() >= self.most {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS record is too large"));
             }
-            self.incoming.resize((self.incoming.len() * 2).min(self.most), 0);
+            self.incoming.resize((self.incoming.len() * 2).max(MIN_INPUT).min(self.most), 0);
         }
         let read = self.socket.read(&mut self.incoming[self.end..])?;
         self.end += read;
@@ -429,7 +444,11 @@ mod tests {
         let (a, b) = socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         let new = |s| Socket::new(s, Deadline::after(Duration::from_secs(60)), Interrupt::default()).unwrap();
         let (a, b) = (new(a), new(b));
-        let server = std::thread::spawn(move || TlsStream::accept(b, config));
+        let server = std::thread::spawn(move || {
+            let mut server = TlsStream::accept(b, config)?;
+            server.until_ready()?;
+            Ok(server)
+        });
         let name = ServerName::try_from("localhost").unwrap();
         let client = TlsStream::connect(a, client_config(Arc::new(Verifier(trusted))), name);
         (client, server.join().unwrap())

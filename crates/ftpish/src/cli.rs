@@ -33,6 +33,10 @@ pub struct Global {
     /// Who to log in as. The password comes from FTPISH_PASSWORD or the credentials file, or is asked for.
     #[arg(long, global = true, env = "FTPISH_USER", value_name = "NAME")]
     pub login: Option<String>,
+    /// Log in by this key in place of a password: one that `ftpish key gen` or `ssh-keygen -t ed25519` made. The one in
+    /// ~/.config/ftpish/id_ed25519 need not be named.
+    #[arg(short, long, global = true, env = "FTPISH_IDENTITY", value_name = "FILE")]
+    pub identity: Option<PathBuf>,
     /// Neither encrypt nor ask for the server's key. Both ends must say so.
     #[arg(long, global = true)]
     pub plaintext: bool,
@@ -74,6 +78,9 @@ pub enum Command {
     /// Say who may log in to a server that is started with `serve --users FILE`.
     #[command(subcommand)]
     User(UserCommand),
+    /// Make keys that log in, in place of passwords.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// See it work: a server in this process, real files, every byte verified.
     Demo,
 }
@@ -161,8 +168,8 @@ pub struct Serve {
     /// Who may log in: a file that `ftpish user` makes. With --anonymous, whoever does not log in is served, too.
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
-    /// How many clients are served at once; the next are told that the server is busy.
-    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
+    /// How many clients may be connected; the next are told that the server is busy. One that says nothing costs some KiB.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
     /// How many of them may come from one address, or one /64 of IPv6. All that comes through a relay has the relay's.
     #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]
@@ -182,9 +189,25 @@ pub struct Serve {
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
     /// Add a user who may do everything; the file says how to allow less.
-    Add(NewPassword),
+    Add {
+        #[command(flatten)]
+        new: NewPassword,
+        /// The public key that logs in, in place of a password: a file, or `-` for standard input.
+        #[arg(long, value_name = "FILE.pub", conflicts_with = "password_fd")]
+        key: Option<PathBuf>,
+    },
     /// Change a user's password.
     Passwd(NewPassword),
+    /// Let a user log in by a key, too.
+    Key {
+        /// The users file.
+        file: PathBuf,
+        /// Whom.
+        name: String,
+        /// The public key: a file, or `-` for standard input.
+        #[arg(value_name = "FILE.pub")]
+        key: PathBuf,
+    },
     /// List the users.
     Ls {
         /// The users file.
@@ -208,6 +231,24 @@ pub struct NewPassword {
     /// Read the password from this file descriptor, in place of asking for it.
     #[arg(long, value_name = "N")]
     pub password_fd: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, and print what `ftpish user key` is to be told on the server.
+    Gen(NewKey),
+}
+
+#[derive(Debug, Args)]
+pub struct NewKey {
+    /// Where it is to be; ~/.config/ftpish/id_ed25519 where absent.
+    pub file: Option<PathBuf>,
+    /// What is to stand behind it in lists of keys.
+    #[arg(long, default_value = "ftpish")]
+    pub comment: String,
+    /// Read the passphrase from this file descriptor, in place of asking for it.
+    #[arg(long, value_name = "N")]
+    pub passphrase_fd: Option<u16>,
 }
 
 /// What everybody may do.

@@ -39,7 +39,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         policy: Policy::default(),
         limits: Limits::default(),
         accounts: None,
-        tls: Some(identity.tls()),
+        identity: Some(identity.clone()),
     };
     let server = Server::new(config, vec![listener]).map_err(broken)?;
     let shutdown = server.shutdown();

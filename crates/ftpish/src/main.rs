@@ -8,6 +8,7 @@ mod credentials;
 mod demo;
 mod exit;
 mod failure;
+mod key;
 mod location;
 mod manifest;
 mod progress;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Some(cli::Command::Serve(args)) => serve::run(&args, &cli.global, &ui),
         Some(cli::Command::User(command)) => user::run(&command),
+        Some(cli::Command::Key(command)) => key::run(&command, &ui),
         Some(cli::Command::Demo) => demo::run(&ui),
         Some(cli::Command::Verb(verb)) => commands::run_once(&verb, &cli.global, &ui),
         Some(cli::Command::Shell) | None => shell::run(&cli.global, &ui),

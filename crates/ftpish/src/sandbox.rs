@@ -71,8 +71,8 @@ impl Account {
 
 /// Which files the serving process may still reach.
 pub struct Reach<'a> {
-    /// The served directory.
-    pub root: &'a Path,
+    /// The served directories.
+    pub roots: Vec<&'a Path>,
     /// Whether what is served may be changed.
     pub writable: bool,
     /// Where keys and the like are kept; need not exist.
@@ -111,7 +111,9 @@ pub fn confine(reach: &Reach<'_>) -> io::Result<bool> {
         let beneath = PathBeneath::new(PathFd::new(path).map_err(io::Error::other)?, access);
         (&mut ruleset).add_rule(beneath).map(drop).map_err(io::Error::other)
     };
-    allow(reach.root, if reach.writable { read | write } else { read })?;
+    for root in &reach.roots {
+        allow(root, if reach.writable { read | write } else { read })?;
+    }
     if reach.state.is_dir() {
         allow(reach.state, read | write)?;
     }
@@ -158,20 +160,21 @@ mod tests {
     #[test]
     fn a_confined_thread_reaches_what_it_serves_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let [root, state, outside] = ["root", "state", "outside"].map(|name| dir.path().join(name));
-        for dir in [&root, &state, &outside] {
+        let [root, apart, state, outside] =
+            ["root", "apart", "state", "outside"].map(|name| dir.path().join(name));
+        for dir in [&root, &apart, &state, &outside] {
             std::fs::create_dir(dir).unwrap();
             std::fs::write(dir.join("file"), "").unwrap();
         }
         // Only a thread of its own is confined, and the other tests are not.
         let confined = std::thread::spawn(move || {
-            let reach = Reach { root: &root, writable: false, state: &state, sockets: vec![] };
+            let reach = Reach { roots: vec![&root, &apart], writable: false, state: &state, sockets: vec![] };
             if !confine(&reach).unwrap() {
                 use std::io::Write as _;
                 let _ = writeln!(io::stderr(), "SKIPPED: this kernel has no Landlock");
                 return;
             }
-            assert!(std::fs::read(root.join("file")).is_ok());
+            assert!(std::fs::read(root.join("file")).is_ok() && std::fs::read(apart.join("file")).is_ok());
             assert!(std::fs::write(root.join("new"), "").is_err());
             assert!(std::fs::write(state.join("new"), "").is_ok());
             assert!(std::fs::read(outside.join("file")).is_err());

@@ -1,7 +1,7 @@
 //! `serve`: a server, until Ctrl-C or SIGTERM.
 
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ftpish_protocol::Secret;
 use ftpish_protocol::text::escape;
@@ -29,6 +29,7 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     let once = once(args, global);
     let policy = Policy { read_only: args.read_only || !may_write(args, once.is_some())? };
     let accounts = accounts(args, once.as_ref())?;
+    let roots = roots(args, accounts.as_ref())?;
     let root = Root::open(&args.root, !args.no_sync).map_err(|error| {
         let root = escape(args.root.as_os_str().as_encoded_bytes()).to_string();
         Failure::new(Exit::NotFound, format!("cannot serve `{root}`: {error}"))
@@ -45,20 +46,20 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
         listeners.push(endpoint.listen().map_err(|error| cannot_listen(endpoint, &error))?);
     }
     let connections = usize::from(args.max_connections);
+    let limits = Limits::default();
     // Of the rest, those who are logged in already are sure.
-    let strangers = connections.div_ceil(2);
+    let strangers = connections.div_ceil(2).min(limits.strangers);
     let per_address = args.max_per_address.into();
-    let limits = Limits { connections, per_address, strangers, ..Limits::default() };
-    let tls = identity.as_ref().map(Identity::tls);
+    let limits = Limits { connections, per_address, strangers, ..limits };
     let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
-    let server = Server::new(Config { root, policy, limits, accounts, tls }, listeners);
+    let server =
+        Server::new(Config { root, policy, limits, accounts, identity: identity.clone() }, listeners);
     let cannot_start = |error: io::Error| Failure::new(Exit::Other, format!("cannot start: {error}"));
     let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
-    let served = args.root.canonicalize().unwrap_or_else(|_| args.root.clone());
     // Before the first thread starts: each begins with what this one may do.
-    let confined = give_up(&served, policy, &state_dir(global)?, &listening, account.as_ref())?;
+    let confined = give_up(&roots, policy, &state_dir(global)?, &listening, account.as_ref())?;
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
-    announce(&served, policy, confined, &listening, identity.as_ref(), &login(args, once), ui)?;
+    announce(&roots[0], policy, confined, &listening, identity.as_ref(), &login(args, once), ui)?;
     match server.run().map_err(cannot_start)? {
         true => Ok(()),
         false => Err(Failure::new(Exit::Interrupted, "transfers that did not end in time were cut")),
@@ -131,6 +132,19 @@ fn accounts(args: &Serve, once: Option<&Secret>) -> Result<Option<Accounts>, Fai
     Ok(Some(Accounts::new(Users::load(file)?, anonymous)))
 }
 
+/// All that is served: the root, and then those that users have apart from it. Each must be there, or its user could
+/// not be told what is wrong.
+fn roots(args: &Serve, accounts: Option<&Accounts>) -> Result<Vec<PathBuf>, Failure> {
+    let apart = accounts.into_iter().flat_map(Accounts::roots_apart);
+    let real = |root: &Path| {
+        root.canonicalize().map_err(|error| {
+            let root = escape(root.as_os_str().as_encoded_bytes()).to_string();
+            Failure::new(Exit::NotFound, format!("cannot serve `{root}`: {error}"))
+        })
+    };
+    [args.root.as_path()].into_iter().chain(apart).map(real).collect()
+}
+
 fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Failure {
     let failure = Failure::new(Exit::Connect, format!("cannot listen on {endpoint}: {error}"));
     match error.kind() {
@@ -176,7 +190,7 @@ fn stop_on_signals(shutdown: Shutdown) -> io::Result<()> {
 
 /// Gives up what serving does not need; whether that is every other file, too.
 fn give_up(
-    served: &Path,
+    roots: &[PathBuf],
     policy: Policy,
     state: &Path,
     listening: &[Endpoint],
@@ -186,7 +200,12 @@ fn give_up(
         Endpoint::Unix(path) => Some(path.as_path()),
         Endpoint::Tcp(..) => None,
     });
-    let reach = Reach { root: served, writable: !policy.read_only, state, sockets: sockets.collect() };
+    let reach = Reach {
+        roots: roots.iter().map(PathBuf::as_path).collect(),
+        writable: !policy.read_only,
+        state,
+        sockets: sockets.collect(),
+    };
     let confined = sandbox::harden().and_then(|()| sandbox::confine(&reach));
     let confined = confined.map_err(|error| {
         Failure::new(Exit::Other, format!("cannot confine the server to what it serves: {error}"))

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use etcetera::BaseStrategy as _;
-use ftpish_client::{Client, Error, KnownHosts, Options, Progress, Security, Timeouts, Trust};
-use ftpish_protocol::message::{Login, Proof};
+use ftpish_client::{By, Client, Error, KnownHosts, Login, Options, Progress, Security, Timeouts, Trust};
+use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, PathError, RemotePath, Secret};
 use ftpish_server::Identity;
 use ftpish_transport::{Endpoint, Fingerprint, Interrupt};
@@ -17,6 +17,7 @@ use crate::cli::Global;
 use crate::credentials;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::key;
 use crate::location::Location;
 use crate::ui::Ui;
 
@@ -40,10 +41,12 @@ pub struct Session {
     endpoint: Endpoint,
     /// Whether the endpoint may still be another one: none was used yet.
     movable: bool,
-    /// Who to log in as, and the password, once it is known.
+    /// Who to log in as, and by what, once that is known.
     user: Option<String>,
-    password: Option<Secret>,
-    /// What the server gave for the password, so that it need not hash it again for the next connection.
+    by: Option<By>,
+    /// The key that was named.
+    identity: Option<PathBuf>,
+    /// What the server gave for that, so that it need not look at it again for the next connection.
     ticket: Option<Secret>,
     plaintext: bool,
     pinned: Option<Fingerprint>,
@@ -67,7 +70,8 @@ impl Session {
             endpoint: global.server.clone(),
             movable: true,
             user: global.login.clone(),
-            password: None,
+            by: None,
+            identity: global.identity.clone(),
             ticket: None,
             plaintext: global.plaintext,
             pinned: global.host_key,
@@ -103,10 +107,10 @@ impl Session {
                 self.endpoint = url.endpoint.clone();
                 if url.user.is_some() && url.user != self.user {
                     // The secrets of one are nothing to the other.
-                    (self.password, self.ticket) = (None, None);
+                    (self.by, self.ticket) = (None, None);
                     self.user = url.user.clone();
                 }
-                self.password = url.password.clone().or(self.password.take());
+                self.by = url.password.clone().map(By::Password).or(self.by.take());
                 self.pinned = url.host_key.or(self.pinned);
                 self.movable = false;
                 Ok(url.path.clone())
@@ -197,44 +201,62 @@ impl Session {
         Ok(self.client.insert(client))
     }
 
-    /// Connects by the ticket of an earlier connection, where there is one and the server still takes it; and else by
-    /// the password.
+    /// Connects by the ticket of an earlier connection, where there is one and the server still takes it; else by the
+    /// password, or the key.
     fn reconnect(&mut self) -> Result<Client, Failure> {
         if let (Some(user), Some(ticket)) = (&self.user, &self.ticket) {
-            let proof = Proof::Ticket(ticket.clone());
-            let mut client = self.connect(Some(Login { user: user.clone(), proof }))?;
-            // Answered before anything else is sent, since what follows a refused ticket would be refused, too.
-            match client.welcome().map(drop) {
-                Err(Error::Refused(refusal)) if refusal.code == Code::LoginFailed => self.ticket = None,
-                Err(error) => return Err(Failure::client(format!("cannot use {}", self.endpoint), error)),
-                Ok(()) => return Ok(client),
+            let login = Login { user: user.clone(), by: By::Ticket(ticket.clone()) };
+            match self.try_login(login)? {
+                Some(client) => return Ok(client),
+                None => self.ticket = None,
             }
         }
-        self.know_password()?;
+        self.know_login()?;
+        let (Some(user), None) = (&self.user, &self.by) else { return self.connect(self.login()) };
+        if let Some(path) = key::default_path().filter(|path| path.exists()) {
+            let by = By::Key(Box::new(key::load(&path)?));
+            let login = Login { user: user.clone(), by: by.clone() };
+            if let Some(client) = self.try_login(login)? {
+                self.by = Some(by);
+                return Ok(client);
+            }
+        } else {
+            // A connection of its own: a server does not wait for as long as people type.
+            self.connect(None)?;
+        }
+        let prompt = format!("Password of {} at {}: ", escape(user.as_bytes()), self.endpoint);
+        self.by = Some(By::Password(crate::user::ask(&prompt)?));
         self.connect(self.login())
     }
 
-    /// Finds the password of the user, where there is one: in the environment, in the credentials file, or by asking
-    /// once, and not before the server's key is trusted. The file may say who the user is, too.
-    fn know_password(&mut self) -> Result<(), Failure> {
-        if self.password.is_none() && std::env::var_os(argv::PASSWORD).is_none() {
-            let found = credentials::find(&self.endpoint)?;
-            if let Some(found) =
-                found.filter(|found| self.user.as_ref().is_none_or(|user| *user == found.user))
-            {
-                (self.user, self.password) = (Some(found.user), Some(found.password));
-            }
+    /// Connects by what may be nothing to the server; `None` where it is not. It is answered before anything else is sent,
+    /// since what follows a refused login would be refused, too.
+    fn try_login(&self, login: Login) -> Result<Option<Client>, Failure> {
+        let mut client = self.connect(Some(login))?;
+        match client.welcome().map(drop) {
+            Err(Error::Refused(refusal)) if refusal.code == Code::LoginFailed => Ok(None),
+            Err(error) => Err(Failure::client(format!("cannot use {}", self.endpoint), error)),
+            Ok(()) => Ok(Some(client)),
         }
-        if let (Some(user), None) = (&self.user, &self.password) {
-            self.password = Some(match std::env::var(argv::PASSWORD) {
-                Ok(password) => Secret::new(password),
-                Err(_) => {
-                    // A connection of its own: a server does not wait for as long as people type.
-                    self.connect(None)?;
-                    let user = ftpish_protocol::text::escape(user.as_bytes());
-                    crate::user::ask(&format!("Password of {user} at {}: ", self.endpoint))?
-                }
-            });
+    }
+
+    /// Finds what the user logs in by where that was said: the password in the environment, the key that was named, or
+    /// what the credentials file has, which may say who the user is, too.
+    fn know_login(&mut self) -> Result<(), Failure> {
+        if self.by.is_some() {
+            return Ok(());
+        }
+        if let Ok(password) = std::env::var(argv::PASSWORD) {
+            self.by = self.user.as_ref().map(|_| By::Password(Secret::new(password)));
+        } else if let Some(path) = &self.identity {
+            if self.user.is_none() {
+                return Err(Failure::usage("a key logs a user in: say who, with --login NAME"));
+            }
+            self.by = Some(By::Key(Box::new(key::load(path)?)));
+        } else if let Some(found) = credentials::find(&self.endpoint)?
+            && self.user.as_ref().is_none_or(|user| *user == found.user)
+        {
+            (self.user, self.by) = (Some(found.user), Some(By::Password(found.password)));
         }
         Ok(())
     }
@@ -293,13 +315,13 @@ impl Session {
     }
 
     fn login(&self) -> Option<Login> {
-        Some(Login { user: self.user.clone()?, proof: Proof::Password(self.password.clone()?) })
+        Some(Login { user: self.user.clone()?, by: self.by.clone()? })
     }
 }
 
 /// Why typed bytes are no path.
 pub fn bad_path(typed: &[u8], error: &PathError) -> Failure {
-    Failure::usage(format!("`{}`: {error}", ftpish_protocol::text::escape(typed)))
+    Failure::usage(format!("`{}`: {error}", escape(typed)))
 }
 
 /// `--state-dir`, or XDG's directory for state.

@@ -76,13 +76,13 @@ impl Drop for Script {
 /// The server's end of the connection. A client that is gone is no surprise to it.
 pub struct Peer {
     socket: Socket,
-    handle: socket2::Socket,
+    handle: std::sync::Arc<socket2::Socket>,
 }
 
 impl Peer {
     fn new(accepted: socket2::Socket) -> Self {
         let socket = Socket::new(accepted, Deadline::after(PATIENCE), Interrupt::default()).unwrap();
-        Self { handle: socket.try_clone().unwrap(), socket }
+        Self { handle: socket.shared(), socket }
     }
 
     /// Receives `hello`, and answers it.
@@ -191,7 +191,7 @@ impl Peer {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let limit = Timespec::try_from(limit).unwrap();
         // Bytes that are not read must not wake us; a hang-up is told without being asked for.
-        poll(&mut [PollFd::new(&self.handle, PollFlags::empty())], Some(&limit)).unwrap() > 0
+        poll(&mut [PollFd::new(&*self.handle, PollFlags::empty())], Some(&limit)).unwrap() > 0
     }
 
     /// Waits until the client is gone, and says nothing.

@@ -7,13 +7,28 @@ pub(crate) struct Pipe {
     received: Vec<u8>,
     taken: usize,
     at_a_time: usize,
+    /// Whether the peer may yet send more: reads then fail with `WouldBlock` at the end of what is there.
+    unfinished: bool,
     pub(crate) written: Vec<u8>,
 }
 
 impl Pipe {
     /// A peer that sent `received`, of which each read gives at most so many bytes, and then closed.
     pub(crate) fn new(received: &[u8], at_a_time: usize) -> Self {
-        Self { received: received.to_vec(), taken: 0, at_a_time, written: Vec::new() }
+        Self { received: received.to_vec(), taken: 0, at_a_time, unfinished: false, written: Vec::new() }
+    }
+
+    /// The same, but it did not close.
+    #[allow(dead_code, reason = "not every test has such a peer")]
+    pub(crate) fn unfinished(self) -> Self {
+        Self { unfinished: true, ..self }
+    }
+
+    /// The peer sends the rest, and closes.
+    #[allow(dead_code, reason = "not every test has such a peer")]
+    pub(crate) fn go_on(&mut self, rest: &[u8]) {
+        self.received.extend_from_slice(rest);
+        self.unfinished = false;
     }
 
     /// A peer that says nothing.
@@ -25,6 +40,9 @@ impl Pipe {
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = &self.received[self.taken..];
+        if left.is_empty() && self.unfinished {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let count = left.len().min(buffer.len()).min(self.at_a_time);
         buffer[..count].copy_from_slice(&left[..count]);
         self.taken += count;

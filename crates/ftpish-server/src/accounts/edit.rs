@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use toml_edit::{Document, DocumentMut, Item, Key, Value, value};
+use ftpish_protocol::PublicKey;
+use toml_edit::{Array, Document, DocumentMut, Item, Key, Value, value};
 
 use super::users::{is_name, read};
 use super::{Users, UsersError};
@@ -46,22 +47,8 @@ impl UsersFile {
 
     /// Gives a user this hash of a password; a new one where there is none of that name. `false` where that is no name.
     pub fn set_password(&mut self, name: &str, hash: &str) -> bool {
-        if !is_name(name) {
-            return false;
-        }
         let Some(user) = self.text.get_mut(name) else {
-            // Behind all comments, too.
-            let mut text = self.text();
-            let apart = if text.is_empty() {
-                ""
-            } else if text.ends_with('\n') {
-                "\n"
-            } else {
-                "\n\n"
-            };
-            text += &format!("{apart}[{}]\npassword = {}\n", Key::new(name), value(hash));
-            let parsed = text.parse();
-            return parsed.map(|text| self.text = text).is_ok();
+            return self.append(name, &format!("password = {}", value(hash)));
         };
         let mut password = Value::from(hash);
         if let Some(old) = user.get("password").and_then(Item::as_value) {
@@ -69,6 +56,37 @@ impl UsersFile {
         }
         user["password"] = Item::Value(password);
         true
+    }
+
+    /// Lets a user log in by this key, too; a new one where there is none of that name. `false` where that is no name.
+    pub fn add_key(&mut self, name: &str, key: &PublicKey) -> bool {
+        let line = key.to_string();
+        let Some(user) = self.text.get_mut(name) else {
+            return self.append(name, &format!("keys = {}", value(Array::from_iter([line]))));
+        };
+        match user.get_mut("keys").and_then(Item::as_array_mut) {
+            Some(keys) if keys.iter().any(|known| known.as_str() == Some(&line)) => {}
+            Some(keys) => keys.push(line),
+            None => user["keys"] = value(Array::from_iter([line])),
+        }
+        true
+    }
+
+    /// Adds a user of whom one line is known, behind all that is there, comments too. `false` where that is no name.
+    fn append(&mut self, name: &str, line: &str) -> bool {
+        if !is_name(name) {
+            return false;
+        }
+        let mut text = self.text();
+        let apart = if text.is_empty() {
+            ""
+        } else if text.ends_with('\n') {
+            "\n"
+        } else {
+            "\n\n"
+        };
+        text += &format!("{apart}[{}]\n{line}\n", Key::new(name));
+        text.parse().map(|text| self.text = text).is_ok()
     }
 
     /// Removes a user, and the comment right above; `false` where there is none. What a blank line keeps apart from that
@@ -159,6 +177,23 @@ mod tests {
             assert_eq!(after.find("ada"), Some(&expected), "{text}");
             assert!(file.remove("ada") && Users::parse(&file.text()).unwrap() == Users::default());
         }
+    }
+
+    #[test]
+    fn keys_are_added_and_never_twice() {
+        let [one, two] =
+            [include_str!("../../../../fixtures/keys/plain.pub").parse::<PublicKey>().unwrap(), {
+                ftpish_protocol::PrivateKey::generate("two").unwrap().public()
+            }];
+        for text in ["ada = {}\n", "[ada]\nkeys = [ # hers\n]\n", ""] {
+            let mut file = UsersFile::parse(Path::new("users.toml"), text).unwrap();
+            for key in [&one, &two, &one] {
+                assert!(file.add_key("ada", key));
+            }
+            let keys = Users::parse(&file.text()).unwrap().find("ada").unwrap().keys.clone();
+            assert_eq!(keys, [one.clone(), two.clone()], "{text}");
+        }
+        assert!(!UsersFile::new(Path::new("users.toml")).add_key("a b", &one));
     }
 
     #[test]

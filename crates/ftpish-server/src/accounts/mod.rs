@@ -4,26 +4,37 @@
 
 mod edit;
 mod lockout;
+mod member;
 mod password;
 mod rights;
 mod tickets;
 mod users;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ftpish_protocol::message::{Login, Proof};
-use ftpish_protocol::{Code, Refusal, Secret};
+use ftpish_protocol::{Code, PublicKey, Refusal, Secret, Statement};
 
+use ftpish_storage::{Ledgers, Quota, Root};
 use lockout::{Lockout, Outcome};
+use member::Member;
 use password::{HashingPool, decoy};
 use tickets::Tickets;
 
 pub use edit::UsersFile;
+pub(crate) use member::Seat;
 pub use password::{hash, random_password};
 pub use rights::{Right, Rights};
 pub use users::{User, Users, UsersError};
+
+/// What a client's key signs on one connection: 128 bits that nobody can foresee.
+pub(crate) fn challenge() -> String {
+    random_password().reveal().to_owned()
+}
 
 /// The accounts of a running server.
 pub struct Accounts {
@@ -34,19 +45,29 @@ pub struct Accounts {
     pool: HashingPool,
     tickets: Tickets,
     lockout: Lockout,
+    /// Those who were here.
+    members: Mutex<HashMap<String, Arc<Member>>>,
+    /// What lies in the roots, if anybody has a quota.
+    ledgers: Option<Ledgers>,
 }
 
 impl Accounts {
     /// The accounts of `users`; who is not logged in has the rights `anonymous`, or none.
     pub fn new(users: Users, anonymous: Option<Rights>) -> Self {
-        Self {
-            users,
-            anonymous,
-            decoy: decoy(),
-            pool: HashingPool::default(),
-            tickets: Tickets::new(Instant::now()),
-            lockout: Lockout::default(),
-        }
+        let (pool, lockout, members) = Default::default();
+        let tickets = Tickets::new(Instant::now());
+        let ledgers = users.have_quotas().then(Ledgers::default);
+        Self { users, anonymous, decoy: decoy(), pool, tickets, lockout, members, ledgers }
+    }
+
+    /// The directories apart from the server's that are served to users.
+    pub fn roots_apart(&self) -> impl Iterator<Item = &Path> {
+        self.users.roots_apart()
+    }
+
+    /// The same root with a quota. Without one, what is made through it is known to those who have one.
+    pub(crate) fn bounded(&self, root: Root, quota: Quota) -> Result<Root, Refusal> {
+        self.ledgers.as_ref().map_or(Ok(root.clone()), |ledgers| root.bounded(ledgers, quota))
     }
 
     /// What a client may do before it logs in; nothing where `None`.
@@ -55,11 +76,12 @@ impl Accounts {
     }
 
     /// Checks a login that came from `from`; a Unix socket has no address. The reply and the time are the same for an
-    /// unknown user, a user without a password, and a wrong proof. A password earns a ticket; a ticket earns no other,
-    /// so that whoever found one does not have it for ever.
+    /// unknown user, a user without a password or keys, and a wrong proof. A password or a key earns a ticket; a ticket earns
+    /// no other, so that whoever found one does not have it for ever. `statement` is what a key has to sign.
     pub(crate) fn login(
         &self,
         login: &Login,
+        statement: Statement<'_>,
         from: Option<IpAddr>,
     ) -> Result<(Arc<Rights>, Option<Secret>), Refusal> {
         // The attempt counts before it is looked at, so that many at once cannot outrun the count.
@@ -69,13 +91,7 @@ impl Accounts {
             return Err(Refusal::new(Code::LockedOut, line));
         }
         let user = self.users.find(&login.user);
-        let hash = user.and_then(|user| user.password.as_deref());
-        let compared = hash.unwrap_or(&self.decoy);
-        let matches = match &login.proof {
-            Proof::Password(password) => self.pool.verify(password, compared),
-            Proof::Ticket(ticket) => Some(self.tickets.admits(ticket, &login.user, compared, Instant::now())),
-        };
-        let Some(matches) = matches else {
+        let Some(proven) = self.proves(login, user, statement) else {
             // Nothing was tried: the server has too much to do.
             if let Some(from) = from {
                 self.lockout.finish(from, &login.user, Outcome::Dropped);
@@ -83,12 +99,14 @@ impl Accounts {
             return Err(Refusal::new(Code::Busy, "too many logins at the same time: try again later"));
         };
         match user {
-            Some(user) if matches && hash.is_some() => {
+            Some(user) if proven => {
                 if let Some(from) = from {
                     self.lockout.finish(from, &login.user, Outcome::Succeeded);
                 }
                 let ticket = match login.proof {
-                    Proof::Password(_) => Some(self.tickets.issue(&login.user, compared, Instant::now())),
+                    Proof::Password(_) | Proof::Signature(_) => {
+                        Some(self.tickets.issue(&login.user, &user.proofs(), Instant::now()))
+                    }
                     Proof::Ticket(_) => None,
                 };
                 Ok((Arc::new(user.rights()), ticket))
@@ -97,8 +115,49 @@ impl Accounts {
                 if let Some(from) = from {
                     self.lockout.finish(from, &login.user, Outcome::Failed);
                 }
-                Err(Refusal::new(Code::LoginFailed, "wrong user or password"))
+                let line = match login.proof {
+                    Proof::Signature(_) => "wrong user or key",
+                    Proof::Password(_) | Proof::Ticket(_) => "wrong user or password",
+                };
+                Err(Refusal::new(Code::LoginFailed, line))
             }
         }
+    }
+
+    /// Whether the proof is that of `user`; `None` where there is no time to look. Each kind costs the same whether there
+    /// is such a user or not.
+    fn proves(&self, login: &Login, user: Option<&User>, statement: Statement<'_>) -> Option<bool> {
+        match &login.proof {
+            Proof::Password(password) => {
+                let hash = user.and_then(|user| user.password.as_deref());
+                let matches = self.pool.verify(password, hash.unwrap_or(&self.decoy))?;
+                Some(matches && hash.is_some())
+            }
+            Proof::Ticket(ticket) => {
+                let proofs = user.map_or_else(|| self.decoy.clone(), User::proofs);
+                let admits = self.tickets.admits(ticket, &login.user, &proofs, Instant::now());
+                Some(admits && user.is_some())
+            }
+            // First whose it is, and only then who that is.
+            Proof::Signature(signature) => {
+                let made_by = PublicKey::that_made(statement, signature);
+                let is_own = |(key, user): (PublicKey, &User)| user.keys.iter().any(|own| own.is(&key));
+                Some(made_by.zip(user).is_some_and(is_own))
+            }
+        }
+    }
+
+    /// Lets a connection of a user in who has just logged in. `served` is the server's own root.
+    pub(crate) fn enter(&self, name: &str, served: &Root) -> Result<Seat, Refusal> {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let member = match (members.get(name), self.users.find(name)) {
+            (Some(member), _) => Arc::clone(member),
+            (None, Some(user)) => {
+                Arc::new(Member::new(name, user, served, |root| self.bounded(root, user.quota()))?)
+            }
+            (None, None) => return Err(Refusal::new(Code::LoginFailed, "there is no such user")),
+        };
+        members.insert(name.to_owned(), Arc::clone(&member));
+        member.enter()
     }
 }

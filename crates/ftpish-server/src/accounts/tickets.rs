@@ -1,7 +1,7 @@
 //! Tickets: what a login is answered with, and what logs the same user in again for some minutes at the price of a MAC.
 //!
 //! Nothing is kept of a ticket. It says when it expires, and proves by a key that lives as long as the server that
-//! the server wrote it, for this user with this password.
+//! the server wrote it, for this user with this password and these keys.
 
 use std::time::{Duration, Instant};
 
@@ -25,28 +25,28 @@ impl Tickets {
         Self { key, start }
     }
 
-    /// A ticket for `user`, whose password has the hash `hash`.
-    pub(super) fn issue(&self, user: &str, hash: &str, now: Instant) -> Secret {
+    /// A ticket for `user`, who logs in by `proofs`.
+    pub(super) fn issue(&self, user: &str, proofs: &str, now: Instant) -> Secret {
         let expiry = (self.age(now) + LIFE).as_secs();
-        Secret::new(format!("{expiry}.{}", self.mac(expiry, user, hash).to_hex()))
+        Secret::new(format!("{expiry}.{}", self.mac(expiry, user, proofs).to_hex()))
     }
 
-    /// Whether [`issue`](Self::issue) made `ticket` for the same user with the same password, and not long ago.
-    pub(super) fn admits(&self, ticket: &Secret, user: &str, hash: &str, now: Instant) -> bool {
+    /// Whether [`issue`](Self::issue) made `ticket` for the same user with the same proofs, and not long ago.
+    pub(super) fn admits(&self, ticket: &Secret, user: &str, proofs: &str, now: Instant) -> bool {
         let Some((expiry, mac)) = ticket.reveal().split_once('.') else { return false };
         let (Ok(expiry), Ok(mac)) = (expiry.parse(), blake3::Hash::from_hex(mac)) else { return false };
         // The crate compares its hashes in constant time.
-        self.mac(expiry, user, hash) == mac && self.age(now).as_secs() < expiry
+        self.mac(expiry, user, proofs) == mac && self.age(now).as_secs() < expiry
     }
 
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.start)
     }
 
-    fn mac(&self, expiry: u64, user: &str, hash: &str) -> blake3::Hash {
+    fn mac(&self, expiry: u64, user: &str, proofs: &str) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         // A client may say any name, so each part has its length in front of it.
-        for part in ["ftpish ticket", &expiry.to_string(), user, hash] {
+        for part in ["ftpish ticket", &expiry.to_string(), user, proofs] {
             hasher.update(&(part.len() as u64).to_be_bytes()).update(part.as_bytes());
         }
         hasher.finalize()

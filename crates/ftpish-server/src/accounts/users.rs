@@ -2,37 +2,85 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
+use std::num::{NonZeroU16, NonZeroU64};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ftpish_protocol::RemotePath;
-use serde::Deserialize;
+use ftpish_protocol::{PublicKey, RemotePath};
+use ftpish_storage::Quota;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
+use super::member::below;
 use super::password::is_hash;
 use super::{Right, Rights};
 
 /// How long a user's name may be.
 const MAX_NAME: usize = 64;
 
+/// The least bandwidth. Clients give up on a server that moves less than 16 KiB in 30 seconds, and some have several
+/// connections.
+const MIN_BANDWIDTH: u64 = 16 * 1024;
+
 /// One account.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// The hash of the password, as [`hash`](super::hash) makes it. Without it the user cannot log in.
+    /// The hash of the password, as [`hash`](super::hash) makes it. Without it and without keys the user cannot log in.
     #[serde(default)]
     pub password: Option<String>,
+    /// The keys that log in, too: lines as in OpenSSH's `authorized_keys`, without its options.
+    #[serde(default, deserialize_with = "keys")]
+    pub keys: Vec<PublicKey>,
     /// What the user may do; everything where absent.
     #[serde(default)]
     pub rights: Option<Vec<Right>>,
     /// What the user may do below some directories instead.
     #[serde(default)]
     pub paths: BTreeMap<String, Vec<Right>>,
+    /// The directory that is served to the user: below the server's, or, if absolute, apart from it. The server's own
+    /// where absent.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
+    /// How many connections the user may have at a time.
+    #[serde(default)]
+    pub connections: Option<NonZeroU16>,
+    /// How many bytes a second all connections of the user move together, in both directions together.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
+    /// How many bytes may lie in the user's root, whoever put them there, partial files included.
+    #[serde(default)]
+    pub quota_bytes: Option<NonZeroU64>,
+    /// How many names may lie there: files, links and directories.
+    #[serde(default)]
+    pub quota_files: Option<NonZeroU64>,
 }
 
 impl User {
     /// A user who may do everything.
     pub fn new(password: String) -> Self {
-        Self { password: Some(password), rights: None, paths: BTreeMap::new() }
+        Self {
+            password: Some(password),
+            keys: Vec::new(),
+            rights: None,
+            paths: BTreeMap::new(),
+            root: None,
+            connections: None,
+            bandwidth: None,
+            quota_bytes: None,
+            quota_files: None,
+        }
+    }
+
+    /// How much may lie in the user's root.
+    pub fn quota(&self) -> Quota {
+        Quota { bytes: self.quota_bytes, names: self.quota_files }
+    }
+
+    /// All that logs the user in. What was got for one of them is worth nothing once they are others.
+    pub(super) fn proofs(&self) -> String {
+        let keys = self.keys.iter().map(ToString::to_string);
+        self.password.iter().cloned().chain(keys).collect::<Vec<_>>().join("\n")
     }
 
     /// What the user may do.
@@ -42,8 +90,14 @@ impl User {
     }
 }
 
+/// Keys in their lines.
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PublicKey>, D::Error> {
+    let lines = Vec::<String>::deserialize(deserializer)?;
+    lines.iter().map(|line| line.parse()).collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
 /// The directory that a key of `paths` means; both `/a` and `a` are below the served root.
-fn directory(text: &str) -> Option<RemotePath> {
+pub(super) fn directory(text: &str) -> Option<RemotePath> {
     RemotePath::root().resolve(text.as_bytes()).ok()
 }
 
@@ -73,6 +127,12 @@ impl Users {
             if user.password.as_deref().is_some_and(|line| !is_hash(line)) {
                 return Err(format!("the password of `{name}` is no hash that `ftpish user passwd` makes"));
             }
+            if user.root.as_deref().is_some_and(|root| !root.is_absolute() && below(root).is_none()) {
+                return Err(format!("the root of `{name}` is no directory below the server's"));
+            }
+            if user.bandwidth.is_some_and(|bytes| bytes < MIN_BANDWIDTH) {
+                return Err(format!("the bandwidth of `{name}` is less than {MIN_BANDWIDTH} bytes a second"));
+            }
             let mut seen = BTreeSet::new();
             for path in user.paths.keys() {
                 let Some(path) = directory(path) else { return Err(format!("a path of `{name}` is none")) };
@@ -97,6 +157,16 @@ impl Users {
             self.0.insert(name.to_owned(), user);
         }
         new
+    }
+
+    /// The directories apart from the server's that are served to users.
+    pub fn roots_apart(&self) -> impl Iterator<Item = &Path> {
+        self.0.values().filter_map(|user| user.root.as_deref()).filter(|root| root.is_absolute())
+    }
+
+    /// Whether anybody has a quota.
+    pub(super) fn have_quotas(&self) -> bool {
+        self.0.values().any(|user| !user.quota().is_none())
     }
 
     /// All names, in order.
@@ -167,6 +237,22 @@ mod tests {
             "[me]\nrights = [\"hunter2\"]\n",
             "[\"a b\"]\n",
             "[me.paths]\n\"../hunter2\" = []\n",
+            "[me]\nkeys = \"hunter2\"\n",
+            "[me]\nkeys = [\"ssh-ed25519 hunter2\"]\n",
+            "[me]\nroot = \"../hunter2\"\n",
+            "[me]\nroot = \"\"\n",
+            "[me]\nroot = [\"hunter2\"]\n",
+            "[me]\nconnections = 0\n",
+            "[me]\nconnections = -1\n",
+            "[me]\nconnections = \"hunter2\"\n",
+            "[me]\nbandwidth = 16383\n",
+            "[me]\nbandwidth = 1e6\n",
+            "[me]\nbandwidth = -100000\n",
+            "[me]\nquota_bytes = 0\n",
+            "[me]\nquota_bytes = \"10G\"\n",
+            "[me]\nquota_bytes = 9223372036854775808\n",
+            "[me]\nquota_files = 0\n",
+            "[me]\nquota_files = -1\n",
         ] {
             let why = Users::parse(bad).unwrap_err();
             assert!(!why.contains("hunter2"), "{why}");

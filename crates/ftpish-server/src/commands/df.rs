@@ -1,4 +1,4 @@
-//! `df`: the space of a file system.
+//! `df`: the space of a file system, or of a quota.
 
 use ftpish_protocol::message::PathArgs;
 use ftpish_storage::Root;
@@ -6,5 +6,10 @@ use ftpish_storage::Root;
 use crate::exchange::{Exchange, Failure};
 
 pub fn run(args: &PathArgs, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
-    exchange.grant(&root.space(&args.path)?)
+    let space = if root.has_quota() {
+        exchange.while_working(|_| root.space(&args.path))??
+    } else {
+        root.space(&args.path)?
+    };
+    exchange.grant(&space)
 }

@@ -13,7 +13,12 @@ const COMMANDS: [&str; 16] = [
     "blocks", "resume",
 ];
 
-pub fn run(args: &Hello, accounts: Option<&Accounts>, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+pub fn run(
+    args: &Hello,
+    accounts: Option<&Accounts>,
+    challenge: &str,
+    exchange: &mut Exchange<'_>,
+) -> Result<(), Failure> {
     if args.version != VERSION {
         let line = format!("version {} of the protocol is not spoken here, only {VERSION}", args.version);
         return Err(Refusal::new(Code::Unsupported, line).into());
@@ -25,5 +30,6 @@ pub fn run(args: &Hello, accounts: Option<&Accounts>, exchange: &mut Exchange<'_
         digests: Algorithm::ALL.map(|a| a.name().to_owned()).to_vec(),
         commands: COMMANDS.into_iter().chain(login).map(str::to_owned).collect(),
         login: accounts.is_some_and(|accounts| accounts.anonymous().is_none()),
+        challenge: accounts.map(|_| challenge.to_owned()),
     })
 }

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ftpish_protocol::message::{LoggedIn, Login};
-use ftpish_protocol::{Code, Refusal};
+use ftpish_protocol::{Code, Refusal, Statement};
+use ftpish_storage::Root;
+use ftpish_transport::Fingerprint;
 
-use crate::accounts::{Accounts, Rights};
+use crate::accounts::{Accounts, Rights, Seat};
 use crate::exchange::{Exchange, Failure};
 
 /// Where a client is, as far as a login depends on it.
@@ -14,13 +16,14 @@ use crate::exchange::{Exchange, Failure};
 pub(crate) struct Peer {
     /// None behind a Unix socket.
     pub(crate) address: Option<IpAddr>,
-    pub(crate) encrypted: bool,
+    /// What we have proven to be in TLS; none in the clear.
+    pub(crate) host_key: Option<Fingerprint>,
 }
 
 impl Peer {
     /// Whether nobody on the way can read what it sends.
     fn is_private(self) -> bool {
-        self.encrypted || self.address.is_none_or(|address| address.to_canonical().is_loopback())
+        self.host_key.is_some() || self.address.is_none_or(|address| address.to_canonical().is_loopback())
     }
 }
 
@@ -28,16 +31,21 @@ pub fn run(
     args: &Login,
     accounts: Option<&Accounts>,
     peer: Peer,
+    challenge: &str,
+    served: &Root,
     exchange: &mut Exchange<'_>,
-) -> Result<Arc<Rights>, Failure> {
+) -> Result<(Arc<Rights>, Seat), Failure> {
     let Some(accounts) = accounts else {
         return Err(Refusal::new(Code::LoginFailed, "there are no accounts here").into());
     };
     if !peer.is_private() {
-        let line = "a password in the clear is not taken: others may have read it, so change it";
+        let line = "a login in the clear is not taken: others may have read the password, so change it";
         return Err(Refusal::new(Code::LoginFailed, line).into());
     }
-    let (rights, ticket) = accounts.login(args, peer.address)?;
+    let host_key = peer.host_key.map(|key| key.to_string());
+    let statement = Statement { challenge, host_key: host_key.as_deref(), user: &args.user };
+    let (rights, ticket) = accounts.login(args, statement, peer.address)?;
+    let seat = accounts.enter(&args.user, served)?;
     exchange.grant(&LoggedIn { user: args.user.clone(), ticket })?;
-    Ok(rights)
+    Ok((rights, seat))
 }

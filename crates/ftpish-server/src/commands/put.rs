@@ -49,7 +49,7 @@ fn whole(args: &Put, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>
     } else {
         root.stage(&args.path, args.replace, args.mtime)?
     };
-    let received = reserve(&stage, args).and_then(|()| {
+    let received = reserve(&mut stage, args).and_then(|()| {
         back_up(args, root, &mut stage)?;
         let verified = exchange.receive(args, &mut stage)?;
         require_expected(args, root, &mut stage, exchange)?;
@@ -93,9 +93,11 @@ pub(super) fn require_expected(
     Err(Refusal::new(Code::Changed, format!("the existing file is {found}, not {expect}")).into())
 }
 
-fn reserve(stage: &Stage, args: &Put) -> Result<(), Failure> {
-    match args.size {
-        Some(size) if size >= LARGE && !args.sparse => Ok(stage.reserve(size)?),
-        _ => Ok(()),
+fn reserve(stage: &mut Stage, args: &Put) -> Result<(), Failure> {
+    let Some(size) = args.size else { return Ok(()) };
+    stage.claim(size)?;
+    if size >= LARGE && !args.sparse {
+        stage.reserve(size)?;
     }
+    Ok(())
 }

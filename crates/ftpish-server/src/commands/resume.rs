@@ -136,12 +136,14 @@ impl Upload {
         back_up(put, root, stage)?;
         let ranges = aligned(ranges, assembly.blocks())?;
         if !untouched {
+            let size = assembly.blocks().size();
+            stage.claim(size)?;
             if let Base::Target(file) = base {
                 exchange.while_working(|_| stage.seed(file))??;
             }
-            stage.cut(assembly.blocks().size())?;
+            stage.cut(size)?;
             if !put.sparse {
-                stage.reserve(assembly.blocks().size())?;
+                stage.reserve(size)?;
             }
         }
         ranges.iter().for_each(|range| assembly.forget(range));

@@ -106,8 +106,11 @@ impl TestServer {
         let listener = endpoint.listen().unwrap();
         let endpoint = Endpoint::of(&listener).unwrap();
         let root = Root::open(&top, sync).unwrap();
-        let tls = identity.as_ref().map(Identity::tls);
-        let server = Server::new(Config { root, policy, limits, accounts, tls }, vec![listener]).unwrap();
+        let server = Server::new(
+            Config { root, policy, limits, accounts, identity: identity.clone() },
+            vec![listener],
+        )
+        .unwrap();
         let shutdown = server.shutdown();
         let running = std::thread::spawn(move || {
             if unprivileged {

@@ -7,7 +7,7 @@ use ftpish_protocol::{Algorithm, Code};
 use serde_json::json;
 
 use crate::harness::{Listen, TestServer, eventually, path};
-use crate::raw::{Raw, code, frame, hello, put};
+use crate::raw::{Raw, code, frame, hello, put, put_header};
 
 fn server_for(connections: usize) -> TestServer {
     TestServer::with(|setup| {
@@ -80,6 +80,34 @@ fn those_who_are_logged_in_are_no_strangers_and_those_who_are_not_leave_room() {
     assert_eq!(logged_in.ask(&json!({"id": 2, "cmd": "df", "path": "."}))["ok"], true);
     login(&mut stranger);
     eventually("a free place", || greeted(&server));
+}
+
+#[test]
+fn strangers_keep_their_threads_busy_and_not_those_of_others() {
+    let server = TestServer::with(|setup| {
+        (setup.limits.workers, setup.limits.workers_for_strangers) = (3, 1);
+        setup.accounts = Some(crate::accounts::accounts(None));
+    });
+    let login = frame(&json!({"id": 1, "cmd": "login", "user": "ada", "password": "open sesame"}));
+    // Greets, logs in and begins a file in one go: no stranger any more by the time that takes.
+    let mut member = server.raw();
+    member.send(&[&frame(&hello())[..], &login, &frame(&put_header(2, "slow"))].concat());
+    for id in 0..2 {
+        assert_eq!((&member.receive()["id"]), &json!(id));
+    }
+    let mut idle = server.greeted();
+    idle.send(&login);
+    assert_eq!(idle.receive()["ok"], true);
+    // A stranger whose body never comes has the only thread that there is for strangers.
+    let mut stranger = server.greeted();
+    stranger.send(&frame(&put_header(1, "nothing")));
+    assert_eq!(code(&stranger.receive()), "login-required");
+    assert_eq!(idle.ask(&json!({"id": 2, "cmd": "df", "path": "."}))["ok"], true);
+    let mut next = server.raw();
+    next.send(&frame(&hello()));
+    assert!(!next.is_readable(100));
+    stranger.vanish();
+    assert_eq!(next.receive()["ok"], true);
 }
 
 #[test]

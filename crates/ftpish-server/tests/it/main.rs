@@ -22,6 +22,7 @@ mod malformed;
 mod numbers;
 mod pipeline;
 mod put;
+mod quotas;
 mod refusals;
 mod resume;
 mod special;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use ftpish_protocol::Algorithm;
 use ftpish_transport::{Deadline, Endpoint, Interrupt, Socket};
@@ -12,14 +13,14 @@ use crate::harness::PATIENCE;
 /// A raw connection in the clear. Its waits end, so that a test fails and does not hang.
 pub struct Raw {
     socket: Socket,
-    handle: socket2::Socket,
+    handle: Arc<socket2::Socket>,
 }
 
 impl Raw {
     pub fn connect(endpoint: &Endpoint) -> Self {
         let inner = endpoint.connect(PATIENCE).unwrap();
         let socket = Socket::new(inner, Deadline::after(PATIENCE), Interrupt::default()).unwrap();
-        Self { handle: socket.try_clone().unwrap(), socket }
+        Self { handle: socket.shared(), socket }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -114,12 +115,12 @@ impl Raw {
     pub fn is_readable(&self, milliseconds: i64) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let limit = Timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
-        poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&limit)).unwrap() > 0
+        poll(&mut [PollFd::new(&*self.handle, PollFlags::IN)], Some(&limit)).unwrap() > 0
     }
 
     /// How many bytes the kernel holds for us.
     pub fn waiting(&self) -> u64 {
-        rustix::io::ioctl_fionread(&self.handle).unwrap()
+        rustix::io::ioctl_fionread(&*self.handle).unwrap()
     }
 
     /// Disappears as a machine does that is switched off: the connection is reset.

@@ -224,3 +224,55 @@ fn the_credentials_file_logs_in_unless_others_may_read_it() {
     assert!(refused.stderr.contains("others may read it"), "{}", refused.stderr);
     assert!(!refused.stderr.contains(PASSWORD));
 }
+
+#[test]
+fn a_root_apart_is_reached_from_within_the_sandbox_and_one_that_is_missing_is_told_at_the_start() {
+    let world = World::empty();
+    let (file, apart) = (world.path("users.toml"), world.path("apart"));
+    fs::create_dir(&apart).unwrap();
+    let name = file.to_str().unwrap();
+    world.newcomer().pipe(b"open sesame\n", &format!("user add {name} ada --password-fd 0")).ok();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}root = {apart:?}\n")).unwrap();
+    let server = world.start("127.0.0.1:0", &format!("--users {name}"));
+    let client = world.stranger_to(&server.address).flags(["--accept-new".into()]).env("FTPISH_USER", "ada");
+    client.env("FTPISH_PASSWORD", "open sesame").run("mkdir made").ok();
+    assert!(apart.join("made").is_dir() && !world.root("made").exists());
+
+    fs::remove_dir_all(&apart).unwrap();
+    let missing = world.serve_in_vain(&format!("--users {name}"));
+    assert!(missing.stderr.contains("cannot serve `"), "{}", missing.stderr);
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_exit_code_10_and_says_how_much_there_is() {
+    let world = World::empty();
+    let file = world.path("users.toml");
+    let name = file.to_str().unwrap();
+    world.newcomer().pipe(b"open sesame\n", &format!("user add {name} ada --password-fd 0")).ok();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}quota_bytes = 1_048_576\nquota_files = 2\n")).unwrap();
+    let server = world.start("127.0.0.1:0", &format!("--users {name}"));
+    let client = || {
+        let flags = ["--accept-new".into()];
+        world
+            .stranger_to(&server.address)
+            .flags(flags)
+            .env("FTPISH_USER", "ada")
+            .env("FTPISH_PASSWORD", PASSWORD)
+    };
+    let (half, more) = (world.path("half"), world.path("more"));
+    fs::write(&half, noise(512 << 10)).unwrap();
+    fs::write(&more, noise((512 << 10) + 1)).unwrap();
+    client().run(&format!("put {}", half.display())).ok();
+    let told = client().run("df").ok().text;
+    let told: Vec<_> = told.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!(told, ["1.0", "MiB", "512.0", "KiB", "512.0", "KiB"]);
+    let full = client().run(&format!("put {}", more.display())).exits(10);
+    let line = "over the quota: 524288 of 1048576 bytes are used, and this needs 524289 more";
+    assert!(full.stderr.contains(line), "{}", full.stderr);
+    assert!(full.stderr.contains("make room on the server"), "{}", full.stderr);
+    client().run("mkdir one").ok();
+    let full = client().run("mkdir two").exits(10);
+    assert!(full.stderr.contains("2 of 2 files, links and directories are used"), "{}", full.stderr);
+}
