@@ -290,11 +290,7 @@ impl Root {
             return Err(Refusal::new(Code::BadPath, "a link holds at least one byte, and no NUL"));
         }
         // It may be that of an earlier try, which has kept what was there before.
-        if backup.is_some()
-            && parent
-                .read_link_contents(os_name(&name))
-                .is_ok_and(|held| held.as_os_str().as_bytes() == target.0)
-        {
+        if backup.is_some() && holds(&parent, &name, OsStr::from_bytes(&target.0)) {
             return Ok(());
         }
         let claim = self.bound.as_ref().map(Bound::claim).transpose()?;
@@ -308,14 +304,21 @@ impl Root {
             let _still = target.still();
             let _alone = alone();
             replaces |= claim.is_some() && parent.symlink_metadata(os_name(&target.name)).is_ok();
-            target.check().and_then(|()| target.keep()).and_then(|()| {
-                rename(&parent, partial.as_ref(), &parent, os_name(&target.name), replace).map_err(refuse)
-            })
+            target.check()?;
+            // Once more: another try may have been faster.
+            if target.backup.is_some() && holds(&parent, &target.name, held) {
+                return Ok(false);
+            }
+            target.keep()?;
+            let renamed = rename(&parent, partial.as_ref(), &parent, os_name(&target.name), replace);
+            renamed.map(|()| true).map_err(refuse)
         });
-        if made.is_err() {
+        if !matches!(made, Ok(true)) {
             parent.remove_file(&partial).map_err(refuse)?;
         }
-        made?;
+        if !made? {
+            return Ok(());
+        }
         if let Some(claim) = claim {
             claim.leaves(0);
             if replaces {
@@ -368,6 +371,10 @@ impl Root {
             let _still = target.still();
             let _alone = alone();
             target.check()?;
+            // Once more: another try may have been faster.
+            if is_same(&found, to_dir, to).map_err(refuse)? {
+                return Ok(());
+            }
             target.keep()?;
             let replaces = to_dir.symlink_metadata(to).is_ok();
             link((&from_dir, os_name(&from)), (to_dir, to), replace, permit).map_err(refuse)?;
@@ -519,6 +526,11 @@ impl Root {
     fn synced(&self, dirs: &[&Dir]) -> Outcome<()> {
         if self.sync { dirs.iter().try_for_each(|dir| sync_dir(dir)).map_err(refuse) } else { Ok(()) }
     }
+}
+
+/// Whether a name is that of a symbolic link which holds this.
+fn holds(parent: &Dir, name: &Name, target: &OsStr) -> bool {
+    parent.read_link_contents(os_name(name)).is_ok_and(|held| held == target)
 }
 
 /// Whether a directory has nothing but what no listing shows.
