@@ -293,7 +293,7 @@ impl Root {
         let partial = partial_name();
         let held = OsStr::from_bytes(&target.0);
         // It may be that of an earlier try, which has kept what was there before.
-        if backup.is_some() && parent.read_link_contents(os_name(&name)).is_ok_and(|there| there == held) {
+        if backup.is_some() && holds(&parent, &name, held) {
             return Ok(());
         }
         let backup = backup.map(|backup| backup.of_another(&parent, &name)).transpose()?;
@@ -304,7 +304,9 @@ impl Root {
         let made = {
             let _alone = alone();
             replaces |= claim.is_some() && parent.symlink_metadata(os_name(&target.name)).is_ok();
-            target.check().and_then(|()| target.keep()).and_then(|()| {
+            // Looked at once more: another try may have been faster.
+            let is_made = target.backup.is_some() && holds(&parent, &target.name, held);
+            target.check().and_then(|()| if is_made { Ok(()) } else { target.keep() }).and_then(|()| {
                 rename(&parent, partial.as_ref(), &parent, os_name(&target.name), replace).map_err(refuse)
             })
         };
@@ -499,6 +501,11 @@ impl Root {
     fn synced(&self, dirs: &[&Dir]) -> Outcome<()> {
         if self.sync { dirs.iter().try_for_each(|dir| sync_dir(dir)).map_err(refuse) } else { Ok(()) }
     }
+}
+
+/// Whether a name is that of a symbolic link which holds this.
+fn holds(parent: &Dir, name: &Name, target: &OsStr) -> bool {
+    parent.read_link_contents(os_name(name)).is_ok_and(|held| held == target)
 }
 
 /// Whether a directory has nothing but what no listing shows.

@@ -313,8 +313,13 @@ impl Stage {
         let judged = self.judge(verified)?;
         let _alone = alone();
         self.target.check()?;
-        let is_same = judged.is_some_and(|judged| judged.is_same && self.is_still(judged));
-        let dir = if is_same { None } else { backup.keep(parent, name, false).map_err(refuse)? };
+        // Another file that has the name by now is judged at the rename: it may be what is about to replace it.
+        let dir = match judged {
+            Some(judged) if !judged.is_same && self.is_still(judged) => {
+                backup.keep(parent, name, false).map_err(refuse)?
+            }
+            _ => None,
+        };
         Ok(Kept { judged, dir })
     }
 
