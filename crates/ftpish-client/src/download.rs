@@ -53,9 +53,9 @@ impl Download {
     }
 
     /// Has a stage keep what it replaces, where that is asked.
-    pub(crate) fn backed_up(&self, mut stage: Stage) -> Result<Stage, Refusal> {
-        self.backup.iter().try_for_each(|backup| stage.back_up(backup.clone()))?;
-        Ok(stage)
+    pub(crate) fn backed_up(&self, mut stage: Stage) -> Stage {
+        self.backup.iter().for_each(|backup| stage.back_up(backup.clone()));
+        stage
     }
 }
 
@@ -191,7 +191,7 @@ impl Client {
         } else {
             root.stage(name, replace, mtime)
         };
-        staged.and_then(|stage| download.backed_up(stage))
+        staged.map(|stage| download.backed_up(stage))
     }
 
     pub(crate) fn receive_stage(
@@ -247,8 +247,8 @@ impl Client {
         let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
         let (cut, blocks, sender) = self.receive_digests(id)?;
         progress.set_size(cut.size);
-        let stage = root.resume(name, *replace, Some(cut.mtime), LOCK_WAIT);
-        let mut stage = stage.and_then(|stage| download.backed_up(stage)).map_err(refused)?;
+        let stage = root.resume(name, *replace, Some(cut.mtime), LOCK_WAIT).map_err(refused)?;
+        let mut stage = download.backed_up(stage);
         let completed =
             self.complete(&mut stage, root, name, base, (&cut, blocks, &sender), download, progress);
         match completed {

@@ -359,7 +359,7 @@ impl<'a, T> Pipeline<'a, T> {
         let file: File = self.client.receive_with_body(id)?;
         let staged = if file.length <= SMALL {
             let staged = root.stage_near(&mut self.nearby, name, download.replace, Some(file.mtime));
-            staged.and_then(|stage| download.backed_up(stage))
+            staged.map(|stage| download.backed_up(stage))
         } else {
             self.client.stage(download, root, name, &file)
         };

@@ -1,7 +1,7 @@
 //! The part of a quota that takes long: where all that is there has to be counted before a command can be done, the client
 //! hears meanwhile that its request is at work. Whether there is room is for the storage to say, and holds without this.
 
-use ftpish_protocol::message::{Command, Rm};
+use ftpish_protocol::message::Command;
 use ftpish_storage::Root;
 
 use crate::exchange::{Exchange, Failure};
@@ -21,13 +21,10 @@ pub fn prepare(command: &Command, root: &Root, exchange: &mut Exchange<'_>) -> R
 fn needs(command: &Command) -> Option<u64> {
     match command {
         Command::Put(args) => Some(args.size.unwrap_or(0)),
+        Command::Link(args) => Some(args.size.unwrap_or(0)),
+        Command::Rm(args) if args.backup.is_some() => Some(0),
         // A rename makes none, and yet waits until nothing is counted.
-        Command::Resume(_)
-        | Command::Mkdir(_)
-        | Command::Symlink(_)
-        | Command::Link(_)
-        | Command::Rm(Rm { backup: Some(_), .. })
-        | Command::Mv(_) => Some(0),
+        Command::Resume(_) | Command::Mkdir(_) | Command::Symlink(_) | Command::Mv(_) => Some(0),
         _ => None,
     }
 }

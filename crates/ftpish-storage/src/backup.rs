@@ -1,5 +1,6 @@
 //! What a change takes a name from, kept under another name in place of being lost.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use rustix::io::Errno;
 use crate::Outcome;
 use crate::dir::{os_name, rename, sync_dir};
 use crate::link::{is_same, link};
-use crate::quota::{Bound, Claim};
+use crate::quota::Bound;
 use crate::root::os_path;
 
 /// Where what has a name is kept when something takes its place, or when it is removed. An earlier file there is
@@ -31,16 +32,6 @@ pub struct Backup {
     bound: Option<Arc<Bound>>,
 }
 
-/// A backup that is about to be made, and has its part of the quota.
-#[derive(Debug)]
-pub(crate) struct Keeper {
-    backup: Backup,
-    /// One for each of its directories: nothing is left of those that are there already.
-    dirs: Vec<Claim>,
-    /// The second name.
-    name: Option<Claim>,
-}
-
 impl Backup {
     /// That of `path` at `to`.
     pub(crate) fn new(
@@ -48,7 +39,7 @@ impl Backup {
         path: &RemotePath,
         to: &RemotePath,
         sync: bool,
-        bound: Option<&Arc<Bound>>,
+        bound: Option<Arc<Bound>>,
     ) -> Outcome<Self> {
         let bad = |error: ftpish_protocol::PathError| Refusal::new(Code::BadPath, error.to_string());
         let (Some(above), Some(name)) = (to.parent(), to.name()) else {
@@ -68,40 +59,34 @@ impl Backup {
                 dirs.push(dir);
             }
         }
-        let (root, bound) = (Arc::clone(root), bound.cloned());
-        Ok(Self { root, base, dirs, name, sync, bound })
+        Ok(Self { root: Arc::clone(root), base, dirs, name, sync, bound })
     }
 
-    /// One that gives a second name to what has this one.
-    pub(crate) fn of_another(self, parent: &Dir, name: &Name) -> Outcome<Keeper> {
-        let claim = self.bound.as_ref().map(|bound| bound.claim_another(parent, name)).transpose()?;
-        Ok(Keeper { name: claim, ..self.of_the_only()? })
+    /// Makes the directories that are missing where it goes, if there is something to be kept. Before anything is locked,
+    /// because a quota may have to be counted for them.
+    pub(crate) fn prepare(&self, parent: &Dir, name: &Name) -> io::Result<()> {
+        match parent.symlink_metadata(os_name(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            found => found.and_then(|_| self.open(true)).map(drop),
+        }
     }
 
-    /// One that gives a name in place of another.
-    pub(crate) fn of_the_only(self) -> Outcome<Keeper> {
-        let dirs = self.bound.iter().flat_map(|bound| self.dirs.iter().map(|_| bound.claim()));
-        Ok(Keeper { dirs: dirs.collect::<Outcome<_>>()?, name: None, backup: self })
+    /// See [`Bound::still`].
+    pub(crate) fn still(&self) -> Option<impl Drop + use<'_>> {
+        self.bound.as_ref().map(|bound| bound.still())
     }
-}
 
-impl Keeper {
-    /// The directory where it goes, made where it is missing. No link is followed: it might lead to what others have
-    /// under the same name.
-    fn open(&self) -> io::Result<Dir> {
-        let Backup { root, base, dirs, sync, .. } = &self.backup;
-        let mut dir = if base.is_root() { root.try_clone()? } else { root.open_dir(os_path(base))? };
+    /// The directory where it goes. No link is followed: it might lead to what others have under the same name.
+    fn open(&self, make: bool) -> io::Result<Dir> {
+        let mut dir = if self.base.is_root() {
+            self.root.try_clone()?
+        } else {
+            self.root.open_dir(os_path(&self.base))?
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        for (number, name) in dirs.iter().map(os_name).enumerate() {
-            match rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
-                Err(Errno::EXIST) => {}
-                made => {
-                    made?;
-                    self.dirs.get(number).inspect(|claim| claim.leaves(0));
-                    if *sync {
-                        sync_dir(&dir)?;
-                    }
-                }
+        for name in self.dirs.iter().map(os_name) {
+            if make {
+                self.make(&dir, name)?;
             }
             let below =
                 rustix::fs::openat(&dir, name, flags, Mode::empty()).map_err(|error| match error {
@@ -113,6 +98,22 @@ impl Keeper {
         Ok(dir)
     }
 
+    /// Makes a directory, if there is none.
+    fn make(&self, dir: &Dir, name: &OsStr) -> io::Result<()> {
+        if dir.symlink_metadata(name).is_ok() {
+            return Ok(());
+        }
+        let claim = self.bound.as_ref().map(Bound::claim).transpose().map_err(Refusal::into_io)?;
+        match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
+            Err(Errno::EXIST) => return Ok(()),
+            made => made?,
+        }
+        if let Some(claim) = claim {
+            claim.leaves(0);
+        }
+        if self.sync { sync_dir(dir) } else { Ok(()) }
+    }
+
     /// Gives what has a name, if anything, the name of its backup as well; the directory that is to be synced for it.
     /// Where the file system has no second names, that is [`moved`](Self::move_away) with `may_move`, and otherwise
     /// nothing. Whoever calls this holds [`alone`](crate::dir::alone).
@@ -121,23 +122,17 @@ impl Keeper {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
-        let dir = self.open()?;
-        if is_same(&found, &dir, os_name(&self.backup.name))? {
+        let dir = self.open(false)?;
+        if is_same(&found, &dir, os_name(&self.name))? {
             return self.require_other(parent, &dir, name).map(|()| None);
         }
-        let linked =
-            link((parent, os_name(name)), (&dir, os_name(&self.backup.name)), Replace::Always, |_| Ok(()));
+        let linked = link((parent, os_name(name)), (&dir, os_name(&self.name)), Replace::Always, |_| Ok(()));
         match linked {
             Err(error) if has_no_links(&error) && may_move => {
-                rename(parent, os_name(name), &dir, os_name(&self.backup.name), Replace::Always)?;
+                rename(parent, os_name(name), &dir, os_name(&self.name), Replace::Always)?;
             }
             Err(error) if has_no_links(&error) => return Ok(None),
             linked => linked?,
-        }
-        if let Some(claim) = &self.name {
-            claim.leaves(if found.is_file() { found.len() } else { 0 });
-            // Whatever was kept there before is not any more.
-            claim.replaced();
         }
         Ok(Some(dir))
     }
@@ -145,7 +140,7 @@ impl Keeper {
     /// As [`keep`](Self::keep), and what has the name is made durable under that of its backup before it loses its own.
     pub(crate) fn keep_durably(&self, parent: &Dir, name: &Name) -> io::Result<()> {
         match self.keep(parent, name, true)? {
-            Some(dir) if self.backup.sync => sync_dir(&dir),
+            Some(dir) if self.sync => sync_dir(&dir),
             _ => Ok(()),
         }
     }
@@ -153,13 +148,13 @@ impl Keeper {
     /// Gives what has a name that of its backup in its place.
     pub(crate) fn move_away(&self, parent: &Dir, name: &Name) -> io::Result<()> {
         let found = parent.symlink_metadata(os_name(name))?;
-        let dir = self.open()?;
-        if is_same(&found, &dir, os_name(&self.backup.name))? {
+        let dir = self.open(false)?;
+        if is_same(&found, &dir, os_name(&self.name))? {
             // An earlier try was interrupted when the file had both.
             self.require_other(parent, &dir, name)?;
             rustix::fs::unlinkat(parent, os_name(name), AtFlags::empty())?;
         } else {
-            rename(parent, os_name(name), &dir, os_name(&self.backup.name), Replace::Always)?;
+            rename(parent, os_name(name), &dir, os_name(&self.name), Replace::Always)?;
         }
         Ok(())
     }
@@ -167,7 +162,7 @@ impl Keeper {
     /// Makes sure that two names of one file are not the very same: by way of a link above, for one.
     fn require_other(&self, parent: &Dir, dir: &Dir, name: &Name) -> io::Result<()> {
         let [parent, dir] = [parent.dir_metadata()?, dir.dir_metadata()?];
-        match (parent.dev(), parent.ino(), name) == (dir.dev(), dir.ino(), &self.backup.name) {
+        match (parent.dev(), parent.ino(), name) == (dir.dev(), dir.ino(), &self.name) {
             true => Err(same_name().into_io()),
             false => Ok(()),
         }

@@ -14,10 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cap_std::fs::{Dir, MetadataExt as _};
-use ftpish_protocol::{Code, Name, Refusal};
+use ftpish_protocol::{Code, Refusal};
 
 use crate::count::{FileId, count};
-use crate::dir::os_name;
 use crate::{Outcome, refuse};
 
 /// Where nothing is known to have gone, a count is not repeated before so many times have passed as it took: what others
@@ -177,14 +176,6 @@ impl Bound {
         Ok(Claim { bound: Arc::clone(self), file: None, counts, claimed: name, left: Cell::default() })
     }
 
-    /// Claims another name for what has this one, of which nothing is left until it [is made](Claim::leaves).
-    pub(crate) fn claim_another(self: &Arc<Self>, dir: &Dir, name: &Name) -> Outcome<Claim> {
-        let found = dir.symlink_metadata(os_name(name)).ok().filter(cap_std::fs::Metadata::is_file);
-        let mut claim = self.claim()?;
-        claim.grow_to(found.map_or(0, |found| found.len()))?;
-        Ok(claim)
-    }
-
     /// Claims a file that is there already, and that grows from now on.
     pub(crate) fn claim_again(self: &Arc<Self>, file: FileId, bytes: u64) -> Outcome<Claim> {
         let claimed = Usage { bytes: bytes.into(), names: 1 };
@@ -329,6 +320,14 @@ impl Claim {
     /// Nothing is left of it, as long as nothing was made.
     pub(crate) fn leaves_nothing(&self) {
         self.left.set(Usage::default());
+    }
+
+    /// The name was made for this file, which has others. Where somebody claims it under one of these, counts have left out
+    /// this one with it.
+    pub(crate) fn is_another_of(&self, file: FileId) {
+        if self.bound.ledger.book().files.contains(&file) {
+            self.bound.doubt();
+        }
     }
 
     /// It took the name of something else, which may be gone with that.

@@ -273,7 +273,7 @@ impl Root {
 
     /// What has `path`, kept at `to` in place of being lost.
     pub fn backup(&self, path: &RemotePath, to: &RemotePath) -> Outcome<Backup> {
-        Backup::new(&self.dir, path, to, self.sync, self.bound.as_ref())
+        Backup::new(&self.dir, path, to, self.sync, self.bound.clone())
     }
 
     /// Makes a symbolic link, at once and whole as a file is; what it holds is not looked at. A link that is replaced
@@ -289,31 +289,36 @@ impl Root {
         if target.0.is_empty() || target.0.contains(&0) {
             return Err(Refusal::new(Code::BadPath, "a link holds at least one byte, and no NUL"));
         }
+        // It may be that of an earlier try, which has kept what was there before.
+        if backup.is_some() && holds(&parent, &name, OsStr::from_bytes(&target.0)) {
+            return Ok(());
+        }
         let claim = self.bound.as_ref().map(Bound::claim).transpose()?;
         let partial = partial_name();
         let held = OsStr::from_bytes(&target.0);
-        // It may be that of an earlier try, which has kept what was there before.
-        if backup.is_some() && holds(&parent, &name, held) {
-            return Ok(());
-        }
-        let backup = backup.map(|backup| backup.of_another(&parent, &name)).transpose()?;
         rustix::fs::symlinkat(held, &*parent, &partial).map_err(refuse)?;
         let target =
             Target { parent: Arc::clone(&parent), name, replace, mtime: None, expected: None, backup };
         let mut replaces = false;
-        let made = {
+        let made = target.prepare().and_then(|()| {
+            let _still = target.still();
             let _alone = alone();
             replaces |= claim.is_some() && parent.symlink_metadata(os_name(&target.name)).is_ok();
-            // Looked at once more: another try may have been faster.
-            let is_made = target.backup.is_some() && holds(&parent, &target.name, held);
-            target.check().and_then(|()| if is_made { Ok(()) } else { target.keep() }).and_then(|()| {
-                rename(&parent, partial.as_ref(), &parent, os_name(&target.name), replace).map_err(refuse)
-            })
-        };
-        if made.is_err() {
+            target.check()?;
+            // Once more: another try may have been faster.
+            if target.backup.is_some() && holds(&parent, &target.name, held) {
+                return Ok(false);
+            }
+            target.keep()?;
+            let renamed = rename(&parent, partial.as_ref(), &parent, os_name(&target.name), replace);
+            renamed.map(|()| true).map_err(refuse)
+        });
+        if !matches!(made, Ok(true)) {
             parent.remove_file(&partial).map_err(refuse)?;
         }
-        made?;
+        if !made? {
+            return Ok(());
+        }
         if let Some(claim) = claim {
             claim.leaves(0);
             if replaces {
@@ -329,10 +334,6 @@ impl Root {
         let (from_dir, from) = self.parent_of(&args.from)?;
         let (parent, name) = self.parent_of(&args.to)?;
         let backup = args.backup.as_ref().map(|backup| self.backup(&args.to, backup)).transpose()?;
-        let backup = backup.map(|backup| backup.of_another(&parent, &name)).transpose()?;
-        let claim = self.bound.as_ref().map(|bound| bound.claim_another(&from_dir, &from)).transpose()?;
-        // It ends behind the lock: so do its claims, which wait for whoever counts.
-        let target;
         let permit = |found: &Metadata| {
             if found.is_dir() {
                 return Err(Refusal::new(Code::IsDirectory, "a directory has one name only"));
@@ -347,21 +348,41 @@ impl Root {
             }
             Ok(())
         };
-        let _alone = alone();
         let found = from_dir.symlink_metadata(os_name(&from)).map_err(refuse)?;
         permit(&found)?;
         let (replace, mtime) = (args.replace, Some(mtime(&found)));
-        target = Target { parent, name, replace, mtime, expected: None, backup };
+        let target = Target { parent, name, replace, mtime, expected: None, backup };
         target.check()?;
         let (to_dir, to) = (&target.parent, os_name(&target.name));
         if is_same(&found, to_dir, to).map_err(refuse)? {
             return Ok(());
         }
-        target.keep()?;
-        let replaces = claim.is_some() && to_dir.symlink_metadata(to).is_ok();
-        link((&from_dir, os_name(&from)), (to_dir, to), replace, permit).map_err(refuse)?;
-        if let Some(claim) = &claim {
+        let mut claim = self.bound.as_ref().map(Bound::claim).transpose()?;
+        if let Some(claim) = &mut claim {
+            claim.grow_to(found.len())?;
+        }
+        // No more than was claimed.
+        let permit = |linked: &Metadata| match linked.len() == found.len() {
+            true => permit(linked),
+            false => Err(Refusal::new(Code::Changed, "it grew, or shrank, meanwhile")),
+        };
+        target.prepare()?;
+        let replaces = {
+            let _still = target.still();
+            let _alone = alone();
+            target.check()?;
+            // Once more: another try may have been faster.
+            if is_same(&found, to_dir, to).map_err(refuse)? {
+                return Ok(());
+            }
+            target.keep()?;
+            let replaces = to_dir.symlink_metadata(to).is_ok();
+            link((&from_dir, os_name(&from)), (to_dir, to), replace, permit).map_err(refuse)?;
+            replaces
+        };
+        if let Some(claim) = claim {
             claim.leaves(found.len());
+            claim.is_another_of((found.dev(), found.ino()));
             if replaces {
                 claim.replaced();
             }
@@ -429,17 +450,21 @@ impl Root {
 
     /// Gives a file, or a link, the name of its backup in place of its own. It is durable once both names are [told to
     /// be](Self::sync_above); on no disk is it without a name.
-    pub fn move_away(&self, path: &RemotePath, backup: Backup) -> Outcome<()> {
+    pub fn move_away(&self, path: &RemotePath, backup: &Backup) -> Outcome<()> {
         let (parent, name) = self.parent_of(path)?;
-        let backup = backup.of_the_only()?;
-        let _still = self.bound.as_ref().map(|bound| bound.still());
-        let _alone = alone();
-        if parent.symlink_metadata(os_name(&name)).map_err(refuse)?.is_dir() {
-            return Err(Refusal::new(Code::IsDirectory, "a directory is not kept as a whole"));
+        backup.prepare(&parent, &name).map_err(refuse)?;
+        {
+            let _still = backup.still();
+            let _alone = alone();
+            if parent.symlink_metadata(os_name(&name)).map_err(refuse)?.is_dir() {
+                return Err(Refusal::new(Code::IsDirectory, "a directory is not kept as a whole"));
+            }
+            backup.move_away(&parent, &name).map_err(refuse)?;
         }
-        backup.move_away(&parent, &name).map_err(refuse)?;
+        // What it replaced has gone, and so does what an earlier try to store something left.
+        let forgotten = forget(&parent, &name).map_err(refuse);
         self.note_gone();
-        Ok(())
+        forgotten.map(drop)
     }
 
     /// Renames; an existing file at the new path is replaced unless `replace` forbids it.

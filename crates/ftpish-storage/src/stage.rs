@@ -14,7 +14,7 @@ use ftpish_protocol::{Algorithm, Code, Meter, Name, Refusal, Verified};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-use crate::backup::{Backup, Keeper};
+use crate::backup::Backup;
 use crate::count::FileId;
 use crate::dir::{alone, os_name, rename};
 use crate::group::{Ready, commit_together};
@@ -58,10 +58,20 @@ pub(crate) struct Target {
     /// The one file that may be replaced, where it must be that one.
     pub(crate) expected: Option<Identity>,
     /// Where what is replaced is kept.
-    pub(crate) backup: Option<Keeper>,
+    pub(crate) backup: Option<Backup>,
 }
 
 impl Target {
+    /// Makes room for what is to be kept, where that is asked.
+    pub(crate) fn prepare(&self) -> Outcome<()> {
+        self.backup.iter().try_for_each(|backup| backup.prepare(&self.parent, &self.name)).map_err(refuse)
+    }
+
+    /// As long as this is held nobody counts what is here: what is kept must not be missed under both of its names.
+    pub(crate) fn still(&self) -> Option<impl Drop + use<'_>> {
+        self.backup.as_ref().and_then(Backup::still)
+    }
+
     /// Keeps what is there now, where that is asked; it is replaced next.
     pub(crate) fn keep(&self) -> Outcome<()> {
         let kept = self.backup.iter().try_for_each(|backup| backup.keep_durably(&self.parent, &self.name));
@@ -264,9 +274,8 @@ impl Stage {
     }
 
     /// Keeps what is replaced.
-    pub fn back_up(&mut self, backup: Backup) -> Outcome<()> {
-        self.target.backup = Some(backup.of_another(&self.target.parent, &self.target.name)?);
-        Ok(())
+    pub fn back_up(&mut self, backup: Backup) {
+        self.target.backup = Some(backup);
     }
 
     /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. The
@@ -311,6 +320,7 @@ impl Stage {
         };
         // Outside of the lock, because it may take long.
         let judged = self.judge(verified)?;
+        self.target.prepare()?;
         let _alone = alone();
         self.target.check()?;
         // Another file that has the name by now is judged at the rename: it may be what is about to replace it.
@@ -353,6 +363,8 @@ impl Stage {
     /// Gives the partial file its target's name, if that is still to be replaced.
     pub(crate) fn rename(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
         let Target { parent, name, replace, backup, expected, .. } = &self.target;
+        self.target.prepare()?;
+        let _still = self.target.still();
         let _alone = alone();
         // Where whatever is there may be replaced, the kernel knows what cannot be.
         if *replace != Replace::Always || expected.is_some() || backup.is_some() {

@@ -485,7 +485,7 @@ impl TreeJob {
             Step::Set { mtime, mode, .. } => root.set(path, Some(*mtime), Some(*mode)),
             Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
             Step::BackUp { to, .. } => {
-                let kept = root.backup(path, to).and_then(|backup| root.move_away(path, backup));
+                let kept = root.backup(path, to).and_then(|backup| root.move_away(path, &backup));
                 self.kept.extend([path.clone(), to.clone()]);
                 kept
             }

@@ -67,7 +67,7 @@ fn whole(args: &Put, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>
 /// Has the existing file kept, where the client says so.
 pub(super) fn back_up(args: &Put, root: &Root, stage: &mut Stage) -> Result<(), Refusal> {
     if let Some(to) = &args.backup {
-        stage.back_up(root.backup(&args.path, to)?)?;
+        stage.back_up(root.backup(&args.path, to)?);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::group::Group;
 
 pub fn run(args: &Rm, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     if let Some(to) = &args.backup {
-        root.move_away(&args.path, root.backup(&args.path, to)?)?;
+        root.move_away(&args.path, &root.backup(&args.path, to)?)?;
         group.add_made(exchange.id(), [args.path.clone(), to.clone()]);
         return Ok(());
     }

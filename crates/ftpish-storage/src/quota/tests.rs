@@ -66,21 +66,32 @@ fn grow(stage: &mut Stage, length: u64) -> Result<(), Refusal> {
 
 /// Stores a file of this length.
 fn store(root: &Root, name: &str, length: u64) -> Result<(), Refusal> {
-    store_over(root, name, length, None)
-}
-
-/// The same, and what it replaces is kept.
-fn store_over(root: &Root, name: &str, length: u64, backup: Option<&str>) -> Result<(), Refusal> {
     let mut stage = root.stage(&path(name), Replace::Always, None)?;
-    let backup = backup.map(|backup| root.backup(&path(name), &path(backup)));
-    let backed_up = backup.map_or(Ok(()), |backup| stage.back_up(backup?));
-    match backed_up.and_then(|()| stage.claim(length)).and_then(|()| grow(&mut stage, length)) {
+    match stage.claim(length).and_then(|()| grow(&mut stage, length)) {
         Ok(()) => stage.commit(proof(length), None),
         Err(refusal) => {
             stage.abandon();
             Err(refusal)
         }
     }
+}
+
+/// Stores a file of this length, and keeps what it replaces.
+fn store_keeping(root: &Root, name: &str, length: u64, kept: &RemotePath) -> Result<(), Refusal> {
+    let mut stage = root.stage(&path(name), Replace::Always, None)?;
+    stage.back_up(root.backup(&path(name), kept)?);
+    match stage.claim(length).and_then(|()| grow(&mut stage, length)) {
+        Ok(()) => stage.commit(proof(length), None),
+        Err(refusal) => {
+            stage.abandon();
+            Err(refusal)
+        }
+    }
+}
+
+fn link(root: &Root, from: &str, to: &str) -> Result<(), Refusal> {
+    let (size, mtime, replace, backup) = (None, None, Replace::Always, None);
+    root.link(&Link { from: path(from), to: path(to), size, mtime, replace, backup })
 }
 
 /// Whatever was counted last, no time that passes makes it old.
@@ -394,6 +405,34 @@ proptest! {
 }
 
 #[test]
+fn another_name_counts_with_its_bytes_and_what_is_kept_is_not_gone() {
+    let (scratch, root) = scratch(1000, 6);
+    store(&root, "a", 600).unwrap();
+    let much = "over the quota: 600 of 1000 bytes are used, and this needs 600 more";
+    assert_refused(link(&root, "a", "b"), much);
+    link(&root, "a", "a").unwrap();
+    store_keeping(&root, "a", 300, &path("old/a")).unwrap();
+    assert_eq!(on_disk(scratch.path()), (900, 3));
+    let full = "over the quota: 900 of 1000 bytes are used, and this needs 300 more";
+    assert_refused(store_keeping(&root, "a", 300, &path("old/a")), full);
+    assert_refused(link(&root, "a", "b"), full);
+    assert_eq!(on_disk(scratch.path()), (900, 3), "nothing is left of what was refused");
+    // An earlier backup makes room, but not before it goes.
+    store_keeping(&root, "a", 100, &path("old/a")).unwrap();
+    assert_eq!(on_disk(scratch.path()), (400, 3));
+    link(&root, "a", "b").unwrap();
+    let backup = root.backup(&path("b"), &path("old/deep/b")).unwrap();
+    root.move_away(&path("b"), &backup).unwrap();
+    assert_eq!(on_disk(scratch.path()), (500, 5));
+    link(&root, "a", "b").unwrap();
+    let names = "over the quota: 6 of 6 files, links and directories are used";
+    assert_refused(link(&root, "a", "c"), names);
+    let backup = root.backup(&path("b"), &path("old/er/b")).unwrap();
+    assert_refused(root.move_away(&path("b"), &backup), names);
+    assert!(scratch.path().join("b").exists());
+}
+
+#[test]
 fn many_at_once_never_store_more_than_there_may_be_and_all_the_room_comes_back() {
     const BYTES: u64 = 2_000;
     let (scratch, root) = scratch(BYTES, 12);
@@ -406,23 +445,17 @@ fn many_at_once_never_store_more_than_there_may_be_and_all_the_room_comes_back()
                     let name = format!("d{}/{}", random.u8(..2), random.u8(..8));
                     let other = format!("d{}/{}", random.u8(..2), random.u8(..8));
                     // Whether each was refused depends on the others.
-                    let _ = match random.u8(..11) {
+                    let kept = path(&format!("k/{name}"));
+                    let _ = match random.u8(..12) {
                         0..=3 => store(&root, &name, random.u64(1..600)),
-                        7 => store_over(&root, &name, random.u64(1..600), Some(&format!("old/{other}"))),
-                        8 => root.link(&Link {
-                            from: path(&name),
-                            to: path(&other),
-                            size: None,
-                            mtime: None,
-                            replace: Replace::Always,
-                            backup: None,
-                        }),
-                        9 => root
-                            .backup(&path(&name), &path(&format!("old/{other}")))
-                            .and_then(|backup| root.move_away(&path(&name), backup)),
                         4 => root.make_dir(&path(&name), true),
                         5 => root.rename(&path(&name), &path(&other), Replace::Always),
                         6 => root.make_link(&path(&name), &LinkTarget(b"x".into()), Replace::Always, None),
+                        7 => link(&root, &name, &other),
+                        8 => store_keeping(&root, &name, random.u64(1..600), &kept),
+                        9 => root
+                            .backup(&path(&name), &kept)
+                            .and_then(|backup| root.move_away(&path(&name), &backup)),
                         _ => root.remove(&path(&name), true),
                     };
                 }
@@ -431,7 +464,7 @@ fn many_at_once_never_store_more_than_there_may_be_and_all_the_room_comes_back()
     });
     let (bytes, names) = on_disk(scratch.path());
     assert!(bytes <= BYTES && names <= 12, "{bytes} bytes, {names} names");
-    for top in ["d0", "d1", "old"] {
+    for top in ["d0", "d1", "k"] {
         let _ = root.remove(&path(top), true);
     }
     assert_eq!(on_disk(scratch.path()), (0, 0));
