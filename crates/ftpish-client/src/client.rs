@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{
-    Command, Done, Entry, Envelope, Hash, Hashed, Hello, LoggedIn, Login, Ls, Mkdir, Mv, PathArgs, Replace,
-    ReplyEnvelope, Request, Rm, Space, Stat, Welcome,
+    Command, Done, Entry, Envelope, Hash, Hashed, Hello, LoggedIn, Login, Ls, Mkdir, Mv, PathArgs, Proof,
+    Replace, ReplyEnvelope, Request, Rm, Space, Stat, Welcome,
 };
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, RemotePath, Secret, VERSION,
@@ -29,6 +29,10 @@ const PACE_BYTES: u64 = 16 * 1024;
 /// an idle connection.
 const TOUCH_EVERY: Duration = Duration::from_secs(20);
 
+/// How long a ticket is relied on: servers let it be valid for some minutes, and one that is not counts as a wrong
+/// password.
+const TICKET_LIFE: Duration = Duration::from_secs(5 * 60);
+
 /// How to reach a server.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -42,6 +46,8 @@ pub struct Options {
     pub interrupt: Interrupt,
     /// Who to log in as; nobody where absent.
     pub login: Option<Login>,
+    /// How many connections a transfer may use, this one among them: more than one for many files, or a large one.
+    pub jobs: usize,
 }
 
 impl Options {
@@ -53,6 +59,7 @@ impl Options {
             timeouts: Timeouts::default(),
             interrupt: Interrupt::default(),
             login: None,
+            jobs: 1,
         }
     }
 }
@@ -99,6 +106,9 @@ pub struct Client {
     pub(crate) connection: Connection<Stream>,
     pub(crate) interrupt: Interrupt,
     pub(crate) timeouts: Timeouts,
+    /// How it came to be, and when: for others like it.
+    options: Options,
+    since: Instant,
     host_key: Option<Fingerprint>,
     pub(crate) is_unix: bool,
     next_id: u64,
@@ -119,7 +129,7 @@ pub(crate) enum Greeting {
 impl Client {
     /// Connects and does the TLS handshake. `hello` is sent along with the first request.
     pub fn connect(options: &Options) -> Result<Self, Error> {
-        let Options { endpoint, security, timeouts, interrupt, login } = options;
+        let Options { endpoint, security, timeouts, interrupt, login, .. } = options;
         if login.is_some() && *security == Security::Plaintext && !endpoint.is_local() {
             let line = "a password is not sent in the clear to another machine";
             return Err(Error::Refused(Refusal::new(Code::LoginFailed, line)));
@@ -139,6 +149,8 @@ impl Client {
             connection: Connection::new(stream),
             interrupt: interrupt.clone(),
             timeouts: *timeouts,
+            options: options.clone(),
+            since: Instant::now(),
             host_key,
             is_unix: matches!(endpoint, Endpoint::Unix(_)),
             next_id: 0,
@@ -166,6 +178,28 @@ impl Client {
             Greeting::Done(welcome, _) => Ok(welcome),
             Greeting::Sent(..) => Err(Error::Protocol("no reply to hello".to_owned())),
         }
+    }
+
+    /// How many connections a transfer may use.
+    pub(crate) fn jobs(&self) -> usize {
+        self.options.jobs.max(1)
+    }
+
+    /// How to make another connection that works for this one: to the same server, as the same user, without a password
+    /// where the server gave a ticket for it.
+    pub(crate) fn another(&mut self) -> Result<Options, Error> {
+        let mut options = Options { jobs: 1, ..self.options.clone() };
+        if let Some(key) = self.host_key {
+            options.security = Security::Tls(Trust::Key(key));
+        }
+        if options.login.is_some() {
+            self.greet()?;
+        }
+        let ticket = self.ticket().filter(|_| self.since.elapsed() < TICKET_LIFE);
+        if let (Some(login), Some(ticket)) = (&mut options.login, ticket) {
+            login.proof = Proof::Ticket(ticket.clone());
+        }
+        Ok(options)
     }
 
     /// What logs in on the next connection in place of the password, for some minutes: known once the server has

@@ -20,6 +20,7 @@
 
 mod client;
 mod compare;
+mod crew;
 mod download;
 mod error;
 mod hostkeys;

@@ -49,6 +49,7 @@ pub struct Session {
     pinned: Option<Fingerprint>,
     accept_new: bool,
     timeouts: Timeouts,
+    jobs: u8,
     retries: Option<u32>,
     retry_wait: Duration,
     /// Whether the server was there at least once.
@@ -77,6 +78,7 @@ impl Session {
                 reply: global.timeout,
                 pace: global.timeout.min(Timeouts::default().pace),
             },
+            jobs: global.jobs,
             retries: global.retries,
             retry_wait: global.retry_wait,
             reached: false,
@@ -289,6 +291,7 @@ impl Session {
             timeouts: self.timeouts,
             interrupt: self.interrupt.clone(),
             login,
+            jobs: self.jobs.into(),
         }
     }
 

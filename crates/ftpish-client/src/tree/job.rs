@@ -11,9 +11,10 @@ use ftpish_storage::{Links, Root, Walk};
 use super::plan::{Next, Plan, Side};
 use super::{Compare, LinkPolicy, Step, Tree, Way};
 use crate::client::LISTING_DIGEST;
+use crate::crew::Crew;
 use crate::download::local;
-use crate::pipeline::{Answer, Pipeline};
-use crate::{Client, Download, Error, Part, Progress, RESUME_FROM, Transferred, Upload, digest_of};
+use crate::pipeline::{Answer, Moving, Pipeline};
+use crate::{Client, Download, Error, Progress, Transferred, Upload, digest_of};
 
 /// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
 /// will not.
@@ -27,6 +28,9 @@ const LOCAL_PAGE: usize = 256;
 
 /// How many directories wait for their times and permission bits, which are set when nothing more comes into them.
 const MOST_SETS: usize = 4096;
+
+/// How many files wait at the most until their directories are there.
+const MOST_HELD: usize = 4096;
 
 /// What became of a step: what moved, if it moved anything; `None` where nothing was done, because that was asked.
 pub type Outcome = Result<Option<Transferred>, Error>;
@@ -54,6 +58,10 @@ pub struct TreeJob {
     lost: HashSet<RemotePath>,
     /// Time and permission bits of directories, which come last.
     sets: Vec<Step>,
+    /// What is sent over this connection and changes where files go: others must not send them before it is done.
+    ahead: HashSet<RemotePath>,
+    /// Files that wait for that.
+    held: BTreeMap<u64, Step>,
     /// The size of the next page.
     page: u64,
     /// How many bytes have moved.
@@ -73,6 +81,8 @@ impl TreeJob {
             steps: 0,
             lost: HashSet::new(),
             sets: Vec::new(),
+            ahead: HashSet::new(),
+            held: BTreeMap::new(),
             page,
             moved: 0,
         }
@@ -89,11 +99,16 @@ impl TreeJob {
     ) -> Result<(), Error> {
         self.begin()?;
         progress.begin_tree();
+        let mut crew = Crew::new(client, progress);
         let mut pipe = Pipeline::new(client, progress, self.moved);
-        let ran = self.drive(&mut pipe, progress, report);
+        let ran = self.drive(&mut pipe, &mut crew, progress, report);
         // What is here is worth keeping, whatever has ended the rest.
         pipe.drain();
-        let settled = self.settle(&mut pipe, progress, report);
+        crew.end();
+        let settled = self.settle(&mut pipe, &mut crew, progress, report);
+        self.moved = pipe.kept();
+        self.ahead.clear();
+        self.todo.append(&mut self.held);
         ran.and(settled.map(drop))
     }
 
@@ -139,14 +154,15 @@ impl TreeJob {
     fn drive(
         &mut self,
         pipe: &mut Pipeline<'_, Tag>,
+        crew: &mut Crew<Tag>,
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
         let mut page_asked = false;
         loop {
-            page_asked &= !self.settle(pipe, progress, report)?;
+            page_asked &= !self.settle(pipe, crew, progress, report)?;
             pipe.client.check_interrupt()?;
-            if pipe.is_full() {
+            if pipe.is_full() || crew.is_full(pipe) || self.held.len() >= MOST_HELD {
                 pipe.receive();
                 continue;
             }
@@ -154,8 +170,13 @@ impl TreeJob {
                 self.ask_page(pipe);
                 page_asked = true;
             }
-            if let Some(step) = self.todo.pop_first() {
-                self.start(step, pipe, progress, report)?;
+            if let Some((number, step)) = self.todo.pop_first() {
+                if self.is_last(&step) && !crew.is_idle() {
+                    self.todo.insert(number, step);
+                    crew.wait();
+                } else {
+                    self.start((number, step), pipe, crew, report)?;
+                }
                 continue;
             }
             let next = self.plan.next();
@@ -166,6 +187,11 @@ impl TreeJob {
                 Next::Step(step) => self.add(step),
                 Next::Starved(side) if side == self.local_side() => self.walk_on()?,
                 Next::Starved(_) => pipe.receive(),
+                Next::End if !self.held.is_empty() => pipe.receive(),
+                Next::End if !crew.is_idle() => {
+                    pipe.drain();
+                    crew.wait();
+                }
                 // The server does one after the other; what is compared may still have to move.
                 Next::End
                     if self.tree.way == Way::Put
@@ -193,15 +219,47 @@ impl TreeJob {
         self.todo.insert(number, step);
     }
 
+    /// Whether a step comes behind all that was begun before it, on whatever connection.
+    fn is_last(&self, step: &Step) -> bool {
+        match step {
+            Step::Remove(_) => true,
+            Step::Set { .. } => self.sets.len() + 1 >= MOST_SETS,
+            _ => false,
+        }
+    }
+
+    /// Whether a file goes where something is about to change, by a request that is on its way.
+    fn is_behind(&self, path: &RemotePath) -> bool {
+        let parents = std::iter::successors(Some(path.clone()), RemotePath::parent);
+        !self.ahead.is_empty() && parents.into_iter().any(|path| self.ahead.contains(&path))
+    }
+
+    /// A request that others waited for is answered: those files can go now that no other is in front of.
+    fn pass(&mut self, path: &RemotePath) {
+        if self.ahead.remove(path) {
+            let held = std::mem::take(&mut self.held);
+            let (held, free) = held.into_iter().partition(|(_, step)| self.is_behind(step.path()));
+            self.held = held;
+            self.todo.extend::<BTreeMap<_, _>>(free);
+        }
+    }
+
     /// Takes the answers that have come. Whether the nodes that were asked for are among them.
     fn settle(
         &mut self,
         pipe: &mut Pipeline<'_, Tag>,
+        crew: &mut Crew<Tag>,
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<bool, Error> {
         let (mut ended, mut page) = (Ok(()), false);
-        while let Some((tag, answer)) = pipe.answer() {
+        // Another connection that breaks ends nothing here.
+        while let Some(((tag, answer), is_ours)) =
+            pipe.answer().map(|answer| (answer, true)).or_else(|| Some((crew.answer()?, false)))
+        {
+            if let Tag::Step((_, step)) = &tag {
+                self.pass(step.path());
+            }
             match (tag, answer) {
                 (Tag::Page, Err(Error::Refused(refusal)))
                     if refusal.code == Code::NotFound && self.remote_side() == Side::Target =>
@@ -215,7 +273,9 @@ impl TreeJob {
                 }
                 (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {
                     self.redo(step);
-                    ended = ended.and(Err(error));
+                    if is_ours {
+                        ended = ended.and(Err(error));
+                    }
                 }
                 (Tag::Step((_, step)), answer) => {
                     let outcome = match answer {
@@ -223,10 +283,7 @@ impl TreeJob {
                             Ok(()) => continue,
                             Err(error) => Err(error),
                         },
-                        Ok(Answer::Moved(done)) => {
-                            self.moved += done.moved;
-                            Ok(Some(done))
-                        }
+                        Ok(Answer::Moved(done)) => Ok(Some(done)),
                         Ok(Answer::Done | Answer::Nodes(_)) => Ok(None),
                         Err(error) => self.find_lost(&step, error, pipe),
                     };
@@ -293,7 +350,7 @@ impl TreeJob {
         &mut self,
         (number, step): Numbered,
         pipe: &mut Pipeline<'_, Tag>,
-        progress: &Progress,
+        crew: &mut Crew<Tag>,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
         let is_top = step.path().is_root() && self.tree.way == Way::Put && self.tree.remote.is_root();
@@ -313,64 +370,31 @@ impl TreeJob {
                 }
             }
             Step::Move { path, size } => {
+                if !crew.is_alone() && self.is_behind(path) && Crew::is_worth_it(pipe) {
+                    self.held.insert(number, step);
+                    return Ok(());
+                }
                 let (whole, size) = (self.remote(path)?, *size);
-                self.start_move((number, step), whole, size, pipe, progress, report)?;
+                let file = match self.tree.way {
+                    Way::Get => Moving::Get {
+                        download: self.download(path, whole),
+                        root: self.here(path)?,
+                        name: path.clone(),
+                        size,
+                    },
+                    Way::Put => Moving::Put { upload: self.upload(path, whole), size },
+                };
+                if self.is_behind(path) {
+                    pipe.move_file(Tag::Step((number, step)), file);
+                } else {
+                    crew.deal(Tag::Step((number, step)), file, pipe);
+                }
             }
             Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) => {
+                if self.tree.way == Way::Put && !crew.is_alone() {
+                    self.ahead.insert(step.path().clone());
+                }
                 self.start_small((number, step), pipe, report)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn start_move(
-        &mut self,
-        (number, step): Numbered,
-        whole: RemotePath,
-        size: u64,
-        pipe: &mut Pipeline<'_, Tag>,
-        progress: &Progress,
-        report: &mut dyn FnMut(&Step, Outcome),
-    ) -> Result<(), Error> {
-        let is_large = size >= RESUME_FROM;
-        let path = step.path();
-        let alone = match self.tree.way {
-            Way::Get => {
-                let (download, root) = (self.download(path, whole), self.here(path)?);
-                if !is_large || !download.has_base() {
-                    let path = path.clone();
-                    pipe.get(Tag::Step((number, step)), download, root, path);
-                    return Ok(());
-                }
-                pipe.drain();
-                progress.begin_part(self.part(path, size));
-                pipe.client.download(&download, progress)
-            }
-            Way::Put => {
-                let upload = self.upload(path, whole);
-                if !is_large {
-                    pipe.put(Tag::Step((number, step)), &upload);
-                    return Ok(());
-                }
-                pipe.drain();
-                progress.begin_part(self.part(path, size));
-                pipe.client.upload(&upload, progress)
-            }
-        };
-        progress.end_part();
-        match alone {
-            Err(error) if error.may_pass() || matches!(error, Error::Interrupted) => {
-                self.redo((number, step));
-                return Err(error);
-            }
-            Err(error) => {
-                let found = self.find_lost(&step, error, pipe);
-                tell(&step, found, progress, report);
-            }
-            Ok(done) => {
-                self.moved += done.size;
-                pipe.skip_to(self.moved);
-                tell(&step, Ok(Some(done)), progress, report);
             }
         }
         Ok(())
@@ -493,10 +517,6 @@ impl TreeJob {
             }
             _ => Err(error),
         }
-    }
-
-    fn part(&self, path: &RemotePath, size: u64) -> Part {
-        Part { name: path.to_string(), base: self.moved, size }
     }
 
     fn download(&self, path: &RemotePath, from: RemotePath) -> Download {

@@ -22,6 +22,7 @@ mod hash;
 mod hostile;
 mod hostkeys;
 mod interrupt;
+mod jobs;
 mod ls;
 mod names;
 mod overwrite;
