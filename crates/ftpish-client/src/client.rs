@@ -109,6 +109,8 @@ pub struct Client {
     /// How it came to be, and when: for others like it.
     options: Options,
     since: Instant,
+    /// Others like it that are idle.
+    pub(crate) others: Vec<Client>,
     host_key: Option<Fingerprint>,
     pub(crate) is_unix: bool,
     next_id: u64,
@@ -151,6 +153,7 @@ impl Client {
             timeouts: *timeouts,
             options: options.clone(),
             since: Instant::now(),
+            others: Vec::new(),
             host_key,
             is_unix: matches!(endpoint, Endpoint::Unix(_)),
             next_id: 0,
@@ -200,6 +203,12 @@ impl Client {
             login.proof = Proof::Ticket(ticket.clone());
         }
         Ok(options)
+    }
+
+    /// Another connection that is idle, if there is one.
+    pub(crate) fn idle(&mut self) -> Option<Self> {
+        self.others.retain_mut(Self::is_usable);
+        self.others.pop()
     }
 
     /// What logs in on the next connection in place of the password, for some minutes: known once the server has

@@ -46,7 +46,7 @@ struct Post<T> {
     work: Option<Sender<Work<T>>>,
     /// What it has yet to do.
     cost: u64,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Option<Client>>,
 }
 
 /// The connections beside the one that leads. It ends with [`end`](Self::end).
@@ -136,6 +136,7 @@ impl<T: Send + 'static> Crew<T> {
         let (work, mine) = channel();
         let mut helper = Helper {
             number: self.helpers.len(),
+            connected: leader.idle(),
             options,
             work: mine,
             report: self.report.clone(),
@@ -188,9 +189,14 @@ impl<T: Send + 'static> Crew<T> {
     }
 
     /// Has them end what they are at, and begin nothing more. What became of the rest is [told](Self::answer) then.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, leader: &mut Client) {
         self.stop.store(true, Ordering::Relaxed);
         self.most = 0;
+        self.dismiss(leader);
+    }
+
+    /// Has them end what they were dealt; their connections are the leader's then.
+    pub(crate) fn dismiss(&mut self, leader: &mut Client) {
         for helper in &mut self.helpers {
             helper.work = None;
         }
@@ -199,7 +205,7 @@ impl<T: Send + 'static> Crew<T> {
         }
         for helper in self.helpers.drain(..) {
             // What it panicked at, its own thread has told.
-            let _ = helper.thread.join();
+            leader.others.extend(helper.thread.join().unwrap_or_default());
         }
     }
 }
@@ -207,6 +213,8 @@ impl<T: Send + 'static> Crew<T> {
 /// A connection that does what it is dealt, on its own thread.
 struct Helper<T> {
     number: usize,
+    /// A connection that was there before.
+    connected: Option<Client>,
     options: Options,
     work: Receiver<Work<T>>,
     report: Sender<News<T>>,
@@ -218,11 +226,15 @@ struct Helper<T> {
 
 impl<T> Helper<T> {
     /// Works until nothing more is dealt, over one connection after the other, as long as each is of some use.
-    fn run(&mut self) {
-        let mut next = self.work.recv().ok();
-        while let Some(first) = next.take() {
+    /// The last of them is there for a next time.
+    fn run(&mut self) -> Option<Client> {
+        while let Ok(first) = self.work.recv() {
             let is_of_use = match self.connect() {
-                Ok(mut client) => self.serve(&mut client, first),
+                Ok(mut client) => {
+                    let is_of_use = self.serve(&mut client, first);
+                    self.connected = Some(client).filter(|client| !client.broken);
+                    is_of_use
+                }
                 Err(_) => {
                     self.give_back(first, true);
                     false
@@ -231,15 +243,18 @@ impl<T> Helper<T> {
             if !is_of_use {
                 break;
             }
-            next = self.work.recv().ok();
         }
         while let Ok(work) = self.work.recv() {
             self.give_back(work, true);
         }
+        self.connected.take()
     }
 
-    fn connect(&self) -> Result<Client, Error> {
-        let mut client = Client::connect(&self.options)?;
+    fn connect(&mut self) -> Result<Client, Error> {
+        let mut client = match self.connected.take() {
+            Some(client) => client,
+            None => Client::connect(&self.options)?,
+        };
         if self.options.login.is_some() {
             // Whoever is not let in is refused all else, and that would be no answer to the files.
             client.greet()?;

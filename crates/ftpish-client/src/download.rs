@@ -1,16 +1,21 @@
 //! `get`: a remote file, verified, into a writer or under a local name.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
-use ftpish_protocol::{Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_ranges};
-use ftpish_storage::{Root, Stage};
+use ftpish_protocol::{
+    Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_part, receive_ranges,
+};
+use ftpish_storage::{Root, Stage, StageWriter};
 
+use crate::split::{AT_A_TIME, Leader, Part, Parts, SPLIT_FROM, spread};
 use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// How many ranges are asked for without waiting. The requests lie in the sockets until the first body has come, so they
@@ -61,6 +66,17 @@ enum Base {
     Target,
 }
 
+/// A file that comes in parts, over several connections.
+struct Arriving<'a> {
+    download: &'a Download,
+    cut: &'a Cut,
+    blocks: Blocks,
+    writer: &'a StageWriter,
+    /// What has come, and the permission bits that the file has.
+    arrived: Mutex<(&'a mut Assembly, Option<Mode>)>,
+    progress: &'a Progress,
+}
+
 /// How a file became complete.
 enum Complete {
     /// It was: the one that has the name.
@@ -103,6 +119,13 @@ impl Client {
         // What can be refused here is refused before bytes are on their way.
         root.check(&name, *replace, mtime).map_err(|refusal| local(to, refusal))?;
         match self.base(download, &root, &name)? {
+            Base::Nothing if self.jobs() > 1 && *digest == Algorithm::Blake3 => {
+                let file = self.probe(from, *digest)?;
+                match Blocks::of(file.size).filter(|_| file.size >= SPLIT_FROM) {
+                    Some(blocks) => self.download_split(&file, blocks, download, &root, &name, progress),
+                    None => self.download_whole(download, &root, &name, progress),
+                }
+            }
             Base::Nothing => self.download_whole(download, &root, &name, progress),
             base => match self.download_missing(download, &root, &name, base, progress) {
                 Ok(done) => self.in_digest(*digest, done, download, &root, &name),
@@ -167,6 +190,148 @@ impl Client {
                 Err(error)
             }
         }
+    }
+
+    /// Fetches a file of which nothing is here, over several connections.
+    fn download_split(
+        &mut self,
+        file: &File,
+        blocks: Blocks,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let refused = |refusal| local(&download.to, refusal);
+        let File { size, mtime, tag, .. } = file.clone();
+        let cut = Cut { size, mtime, block: blocks.block(), length: 0, tag, upload: None };
+        progress.set_size(size);
+        let mut stage = root.resume(name, download.replace, Some(mtime), LOCK_WAIT).map_err(refused)?;
+        let room = stage.cut(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(size) });
+        let mut assembly = Assembly::new(blocks);
+        let fetched = match room {
+            Ok(()) => self.fetch_split(&mut stage, &mut assembly, &cut, download, progress),
+            Err(refusal) => Err(refused(refusal)),
+        };
+        match fetched {
+            Ok((verified, mode)) => {
+                let done = transferred(&verified, size, mtime);
+                stage.commit(verified, mode).map_err(refused)?;
+                Ok(done)
+            }
+            Err(error) => {
+                stage.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// Fetches what is missing of a file over several connections.
+    fn fetch_split(
+        &mut self,
+        stage: &mut Stage,
+        assembly: &mut Assembly,
+        cut: &Cut,
+        download: &Download,
+        progress: &Progress,
+    ) -> Result<(Verified, Option<Mode>), Error> {
+        let refused = |refusal| local(&download.to, refusal);
+        let writer = stage.writer().map_err(refused)?;
+        let (blocks, kept) = (assembly.blocks(), assembly.present());
+        progress.set_done(kept);
+        let parts = Parts::of(blocks, &assembly.missing(), kept);
+        let arriving = Arriving {
+            download,
+            cut,
+            blocks,
+            writer: &writer,
+            arrived: Mutex::new((assembly, None)),
+            progress,
+        };
+        let fetched =
+            spread(self, &parts, Leader::CanGo, &|client, parts| client.fetch_parts(&arriving, parts));
+        let mode = arriving.arrived.into_inner().unwrap_or_else(PoisonError::into_inner).1;
+        let taken_up = stage.take_up(fetched.is_ok().then_some(cut.size)).map_err(refused);
+        fetched.and(taken_up)?;
+        let unproven = || Error::Protocol("parts of the file never came".to_owned());
+        Ok((assembly.verified().ok_or_else(unproven)?, mode))
+    }
+
+    /// Fetches parts of a file, as many as are left to take.
+    fn fetch_parts(&mut self, arriving: &Arriving<'_>, parts: &Parts) -> Result<(), Error> {
+        let mut asked: VecDeque<(u64, Part)> = VecDeque::new();
+        let fetched = 'parts: loop {
+            while asked.len() < AT_A_TIME
+                && let Some(part) = parts.take()
+            {
+                let path = arriving.download.from.clone();
+                let (offset, length) = (part.range.start, Some(part.range.end - part.range.start));
+                let get = Get { path, digest: Algorithm::Blake3, offset, length, subtree: true };
+                let id = self.send(&Command::Get(get), false);
+                asked.push_back((*id.as_ref().unwrap_or(&0), part));
+                if let Err(error) = id {
+                    break 'parts Err(error);
+                }
+            }
+            let Some((id, part)) = asked.front() else { break Ok(()) };
+            if let Err(error) = self.fetch_part(*id, &part.range, arriving, parts) {
+                break Err(error);
+            }
+            asked.pop_front();
+            parts.done();
+        };
+        if fetched.is_err() {
+            // The replies to the requests behind it are on their way, and nobody waits for them.
+            self.broken |= asked.len() > 1;
+            parts.give_back(asked.into_iter().map(|(_, part)| part));
+        }
+        fetched
+    }
+
+    fn fetch_part(
+        &mut self,
+        id: u64,
+        part: &Range<u64>,
+        arriving: &Arriving<'_>,
+        parts: &Parts,
+    ) -> Result<(), Error> {
+        let Arriving { download, cut, blocks, writer, arrived, progress } = arriving;
+        let file: File = self.receive_with_body(id).map_err(|error| match error {
+            Error::Refused(refusal) if refusal.code == Code::BadRange => changed(),
+            error => error,
+        })?;
+        if (file.size, file.mtime, &file.tag) != (cut.size, cut.mtime, &cut.tag) {
+            return Err(self.note(changed()));
+        }
+        // A server that knows of no subtrees has digested the bytes.
+        let algorithm = if file.subtree { None } else { Some(Algorithm::Blake3) };
+        let (interrupt, mut before) = (self.interrupt.clone(), 0);
+        let received = receive_part(
+            &mut self.connection,
+            &mut &**writer,
+            *blocks,
+            part.clone(),
+            algorithm,
+            &mut |_, now| {
+                parts.count(before, now, progress);
+                before = now;
+                !interrupt.is_set() && !parts.are_stopped()
+            },
+        );
+        match received {
+            Ok(part) => {
+                let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
+                arrived.0.join(part);
+                arrived.1 = Some(file.mode);
+            }
+            Err(error) => {
+                writer.distrust(part.end);
+                parts.count(before, 0, progress);
+                return Err(self.note(Error::of_body(error, &download.to)));
+            }
+        }
+        parts.count(before, part.end - part.start, progress);
+        Ok(())
     }
 
     /// Where `file` goes until it is whole: if that is worth it, where a later try finds it.
@@ -312,6 +477,10 @@ impl Client {
         progress: &Progress,
     ) -> Result<(Verified, Option<Mode>), Error> {
         let Download { from, digest, .. } = download;
+        let missing = cut.size - assembly.present();
+        if self.jobs() > 1 && *digest == Algorithm::Blake3 && missing >= SPLIT_FROM {
+            return self.fetch_split(stage, assembly, cut, download, progress);
+        }
         let mut mode = None;
         let mut done = assembly.present();
         let in_flight = (PATHS_IN_FLIGHT / from.as_bytes().len()).min(REQUESTS_IN_FLIGHT);
@@ -406,7 +575,7 @@ impl Client {
         offset: u64,
         length: Option<u64>,
     ) -> Result<u64, Error> {
-        self.send(&Command::Get(Get { path: path.clone(), digest, offset, length }), false)
+        self.send(&Command::Get(Get { path: path.clone(), digest, offset, length, subtree: false }), false)
     }
 
     fn receive_into(

@@ -27,6 +27,7 @@ mod hostkeys;
 mod many;
 mod pipeline;
 mod progress;
+mod split;
 mod tree;
 mod upload;
 mod url;

@@ -73,7 +73,7 @@ impl<'a, T: Send + 'static> Many<'a, T> {
             self.crew.wait();
             self.tell(outcome);
         }
-        self.crew.end();
+        self.crew.end(self.pipe.client);
     }
 
     /// Passes on what became of the files.

@@ -221,7 +221,8 @@ impl<'a, T> Pipeline<'a, T> {
         }
     }
 
-    fn move_alone(&mut self, tag: T, file: &Moving) {
+    /// Moves a file by itself, when those before it are done.
+    pub(crate) fn move_alone(&mut self, tag: T, file: &Moving) {
         self.drain();
         let (size, progress) = (file.size(), self.progress);
         let done = match file {

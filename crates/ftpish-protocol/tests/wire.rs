@@ -107,7 +107,11 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("get-request", |it| {
         let digest = Algorithm::Md5;
-        it.request(4, false, Command::Get(Get { path: path("docs/a.txt"), digest, offset: 0, length: None }));
+        it.request(
+            4,
+            false,
+            Command::Get(Get { path: path("docs/a.txt"), digest, offset: 0, length: None, subtree: false }),
+        );
     }),
     ("get-reply", |it| {
         it.granted(4, true, file(12, 12));
@@ -118,7 +122,13 @@ const VECTORS: &[(&str, Play)] = &[
         it.request(
             5,
             false,
-            Command::Get(Get { path: path("docs/a.txt"), digest, offset: 6, length: Some(5) }),
+            Command::Get(Get {
+                path: path("docs/a.txt"),
+                digest,
+                offset: 6,
+                length: Some(5),
+                subtree: false,
+            }),
         );
     }),
     ("get-range-reply", |it| {
@@ -209,7 +219,14 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("resume-request", |it| {
         let (size, mtime) = (YES, time(NEW_YEAR, 0));
-        let resume = Resume { path: path("copy.txt"), size, mtime, repair: false, replace: Replace::Always };
+        let resume = Resume {
+            path: path("copy.txt"),
+            size,
+            mtime,
+            repair: false,
+            replace: Replace::Always,
+            parts: false,
+        };
         it.request(14, false, Command::Resume(resume));
     }),
     ("resume-reply", |it| {
@@ -222,7 +239,10 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("resume-every-field", |it| {
         let (size, mtime) = (u64::MAX, time(i64::MIN, 999_999_999));
-        let resume = Resume { path: path("a/b c/é"), size, mtime, repair: true, replace: Replace::Older };
+        let resume =
+            Resume {
+                path: path("a/b c/é"), size, mtime, repair: true, replace: Replace::Older, parts: true
+            };
         it.request(u64::MAX, false, Command::Resume(resume));
     }),
     ("put-ranges-request", |it| {
@@ -406,6 +426,7 @@ fn file(size: u64, length: u64) -> File {
         mode: Mode::from_bits(0o644),
         sparse: false,
         tag: tag(),
+        subtree: false,
     }
 }
 
@@ -425,7 +446,7 @@ fn digests() -> Vec<u8> {
 
 /// How it is cut, before so many bytes of digests.
 fn cut(length: u64) -> Cut {
-    Cut { size: YES, mtime: time(NEW_YEAR, 0), block: MIN_BLOCK, length, tag: tag() }
+    Cut { size: YES, mtime: time(NEW_YEAR, 0), block: MIN_BLOCK, length, tag: tag(), upload: None }
 }
 
 fn tag() -> Option<String> {

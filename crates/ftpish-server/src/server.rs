@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 
 use crate::accounts::Accounts;
 use crate::commands::login::Peer;
+use crate::commands::part::Uploads;
 use crate::connections::{Connections, Most, Place};
 use crate::limits::TURNED_AWAY;
 use crate::network::Network;
@@ -73,7 +74,7 @@ impl Server {
         let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
         let (connections, turned_away) = (Connections::new(most), Connections::new(told));
         let Config { root, policy, limits, accounts, tls } = config;
-        let service = Arc::new(Service { root, policy, limits, accounts });
+        let service = Arc::new(Service { root, policy, limits, uploads: Uploads::default(), accounts });
         let acceptor = Acceptor { service, tls, connections, turned_away };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
-use ftpish_protocol::{Code, Refusal, RemotePath};
+use ftpish_protocol::{Algorithm, Code, Refusal, RemotePath};
 use ftpish_storage::{Links, Root, Walk};
 
 use super::plan::{Next, Plan, Side};
@@ -14,6 +14,7 @@ use crate::client::LISTING_DIGEST;
 use crate::crew::Crew;
 use crate::download::local;
 use crate::pipeline::{Answer, Moving, Pipeline};
+use crate::split::SPLIT_FROM;
 use crate::{Client, Download, Error, Progress, Transferred, Upload, digest_of};
 
 /// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
@@ -62,6 +63,8 @@ pub struct TreeJob {
     ahead: HashSet<RemotePath>,
     /// Files that wait for that.
     held: BTreeMap<u64, Step>,
+    /// Files that move over all connections, one by one, when the others have moved.
+    large: BTreeMap<u64, Step>,
     /// The size of the next page.
     page: u64,
     /// How many bytes have moved.
@@ -83,6 +86,7 @@ impl TreeJob {
             sets: Vec::new(),
             ahead: HashSet::new(),
             held: BTreeMap::new(),
+            large: BTreeMap::new(),
             page,
             moved: 0,
         }
@@ -104,11 +108,12 @@ impl TreeJob {
         let ran = self.drive(&mut pipe, &mut crew, progress, report);
         // What is here is worth keeping, whatever has ended the rest.
         pipe.drain();
-        crew.end();
+        crew.end(pipe.client);
         let settled = self.settle(&mut pipe, &mut crew, progress, report);
         self.moved = pipe.kept();
         self.ahead.clear();
         self.todo.append(&mut self.held);
+        self.todo.append(&mut self.large);
         ran.and(settled.map(drop))
     }
 
@@ -174,6 +179,9 @@ impl TreeJob {
                 if self.is_last(&step) && !crew.is_idle() {
                     self.todo.insert(number, step);
                     crew.wait();
+                } else if self.is_last(&step) && !self.large.is_empty() {
+                    self.todo.insert(number, step);
+                    self.move_large(pipe, crew)?;
                 } else {
                     self.start((number, step), pipe, crew, report)?;
                 }
@@ -192,6 +200,7 @@ impl TreeJob {
                     pipe.drain();
                     crew.wait();
                 }
+                Next::End if !self.large.is_empty() => self.move_large(pipe, crew)?,
                 // The server does one after the other; what is compared may still have to move.
                 Next::End
                     if self.tree.way == Way::Put
@@ -370,20 +379,16 @@ impl TreeJob {
                 }
             }
             Step::Move { path, size } => {
+                let is_large = *size >= SPLIT_FROM && self.tree.digest == Algorithm::Blake3;
+                if is_large && !crew.is_alone() && self.large.len() < MOST_HELD {
+                    self.large.insert(number, step);
+                    return Ok(());
+                }
                 if !crew.is_alone() && self.is_behind(path) && Crew::is_worth_it(pipe) {
                     self.held.insert(number, step);
                     return Ok(());
                 }
-                let (whole, size) = (self.remote(path)?, *size);
-                let file = match self.tree.way {
-                    Way::Get => Moving::Get {
-                        download: self.download(path, whole),
-                        root: self.here(path)?,
-                        name: path.clone(),
-                        size,
-                    },
-                    Way::Put => Moving::Put { upload: self.upload(path, whole), size },
-                };
+                let file = self.moving(path, *size)?;
                 if self.is_behind(path) {
                     pipe.move_file(Tag::Step((number, step)), file);
                 } else {
@@ -396,6 +401,31 @@ impl TreeJob {
                 }
                 self.start_small((number, step), pipe, report)?;
             }
+        }
+        Ok(())
+    }
+
+    fn moving(&self, path: &RemotePath, size: u64) -> Result<Moving, Error> {
+        let whole = self.remote(path)?;
+        Ok(match self.tree.way {
+            Way::Get => Moving::Get {
+                download: self.download(path, whole),
+                root: self.here(path)?,
+                name: path.clone(),
+                size,
+            },
+            Way::Put => Moving::Put { upload: self.upload(path, whole), size },
+        })
+    }
+
+    /// Moves the first of the large files, over all connections: nothing else is on its way.
+    fn move_large(&mut self, pipe: &mut Pipeline<'_, Tag>, crew: &mut Crew<Tag>) -> Result<(), Error> {
+        pipe.drain();
+        crew.dismiss(pipe.client);
+        if let Some((number, step)) = self.large.pop_first() {
+            let size = if let Step::Move { size, .. } = &step { *size } else { 0 };
+            let file = self.moving(step.path(), size)?;
+            pipe.move_alone(Tag::Step((number, step)), &file);
         }
         Ok(())
     }

@@ -8,9 +8,9 @@ use crate::accounts::Accounts;
 use crate::exchange::{Exchange, Failure};
 
 /// The commands that the session dispatches.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "set", "rm", "mv", "hash", "df",
-    "blocks", "resume",
+    "blocks", "resume", "part",
 ];
 
 pub fn run(args: &Hello, accounts: Option<&Accounts>, exchange: &mut Exchange<'_>) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod damage;
 mod disks;
 mod kills;
 mod order;
+mod parts;
 mod retries;
 mod sizes;
 mod stalls;
