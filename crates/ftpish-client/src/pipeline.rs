@@ -55,6 +55,9 @@ const SMALL: u64 = 1024 * 1024;
 /// About how many bytes move in the time that a file takes besides its bytes.
 const FILE_COST: u64 = 16 * 1024;
 
+/// What a file costs at the most: the sum of as many as are on their way is still a number.
+const MOST_COST: u64 = 1 << 40;
+
 /// How many characters are held of what a server writes of a node that it could not tell of: no more would be shown.
 const MOST_OF_A_MESSAGE: usize = 1024;
 
@@ -89,7 +92,8 @@ impl Moving {
 
     /// What it costs a connection, in bytes: a file of none is some work, too.
     pub(crate) fn cost(&self) -> u64 {
-        self.size().saturating_add(FILE_COST)
+        // A listing may say anything of a size.
+        self.size().min(MOST_COST) + FILE_COST
     }
 }
 

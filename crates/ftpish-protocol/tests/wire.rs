@@ -139,6 +139,15 @@ const VECTORS: &[(&str, Play)] = &[
         it.granted(4, true, File { sparse: true, ..file(12, 1) });
         it.body(Algorithm::Md5, &[b"\0"]);
     }),
+    ("get-subtree-request", |it| {
+        let (digest, offset, length) = (Algorithm::Blake3, MIN_BLOCK, Some(5));
+        let get = Get { path: path("yes.txt"), digest, offset, length, subtree: true };
+        it.request(18, false, Command::Get(get));
+    }),
+    ("get-subtree-reply", |it| {
+        it.granted(18, true, File { mtime: time(NEW_YEAR, 0), subtree: true, ..file(YES, 5) });
+        it.part(&yes(), MIN_BLOCK..YES);
+    }),
     ("get-aborted", |it| {
         it.granted(4, true, file(12, 12));
         it.aborted(&[b"hello "], Refusal::new(Code::Changed, "grew while it was read"));
@@ -245,6 +254,24 @@ const VECTORS: &[(&str, Play)] = &[
             };
         it.request(u64::MAX, false, Command::Resume(resume));
     }),
+    ("resume-parts-request", |it| {
+        let (size, mtime, replace) = (YES, time(NEW_YEAR, 0), Replace::Always);
+        let resume = Resume { path: path("copy.txt"), size, mtime, repair: false, replace, parts: true };
+        it.request(19, false, Command::Resume(resume));
+    }),
+    ("resume-parts-reply", |it| {
+        it.granted(19, true, Cut { tag: None, upload: Some(upload()), ..cut(0) });
+        it.body(Algorithm::Blake3, &[]);
+    }),
+    ("part-request", |it| {
+        it.request(4, true, Command::Part(part(0)));
+        it.part(&yes(), MIN_BLOCK..YES);
+    }),
+    ("part-again", |it| {
+        it.request(4, true, Command::Part(part(1)));
+        it.part(&yes(), MIN_BLOCK..YES);
+    }),
+    ("part-reply", |it| it.granted(4, false, Done {})),
     ("put-ranges-request", |it| {
         it.request(15, true, Command::Put(put_ranges(&[(MIN_BLOCK, YES)])));
         it.ranges(&yes(), &[MIN_BLOCK..YES]);
@@ -353,7 +380,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 36, "the number of examples");
+    assert_eq!(shown, 41, "the number of examples");
 }
 
 #[test]
@@ -451,6 +478,14 @@ fn cut(length: u64) -> Cut {
 
 fn tag() -> Option<String> {
     Some("5f0c3be2a1d47e98".to_owned())
+}
+
+fn upload() -> Secret {
+    Secret::new("0d9c7a52e14b8f3660a1c2d4e5f70819".to_owned())
+}
+
+fn part(attempt: u64) -> PartArgs {
+    PartArgs { path: path("copy.txt"), upload: upload(), offset: MIN_BLOCK, length: 5, attempt }
 }
 
 fn put_ranges(ranges: &[(u64, u64)]) -> Put {

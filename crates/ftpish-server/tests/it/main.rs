@@ -18,6 +18,7 @@ mod lessons;
 mod limits;
 mod malformed;
 mod numbers;
+mod parts;
 mod pipeline;
 mod put;
 mod refusals;
