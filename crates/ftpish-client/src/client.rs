@@ -17,7 +17,7 @@ use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 
 use crate::hostkeys::KeyVerifier;
-use crate::{AGENT, Error, Progress, Trust};
+use crate::{AGENT, Error, Jobs, Progress, Trust};
 
 /// The digest of listings, which every server has.
 pub(crate) const LISTING_DIGEST: Algorithm = Algorithm::Md5;
@@ -47,7 +47,7 @@ pub struct Options {
     /// Who to log in as; nobody where absent.
     pub login: Option<Login>,
     /// How many connections a transfer may use, this one among them: more than one for many files, or a large one.
-    pub jobs: usize,
+    pub jobs: Jobs,
 }
 
 impl Options {
@@ -59,7 +59,7 @@ impl Options {
             timeouts: Timeouts::default(),
             interrupt: Interrupt::default(),
             login: None,
-            jobs: 1,
+            jobs: Jobs::ONE,
         }
     }
 }
@@ -184,14 +184,14 @@ impl Client {
     }
 
     /// How many connections a transfer may use.
-    pub(crate) fn jobs(&self) -> usize {
-        self.options.jobs.max(1)
+    pub(crate) fn jobs(&self) -> Jobs {
+        self.options.jobs
     }
 
     /// How to make another connection that works for this one: to the same server, as the same user, without a password
     /// where the server gave a ticket for it.
     pub(crate) fn another(&mut self) -> Result<Options, Error> {
-        let mut options = Options { jobs: 1, ..self.options.clone() };
+        let mut options = Options { jobs: Jobs::ONE, ..self.options.clone() };
         if let Some(key) = self.host_key {
             options.security = Security::Tls(Trust::Key(key));
         }
@@ -304,6 +304,21 @@ impl Client {
         self.pace();
         let request = Request { envelope: Envelope { id, body }, command };
         self.connection.answer(None);
+        self.connection.send(&request).map_err(|error| self.note(error.into()))?;
+        if command.has_answer_body() {
+            self.asked.push_back((id, self.connection.last_sent()));
+        }
+        Ok(id)
+    }
+
+    /// Queues a request while the body of a reply is yet to come.
+    pub(crate) fn send_ahead(&mut self, command: &Command) -> Result<u64, Error> {
+        if !self.connection.in_body() {
+            return self.send(command, false);
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let request = Request { envelope: Envelope { id, body: false }, command };
         self.connection.send(&request).map_err(|error| self.note(error.into()))?;
         if command.has_answer_body() {
             self.asked.push_back((id, self.connection.last_sent()));

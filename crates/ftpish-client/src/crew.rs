@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ftpish_protocol::Error as ProtocolError;
 
 use crate::client::Options;
-use crate::pipeline::{Answer, Moving, Pipeline};
+use crate::growth::{Change, Growth};
+use crate::pipeline::{Answer, FILE_COST, Moving, Pipeline};
 use crate::{Client, Error, Progress};
 
 /// What every open connection has to do at the least, by [`Moving::cost`], before another one is opened: less is done by
@@ -55,6 +56,7 @@ pub(crate) struct Crew<T> {
     stop: Arc<AtomicBool>,
     /// How many connections there may be beside the one that leads.
     most: usize,
+    growth: Growth,
     helpers: Vec<Post<T>>,
     report: Sender<News<T>>,
     news: Receiver<News<T>>,
@@ -70,7 +72,8 @@ impl<T: Send + 'static> Crew<T> {
         Self {
             progress: progress.beside(),
             stop: Arc::default(),
-            most: client.jobs() - 1,
+            most: client.jobs().most() - 1,
+            growth: Growth::new(client.jobs()),
             helpers: Vec::new(),
             report,
             news,
@@ -84,9 +87,17 @@ impl<T: Send + 'static> Crew<T> {
         self.most == 0
     }
 
-    /// Whether the connection that leads has enough to do for others to be worth their while.
-    pub(crate) fn is_worth_it(pipe: &Pipeline<'_, T>) -> bool {
-        pipe.cost() >= OPEN_FROM
+    /// Whether others would do what the connection that leads has too much of.
+    pub(crate) fn wants_more(&self, pipe: &Pipeline<'_, T>) -> bool {
+        pipe.cost() >= OPEN_FROM && (self.may_open() || self.is_at_work())
+    }
+
+    fn may_open(&self) -> bool {
+        self.helpers.len() < self.most.min(self.growth.wanted() - 1)
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.helpers.iter().any(|helper| helper.work.is_some())
     }
 
     /// Whether nothing is on its way.
@@ -102,12 +113,13 @@ impl<T: Send + 'static> Crew<T> {
 
     /// Deals a file to the connection that has the least to do, be it the one that leads.
     pub(crate) fn deal(&mut self, tag: T, file: Moving, pipe: &mut Pipeline<'_, T>) {
+        self.look();
         let open = self.helpers.iter().enumerate().filter(|(_, helper)| helper.work.is_some());
         let least = open.map(|(number, helper)| (helper.cost, number)).min();
         let least = least.filter(|(cost, _)| *cost < pipe.cost());
         let least_cost = least.map_or(pipe.cost(), |(cost, _)| cost);
         let mut helper = least.map(|(_, number)| number);
-        if least_cost >= OPEN_FROM && self.helpers.len() < self.most {
+        if least_cost >= OPEN_FROM && self.may_open() {
             helper = self.open(pipe.client).or(helper);
         }
         let Some(helper) = helper.map(|number| &mut self.helpers[number]) else {
@@ -124,6 +136,19 @@ impl<T: Send + 'static> Crew<T> {
                 self.dealt += 1;
             }
             Err(SendError(Work { tag, file })) => pipe.move_file(tag, file),
+        }
+    }
+
+    /// Looks whether the last connection was worth its while.
+    fn look(&mut self) {
+        if !self.growth.is_open() {
+            return;
+        }
+        let moved = self.progress.done() + self.progress.files() * FILE_COST;
+        if self.growth.look(Instant::now(), moved) == Change::Back
+            && let Some(helper) = self.helpers.last_mut()
+        {
+            helper.work = None;
         }
     }
 

@@ -15,8 +15,8 @@ use ftpish_protocol::{
 };
 use ftpish_storage::{Root, Stage, StageWriter};
 
-use crate::split::{AT_A_TIME, Leader, Part, Parts, SPLIT_FROM, spread};
-use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
+use crate::split::{AT_A_TIME, Leader, PART, Part, Parts, SPLIT_FROM, spread};
+use crate::{Client, Error, Jobs, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// How many ranges are asked for without waiting. The requests lie in the sockets until the first body has come, so they
 /// must fit there.
@@ -71,6 +71,8 @@ struct Arriving<'a> {
     download: &'a Download,
     cut: &'a Cut,
     blocks: Blocks,
+    /// What is about to come over the connection that leads.
+    first: Mutex<Option<(Part, File)>>,
     writer: &'a StageWriter,
     /// What has come, and the permission bits that the file has.
     arrived: Mutex<(&'a mut Assembly, Option<Mode>)>,
@@ -119,12 +121,8 @@ impl Client {
         // What can be refused here is refused before bytes are on their way.
         root.check(&name, *replace, mtime).map_err(|refusal| local(to, refusal))?;
         match self.base(download, &root, &name)? {
-            Base::Nothing if self.jobs() > 1 && *digest == Algorithm::Blake3 => {
-                let file = self.probe(from, *digest)?;
-                match Blocks::of(file.size).filter(|_| file.size >= SPLIT_FROM) {
-                    Some(blocks) => self.download_split(&file, blocks, download, &root, &name, progress),
-                    None => self.download_whole(download, &root, &name, progress),
-                }
+            Base::Nothing if self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 => {
+                self.download_split(download, &root, &name, progress)
             }
             Base::Nothing => self.download_whole(download, &root, &name, progress),
             base => match self.download_missing(download, &root, &name, base, progress) {
@@ -173,13 +171,25 @@ impl Client {
         name: &RemotePath,
         progress: &Progress,
     ) -> Result<Transferred, Error> {
-        let Download { from, to, digest, .. } = download;
-        let id = self.request_file(from, *digest, 0, None)?;
+        let id = self.request_file(&download.from, download.digest, 0, None)?;
         let file: File = self.receive_with_body(id)?;
-        let staged = self.stage(download, root, name, &file);
+        self.receive_whole(&file, download, root, name, progress)
+    }
+
+    /// Receives all of a file, of which the reply says what it is.
+    fn receive_whole(
+        &mut self,
+        file: &File,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let to = &download.to;
+        let staged = self.stage(download, root, name, file);
         let mut stage = staged.map_err(|refusal| self.note(local(to, refusal)))?;
         progress.set_size(file.length);
-        match self.receive_stage(&mut stage, &file, download, &|done| progress.set_done(done)) {
+        match self.receive_stage(&mut stage, file, download, &|done| progress.set_done(done)) {
             Ok(verified) => {
                 let done = transferred(&verified, verified.length(), file.mtime);
                 stage.commit(verified, Some(file.mode)).map_err(|refusal| local(to, refusal))?;
@@ -192,26 +202,43 @@ impl Client {
         }
     }
 
-    /// Fetches a file of which nothing is here, over several connections.
+    /// Fetches a file of which nothing is here: if it is large, over several connections.
     fn download_split(
         &mut self,
-        file: &File,
-        blocks: Blocks,
         download: &Download,
         root: &Root,
         name: &RemotePath,
         progress: &Progress,
     ) -> Result<Transferred, Error> {
-        let refused = |refusal| local(&download.to, refusal);
+        // Of a file that is no longer than its first part, the reply has all.
+        let id = self.request_part(&download.from, &(0..PART))?;
+        let file: File = match self.receive_with_body(id) {
+            // The server is one that tells of no more than was asked for.
+            Err(Error::Refused(refusal)) if refusal.code == Code::BadRange => {
+                return self.download_whole(download, root, name, progress);
+            }
+            received => received?,
+        };
         let File { size, mtime, tag, .. } = file.clone();
+        // There are no blocks of this size in a file that is larger than any.
+        let blocks = Blocks::of(size).filter(|blocks| blocks.block() <= PART && file.length == PART);
+        let Some(blocks) = blocks.filter(|_| size > PART) else {
+            if file.length == size && !file.subtree {
+                return self.receive_whole(&file, download, root, name, progress);
+            }
+            self.connection.drain_body().map_err(|error| self.note(error.into()))?;
+            return self.download_whole(download, root, name, progress);
+        };
         let cut = Cut { size, mtime, block: blocks.block(), length: 0, tag, upload: None };
         progress.set_size(size);
-        let mut stage = root.resume(name, download.replace, Some(mtime), LOCK_WAIT).map_err(refused)?;
+        let refused = |refusal| local(&download.to, refusal);
+        let staged = root.resume(name, download.replace, Some(mtime), LOCK_WAIT);
+        let mut stage = staged.map_err(|refusal| self.note(refused(refusal)))?;
         let room = stage.cut(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(size) });
         let mut assembly = Assembly::new(blocks);
         let fetched = match room {
-            Ok(()) => self.fetch_split(&mut stage, &mut assembly, &cut, download, progress),
-            Err(refusal) => Err(refused(refusal)),
+            Ok(()) => self.fetch_split(&mut stage, &mut assembly, &cut, Some(file), download, progress),
+            Err(refusal) => Err(self.note(refused(refusal))),
         };
         match fetched {
             Ok((verified, mode)) => {
@@ -226,12 +253,14 @@ impl Client {
         }
     }
 
-    /// Fetches what is missing of a file over several connections.
+    /// Fetches what is missing of a file over several connections. The reply to the request for its `first` part may
+    /// have come, up to its body.
     fn fetch_split(
         &mut self,
         stage: &mut Stage,
         assembly: &mut Assembly,
         cut: &Cut,
+        first: Option<File>,
         download: &Download,
         progress: &Progress,
     ) -> Result<(Verified, Option<Mode>), Error> {
@@ -240,10 +269,12 @@ impl Client {
         let (blocks, kept) = (assembly.blocks(), assembly.present());
         progress.set_done(kept);
         let parts = Parts::of(blocks, &assembly.missing(), kept);
+        let first = first.and_then(|file| Some((parts.take(self)?, file)));
         let arriving = Arriving {
             download,
             cut,
             blocks,
+            first: Mutex::new(first),
             writer: &writer,
             arrived: Mutex::new((assembly, None)),
             progress,
@@ -259,22 +290,31 @@ impl Client {
 
     /// Fetches parts of a file, as many as are left to take.
     fn fetch_parts(&mut self, arriving: &Arriving<'_>, parts: &Parts) -> Result<(), Error> {
-        let mut asked: VecDeque<(u64, Part)> = VecDeque::new();
+        let mut asked: VecDeque<(u64, Part, Option<File>)> = VecDeque::new();
+        if self.connection.in_body() {
+            let first = arriving.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            asked.extend(first.map(|(part, file)| (0, part, Some(file))));
+        }
         let fetched = 'parts: loop {
             while asked.len() < AT_A_TIME
-                && let Some(part) = parts.take()
+                && let Some(part) = parts.take(self)
             {
-                let path = arriving.download.from.clone();
-                let (offset, length) = (part.range.start, Some(part.range.end - part.range.start));
-                let get = Get { path, digest: Algorithm::Blake3, offset, length, subtree: true };
-                let id = self.send(&Command::Get(get), false);
-                asked.push_back((*id.as_ref().unwrap_or(&0), part));
+                let id = self.request_part(&arriving.download.from, &part.range);
+                asked.push_back((*id.as_ref().unwrap_or(&0), part, None));
                 if let Err(error) = id {
                     break 'parts Err(error);
                 }
             }
-            let Some((id, part)) = asked.front() else { break Ok(()) };
-            if let Err(error) = self.fetch_part(*id, &part.range, arriving, parts) {
+            let Some((id, part, file)) = asked.front_mut() else { break Ok(()) };
+            let fetched = match file.take() {
+                Some(file) => Ok(file),
+                None => self.receive_with_body(*id).map_err(|error| match error {
+                    Error::Refused(refusal) if refusal.code == Code::BadRange => changed(),
+                    error => error,
+                }),
+            };
+            let fetched = fetched.and_then(|file| self.fetch_part(&file, &part.range, arriving, parts));
+            if let Err(error) = fetched {
                 break Err(error);
             }
             asked.pop_front();
@@ -283,23 +323,25 @@ impl Client {
         if fetched.is_err() {
             // The replies to the requests behind it are on their way, and nobody waits for them.
             self.broken |= asked.len() > 1;
-            parts.give_back(asked.into_iter().map(|(_, part)| part));
+            parts.give_back(asked.into_iter().map(|(_, part, _)| part));
         }
         fetched
     }
 
+    fn request_part(&mut self, path: &RemotePath, part: &Range<u64>) -> Result<u64, Error> {
+        let (offset, length) = (part.start, Some(part.end - part.start));
+        let get = Get { path: path.clone(), digest: Algorithm::Blake3, offset, length, subtree: true };
+        self.send_ahead(&Command::Get(get))
+    }
+
     fn fetch_part(
         &mut self,
-        id: u64,
+        file: &File,
         part: &Range<u64>,
         arriving: &Arriving<'_>,
         parts: &Parts,
     ) -> Result<(), Error> {
-        let Arriving { download, cut, blocks, writer, arrived, progress } = arriving;
-        let file: File = self.receive_with_body(id).map_err(|error| match error {
-            Error::Refused(refusal) if refusal.code == Code::BadRange => changed(),
-            error => error,
-        })?;
+        let Arriving { download, cut, blocks, writer, arrived, progress, .. } = arriving;
         if (file.size, file.mtime, &file.tag) != (cut.size, cut.mtime, &cut.tag) {
             return Err(self.note(changed()));
         }
@@ -478,8 +520,8 @@ impl Client {
     ) -> Result<(Verified, Option<Mode>), Error> {
         let Download { from, digest, .. } = download;
         let missing = cut.size - assembly.present();
-        if self.jobs() > 1 && *digest == Algorithm::Blake3 && missing >= SPLIT_FROM {
-            return self.fetch_split(stage, assembly, cut, download, progress);
+        if self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 && missing >= SPLIT_FROM {
+            return self.fetch_split(stage, assembly, cut, None, download, progress);
         }
         let mut mode = None;
         let mut done = assembly.present();

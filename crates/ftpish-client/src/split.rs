@@ -5,24 +5,30 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
 use ftpish_protocol::blocks::Blocks;
 
 use crate::client::Options;
-use crate::{Client, Error, Progress};
+use crate::growth::{Change, Growth};
+use crate::{Client, Error, Jobs, Progress};
 
 /// From how many bytes on a file is worth several connections.
 pub(crate) const SPLIT_FROM: u64 = 32 * 1024 * 1024;
 
 /// How large a part is: small, so that all end at about the same time, and large beside what a request costs. A power of
 /// two.
-const PART: u64 = 8 * 1024 * 1024;
+pub(crate) const PART: u64 = 8 * 1024 * 1024;
 
 /// How many parts a connection is at: one more than moves, so that no round trip lies between two.
 pub(crate) const AT_A_TIME: usize = 2;
 
 /// How often one of the others connects at the most.
 const MOST_TRIES: u32 = 4;
+
+/// How often it is looked whether another connection helps.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The parts of a file that have yet to move.
 pub(crate) struct Parts {
@@ -45,6 +51,9 @@ struct State {
     taken: usize,
     /// How many connections are there beside the one that leads.
     others: usize,
+    /// How many of them are to leave.
+    surplus: usize,
+    ended: bool,
     stopped: bool,
     /// What was no connection's fault, so that another would be no better.
     failed: Option<Error>,
@@ -73,9 +82,11 @@ impl Parts {
     }
 
     /// The next part; none where there is none left, or all is to stop.
-    pub(crate) fn take(&self) -> Option<Part> {
+    pub(crate) fn take(&self, client: &Client) -> Option<Part> {
         let mut state = self.state();
-        let part = if state.stopped { None } else { state.left.pop_front() };
+        let leads = client.jobs() != Jobs::ONE;
+        let is_over = state.stopped || (state.surplus > 0 && !leads);
+        let part = if is_over { None } else { state.left.pop_front() };
         state.taken += usize::from(part.is_some());
         part
     }
@@ -110,6 +121,31 @@ impl Parts {
     fn stop(&self) {
         self.state().stopped = true;
         self.changed.notify_all();
+    }
+
+    /// Whether one of the others is to leave, and is the one.
+    fn leave(&self) -> bool {
+        let mut state = self.state();
+        let leaves = state.surplus > 0;
+        state.surplus -= usize::from(leaves);
+        leaves
+    }
+
+    /// Says that the connection that leads has nothing more to do.
+    fn end(&self) {
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Lets a moment pass; whether the end has come.
+    fn passes(&self, moment: Duration) -> bool {
+        let until = Instant::now() + moment;
+        let mut state = self.state();
+        while !state.ended {
+            let Some(left) = until.checked_duration_since(Instant::now()) else { return false };
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 
     fn fail(&self, error: Error) {
@@ -149,21 +185,24 @@ pub(crate) fn spread(
     leader: Leader,
     work: &Work<'_>,
 ) -> Result<(), Error> {
-    let others = (client.jobs() - 1).min(parts.state().left.len().saturating_sub(1));
     let options = client.another()?;
-    parts.state().others = others;
+    let idle: Vec<Client> = std::iter::from_fn(|| client.idle()).collect();
+    let (growth, most) = (Growth::new(client.jobs()), parts.state().left.len());
     let led = std::thread::scope(|scope| {
-        let helping: Vec<_> = (0..others)
-            .map(|_| {
-                let (options, connected) = (&options, client.idle());
+        let others = scope.spawn(|| {
+            let enlist = |connected| {
+                parts.state().others += 1;
+                let options = &options;
                 scope.spawn(move || help(connected, options, parts, work))
-            })
-            .collect();
+            };
+            enlist_others(growth, idle, most, parts, enlist)
+        });
         let led = lead(client, parts, leader, work);
         if led.is_err() {
             parts.stop();
         }
-        client.others.extend(helping.into_iter().filter_map(|helper| helper.join().unwrap_or_default()));
+        parts.end();
+        client.others = others.join().unwrap_or_default();
         led
     });
     match (led, parts.state().failed.take()) {
@@ -172,6 +211,30 @@ pub(crate) fn spread(
         (_, Some(failed)) => Err(failed),
         (led, None) => led,
     }
+}
+
+/// Has others do parts, too, as many as help. Their connections are there for a next time.
+fn enlist_others<'scope>(
+    mut growth: Growth,
+    mut idle: Vec<Client>,
+    most: usize,
+    parts: &Parts,
+    mut enlist: impl FnMut(Option<Client>) -> ScopedJoinHandle<'scope, Option<Client>>,
+) -> Vec<Client> {
+    let mut others = Vec::new();
+    loop {
+        while others.len() + 1 < growth.wanted().min(most) {
+            others.push(enlist(idle.pop()));
+        }
+        if !growth.is_open() || parts.passes(LOOK_EVERY) {
+            break;
+        }
+        if growth.look(Instant::now(), parts.moved.load(Ordering::Relaxed)) == Change::Back {
+            parts.state().surplus += 1;
+        }
+    }
+    idle.extend(others.into_iter().filter_map(|other| other.join().unwrap_or_default()));
+    idle
 }
 
 fn lead(client: &mut Client, parts: &Parts, leader: Leader, work: &Work<'_>) -> Result<(), Error> {
@@ -201,6 +264,7 @@ fn help(connected: Option<Client>, options: &Options, parts: &Parts, work: &Work
         client.greet().ok()?;
         loop {
             match work(&mut client, parts) {
+                Ok(()) if parts.leave() => return Some(client),
                 Ok(()) if parts.wait() => {}
                 Ok(()) => return Some(client).filter(|_| !parts.are_stopped()),
                 Err(error) if error.may_pass() => break,

@@ -16,7 +16,7 @@ use ftpish_transport::Stream;
 
 use crate::client::{Greeting, Timeouts, receive_message};
 use crate::split::{AT_A_TIME, Leader, Part, Parts, SPLIT_FROM, spread};
-use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
+use crate::{Client, Error, Jobs, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// A local file to be stored under a remote name.
 #[derive(Clone, Debug)]
@@ -165,7 +165,8 @@ impl Client {
         let Upload { from, to, digest, replace, repair, .. } = upload;
         let (size, mtime) = (blocks.size(), file.mtime());
         // What is to leave holes is better written in order.
-        let parts = self.jobs() > 1 && *digest == Algorithm::Blake3 && size >= SPLIT_FROM && !put.sparse;
+        let parts =
+            self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 && size >= SPLIT_FROM && !put.sparse;
         let resume = Resume { path: to.clone(), size, mtime, repair: *repair, replace: *replace, parts };
         let id = self.send(&Command::Resume(resume), false)?;
         let (cut, theirs, kept) = self.receive_digests(id)?;
@@ -229,7 +230,7 @@ impl Client {
         while ended.is_ok() {
             if sent.len() >= AT_A_TIME {
                 ended = self.confirm_part(&mut sent, leaving, parts);
-            } else if let Some(part) = parts.take() {
+            } else if let Some(part) = parts.take(self) {
                 match self.send_one(&part, leaving, parts) {
                     Ok((id, digests)) => sent.push_back(Leaves { id, part, digests }),
                     Err(error) => {

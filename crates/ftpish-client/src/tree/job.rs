@@ -384,7 +384,7 @@ impl TreeJob {
                     self.large.insert(number, step);
                     return Ok(());
                 }
-                if !crew.is_alone() && self.is_behind(path) && Crew::is_worth_it(pipe) {
+                if self.is_behind(path) && crew.wants_more(pipe) {
                     self.held.insert(number, step);
                     return Ok(());
                 }

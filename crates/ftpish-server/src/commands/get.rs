@@ -12,9 +12,12 @@ pub fn run(args: &Get, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), F
     let tag = Some(file.identity().tag());
     let (size, mtime, mode, sparse) = (file.size(), file.mtime(), file.mode(), file.is_sparse());
     let length = args.length.unwrap_or(size.saturating_sub(args.offset));
+    // Who asks for the first part of a file need not know yet that there is no second.
+    let is_all = args.subtree && args.offset == 0 && length >= size;
+    let (length, subtree) = if is_all { (size, false) } else { (length, args.subtree) };
     let mut source = file.range(args.offset, length)?;
-    let file = File { size, length, mtime, mode, sparse, tag, subtree: args.subtree };
-    if !args.subtree {
+    let file = File { size, length, mtime, mode, sparse, tag, subtree };
+    if !subtree {
         exchange.grant_with_body(&file, &mut source, args.digest)?;
     } else if args.digest != Algorithm::Blake3 {
         return Err(Refusal::new(Code::Unsupported, "only BLAKE3 is made of subtrees").into());

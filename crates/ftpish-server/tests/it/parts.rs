@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ftpish_client::{Client, Download, Options, Progress, Upload};
+use ftpish_client::{Client, Download, Jobs, Options, Progress, Upload};
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Meter};
@@ -206,9 +206,12 @@ fn a_part_of_a_get_is_proven_by_its_chaining_value() {
     assert!(raw.chunk().is_empty(), "no more chunks");
     assert_eq!(raw.receive()["digest"], digest(&bytes, 3));
     assert_eq!(code(&raw.ask(&get(3 << 20, 17, "md5"))), "unsupported");
-    for (offset, length) in
-        [(0, SIZE), (0, 3 << 20), (1 << 20, 2 << 20), (0, 0), (3 << 20, 16), (0, SIZE + 1)]
-    {
+    for length in [SIZE, SIZE + 1, 1 << 40] {
+        let reply = raw.ask(&get(0, length, "blake3"));
+        assert!(reply["subtree"].is_null() && reply["length"] == SIZE, "{reply}");
+        assert!(raw.body(Algorithm::Blake3).unwrap() == bytes, "it is all there is");
+    }
+    for (offset, length) in [(0, 3 << 20), (1 << 20, 2 << 20), (0, 0), (3 << 20, 16), (3 << 20, 18)] {
         assert_eq!(code(&raw.ask(&get(offset, length, "blake3"))), "bad-range", "{offset} {length}");
     }
 }
@@ -221,7 +224,7 @@ fn the_client_moves_a_large_file_either_way_whatever_the_transport() {
         let local = tempfile::tempdir().unwrap();
         let (from, back) = (local.path().join("from"), local.path().join("back"));
         fs::write(&from, &bytes).unwrap();
-        let mut client = Client::connect(&Options { jobs: 3, ..server.options() }).unwrap();
+        let mut client = Client::connect(&Options { jobs: Jobs::up_to(3), ..server.options() }).unwrap();
         let (digest, replace, progress) = (Algorithm::Blake3, Replace::Always, Progress::default());
         let upload = Upload { from, to: path("file"), digest, replace, expect: None, repair: false };
         let stored = client.upload(&upload, &progress).unwrap();
@@ -254,7 +257,7 @@ fn a_server_with_no_room_for_others_serves_the_one() {
     server.write("file", pattern(size));
     let local = tempfile::tempdir().unwrap();
     let to = local.path().join("file");
-    let mut client = Client::connect(&Options { jobs: 4, ..server.options() }).unwrap();
+    let mut client = Client::connect(&Options { jobs: Jobs::up_to(4), ..server.options() }).unwrap();
     let (digest, replace) = (Algorithm::Blake3, Replace::Always);
     let download =
         Download { from: path("file"), to: to.clone(), digest, replace, sync: false, repair: false };
