@@ -12,7 +12,7 @@ use ftpish_protocol::Error as ProtocolError;
 
 use crate::client::Options;
 use crate::growth::{Change, Growth};
-use crate::pipeline::{Answer, FILE_COST, Moving, Pipeline};
+use crate::pipeline::{Answer, Moving, Pipeline};
 use crate::{Client, Error, Progress};
 
 /// What every open connection has to do at the least, by [`Moving::cost`], before another one is opened: less is done by
@@ -21,6 +21,9 @@ const OPEN_FROM: u64 = 1024 * 1024;
 
 /// What a connection is dealt at the most, while others have no less.
 const MOST_DEALT: u64 = 64 * 1024 * 1024;
+
+/// The same while it is not known how many connections there are to be: more than is on its way over a long line.
+const MOST_WHILE_GROWING: u64 = 16 * 1024 * 1024;
 
 /// How long a wait for the others may go on before it is looked whether they live.
 const LIFE_CHECK: Duration = Duration::from_secs(1);
@@ -62,6 +65,8 @@ pub(crate) struct Crew<T> {
     news: Receiver<News<T>>,
     /// How many files are dealt and not answered.
     dealt: usize,
+    /// How many bytes of them have arrived.
+    arrived: u64,
     answers: VecDeque<(T, Result<Answer, Error>)>,
 }
 
@@ -78,6 +83,7 @@ impl<T: Send + 'static> Crew<T> {
             report,
             news,
             dealt: 0,
+            arrived: 0,
             answers: VecDeque::new(),
         }
     }
@@ -107,13 +113,18 @@ impl<T: Send + 'static> Crew<T> {
 
     /// Whether every connection has as much to do as it may.
     pub(crate) fn is_full(&self, pipe: &Pipeline<'_, T>) -> bool {
-        let open = || self.helpers.iter().filter(|helper| helper.work.is_some());
-        open().next().is_some() && pipe.cost() >= MOST_DEALT && open().all(|helper| helper.cost >= MOST_DEALT)
+        if !self.growth.is_open() && !self.is_at_work() {
+            return false;
+        }
+        // What is dealt now is nothing that another connection could do later on.
+        let most = if self.growth.is_open() { MOST_WHILE_GROWING } else { MOST_DEALT };
+        let mut open = self.helpers.iter().filter(|helper| helper.work.is_some());
+        pipe.cost() >= most && open.all(|helper| helper.cost >= most)
     }
 
     /// Deals a file to the connection that has the least to do, be it the one that leads.
     pub(crate) fn deal(&mut self, tag: T, file: Moving, pipe: &mut Pipeline<'_, T>) {
-        self.look();
+        self.look(pipe);
         let open = self.helpers.iter().enumerate().filter(|(_, helper)| helper.work.is_some());
         let least = open.map(|(number, helper)| (helper.cost, number)).min();
         let least = least.filter(|(cost, _)| *cost < pipe.cost());
@@ -140,12 +151,13 @@ impl<T: Send + 'static> Crew<T> {
     }
 
     /// Looks whether the last connection was worth its while.
-    fn look(&mut self) {
+    fn look(&mut self, pipe: &Pipeline<'_, T>) {
         if !self.growth.is_open() {
             return;
         }
-        let moved = self.progress.done() + self.progress.files() * FILE_COST;
-        if self.growth.look(Instant::now(), moved) == Change::Back
+        // What was sent and not answered may be anywhere on its way.
+        let arrived = pipe.kept() + self.arrived;
+        if self.growth.look(Instant::now(), arrived) == Change::Back
             && let Some(helper) = self.helpers.last_mut()
         {
             helper.work = None;
@@ -205,6 +217,9 @@ impl<T: Send + 'static> Crew<T> {
     fn note(&mut self, News { helper, cost, tag, answer, gone }: News<T>) {
         self.dealt -= 1;
         self.helpers[helper].cost -= cost;
+        if let Ok(Answer::Moved(done)) = &answer {
+            self.arrived += done.moved;
+        }
         if gone {
             // What kept it away would keep others away, too.
             self.helpers[helper].work = None;

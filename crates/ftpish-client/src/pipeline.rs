@@ -53,7 +53,7 @@ const COMMIT_CHECK: Duration = Duration::from_secs(1);
 const SMALL: u64 = 1024 * 1024;
 
 /// About how many bytes move in the time that a file takes besides its bytes.
-pub(crate) const FILE_COST: u64 = 16 * 1024;
+const FILE_COST: u64 = 16 * 1024;
 
 /// What a file costs at the most: the sum of as many as are on their way is still a number.
 const MOST_COST: u64 = 1 << 40;

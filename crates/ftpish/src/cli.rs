@@ -54,7 +54,8 @@ pub struct Global {
     pub retry_wait: Duration,
     /// How many connections a get, a put or a sync may use, for many files or a large one; where it is not named, one,
     /// and more as long as each makes it faster.
-    #[arg(short, long, global = true, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(short, long, global = true, env = "FTPISH_JOBS", value_name = "N",
+          value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: Option<u8>,
     /// Say nothing but errors.
     #[arg(short, long, global = true)]

@@ -221,30 +221,38 @@ fn the_client_moves_a_large_file_either_way_whatever_the_transport() {
     let size = 33 * MIN_BLOCK as usize + 5;
     let bytes = pattern(size);
     TestServer::each_transport(|server| {
-        let local = tempfile::tempdir().unwrap();
-        let (from, back) = (local.path().join("from"), local.path().join("back"));
-        fs::write(&from, &bytes).unwrap();
-        let mut client = Client::connect(&Options { jobs: Jobs::up_to(3), ..server.options() }).unwrap();
-        let (digest, replace, progress) = (Algorithm::Blake3, Replace::Always, Progress::default());
-        let upload = Upload { from, to: path("file"), digest, replace, expect: None, repair: false };
-        let stored = client.upload(&upload, &progress).unwrap();
-        assert_eq!(
-            (stored.size, stored.moved, stored.digest),
-            (size as u64, size as u64, digest.digest(&bytes))
-        );
-        assert!(server.read("file") == bytes);
-        assert_eq!(progress.done(), size as u64);
-        let progress = Progress::default();
-        let download =
-            Download { from: path("file"), to: back.clone(), digest, replace, sync: false, repair: false };
-        let fetched = client.download(&download, &progress).unwrap();
-        assert_eq!(
-            (fetched.size, fetched.moved, fetched.digest),
-            (size as u64, size as u64, digest.digest(&bytes))
-        );
-        assert!(fs::read(&back).unwrap() == bytes);
-        assert_eq!((progress.done(), progress.total()), (size as u64, Some(size as u64)));
-        fs::remove_file(server.path("file")).unwrap();
+        for jobs in [Jobs::up_to(3), Jobs::growing_to(3)] {
+            let local = tempfile::tempdir().unwrap();
+            let (from, back) = (local.path().join("from"), local.path().join("back"));
+            fs::write(&from, &bytes).unwrap();
+            let mut client = Client::connect(&Options { jobs, ..server.options() }).unwrap();
+            let (digest, replace, progress) = (Algorithm::Blake3, Replace::Always, Progress::default());
+            let upload = Upload { from, to: path("file"), digest, replace, expect: None, repair: false };
+            let stored = client.upload(&upload, &progress).unwrap();
+            assert_eq!(
+                (stored.size, stored.moved, stored.digest),
+                (size as u64, size as u64, digest.digest(&bytes))
+            );
+            assert!(server.read("file") == bytes);
+            assert_eq!(progress.done(), size as u64);
+            let progress = Progress::default();
+            let download = Download {
+                from: path("file"),
+                to: back.clone(),
+                digest,
+                replace,
+                sync: false,
+                repair: false,
+            };
+            let fetched = client.download(&download, &progress).unwrap();
+            assert_eq!(
+                (fetched.size, fetched.moved, fetched.digest),
+                (size as u64, size as u64, digest.digest(&bytes))
+            );
+            assert!(fs::read(&back).unwrap() == bytes);
+            assert_eq!((progress.done(), progress.total()), (size as u64, Some(size as u64)));
+            fs::remove_file(server.path("file")).unwrap();
+        }
     });
 }
 
