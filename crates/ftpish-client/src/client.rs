@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{
     Command, Done, Entry, Envelope, Hash, Hashed, Hello, LoggedIn, Ls, Mkdir, Mv, PathArgs, Replace,
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::hostkeys::KeyVerifier;
 use crate::login::sign;
-use crate::{AGENT, Error, Login, Progress, Trust};
+use crate::{AGENT, By, Error, Jobs, Login, Progress, Trust};
 
 /// The digest of listings, which every server has.
 pub(crate) const LISTING_DIGEST: Algorithm = Algorithm::Md5;
@@ -29,6 +29,10 @@ const PACE_BYTES: u64 = 16 * 1024;
 /// How often a server hears of a client that is busy with a file of its own: more often than any server is likely to end
 /// an idle connection.
 const TOUCH_EVERY: Duration = Duration::from_secs(20);
+
+/// How long a ticket is relied on: servers let it be valid for some minutes, and one that is not counts as a wrong
+/// password.
+const TICKET_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// How to reach a server.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct Options {
     pub interrupt: Interrupt,
     /// Who to log in as; nobody where absent.
     pub login: Option<Login>,
+    /// How many connections a transfer may use, this one among them: more than one for many files, or a large one.
+    pub jobs: Jobs,
 }
 
 impl Options {
@@ -54,6 +60,7 @@ impl Options {
             timeouts: Timeouts::default(),
             interrupt: Interrupt::default(),
             login: None,
+            jobs: Jobs::ONE,
         }
     }
 }
@@ -100,6 +107,11 @@ pub struct Client {
     pub(crate) connection: Connection<Stream>,
     pub(crate) interrupt: Interrupt,
     pub(crate) timeouts: Timeouts,
+    /// How it came to be, and when: for others like it.
+    options: Options,
+    since: Instant,
+    /// Others like it that are idle.
+    pub(crate) others: Vec<Client>,
     host_key: Option<Fingerprint>,
     pub(crate) is_unix: bool,
     next_id: u64,
@@ -122,7 +134,7 @@ pub(crate) enum Greeting {
 impl Client {
     /// Connects and does the TLS handshake. `hello` is sent along with the first request.
     pub fn connect(options: &Options) -> Result<Self, Error> {
-        let Options { endpoint, security, timeouts, interrupt, login } = options;
+        let Options { endpoint, security, timeouts, interrupt, login, .. } = options;
         if login.is_some() && *security == Security::Plaintext && !endpoint.is_local() {
             let line = "nobody logs in in the clear to another machine: others could listen, or take over";
             return Err(Error::Refused(Refusal::new(Code::LoginFailed, line)));
@@ -142,6 +154,9 @@ impl Client {
             connection: Connection::new(stream),
             interrupt: interrupt.clone(),
             timeouts: *timeouts,
+            options: options.clone(),
+            since: Instant::now(),
+            others: Vec::new(),
             host_key,
             is_unix: matches!(endpoint, Endpoint::Unix(_)),
             next_id: 0,
@@ -189,6 +204,34 @@ impl Client {
     /// Whether the server has a command.
     pub(crate) fn knows(&mut self, command: &str) -> Result<bool, Error> {
         Ok(self.welcome()?.commands.iter().any(|known| known == command))
+    }
+
+    /// How many connections a transfer may use.
+    pub(crate) fn jobs(&self) -> Jobs {
+        self.options.jobs
+    }
+
+    /// How to make another connection that works for this one: to the same server, as the same user, without a password
+    /// where the server gave a ticket for it.
+    pub(crate) fn another(&mut self) -> Result<Options, Error> {
+        let mut options = Options { jobs: Jobs::ONE, ..self.options.clone() };
+        if let Some(key) = self.host_key {
+            options.security = Security::Tls(Trust::Key(key));
+        }
+        if options.login.is_some() {
+            self.greet()?;
+        }
+        let ticket = self.ticket().filter(|_| self.since.elapsed() < TICKET_LIFE);
+        if let (Some(login), Some(ticket)) = (&mut options.login, ticket) {
+            login.by = By::Ticket(ticket.clone());
+        }
+        Ok(options)
+    }
+
+    /// Another connection that is idle, if there is one.
+    pub(crate) fn idle(&mut self) -> Option<Self> {
+        self.others.retain_mut(Self::is_usable);
+        self.others.pop()
     }
 
     /// What logs in on the next connection in place of the password, for some minutes: known once the server has
@@ -284,6 +327,21 @@ impl Client {
         self.pace();
         let request = Request { envelope: Envelope { id, body }, command };
         self.connection.answer(None);
+        self.connection.send(&request).map_err(|error| self.note(error.into()))?;
+        if command.has_answer_body() {
+            self.asked.push_back((id, self.connection.last_sent()));
+        }
+        Ok(id)
+    }
+
+    /// Queues a request while the body of a reply is yet to come.
+    pub(crate) fn send_ahead(&mut self, command: &Command) -> Result<u64, Error> {
+        if !self.connection.in_body() {
+            return self.send(command, false);
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let request = Request { envelope: Envelope { id, body: false }, command };
         self.connection.send(&request).map_err(|error| self.note(error.into()))?;
         if command.has_answer_body() {
             self.asked.push_back((id, self.connection.last_sent()));

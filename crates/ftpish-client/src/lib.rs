@@ -20,13 +20,16 @@
 
 mod client;
 mod compare;
+mod crew;
 mod download;
 mod error;
+mod growth;
 mod hostkeys;
 mod login;
 mod many;
 mod pipeline;
 mod progress;
+mod split;
 mod tree;
 mod upload;
 mod url;
@@ -35,6 +38,7 @@ pub use client::{Client, Options, Security, Timeouts};
 pub use compare::{Comparison, digest_of};
 pub use download::Download;
 pub use error::Error;
+pub use growth::Jobs;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use login::{By, Login};
 pub use progress::{Part, Progress};

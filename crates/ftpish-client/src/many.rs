@@ -1,7 +1,8 @@
 //! Several files in one call, each on its way without waiting for the one before it.
 
+use crate::crew::Crew;
 use crate::download::local_target;
-use crate::pipeline::{Answer, Pipeline};
+use crate::pipeline::{Answer, Moving, Pipeline};
 use crate::{Client, Download, Error, Progress, Transferred, Upload};
 
 impl Client {
@@ -14,13 +15,11 @@ impl Client {
         progress: &Progress,
         outcome: &mut dyn FnMut(Upload, Result<Transferred, Error>),
     ) {
-        let mut all = Pipeline::new(self, progress, 0);
+        let mut all = Many::new(self, progress);
         for upload in uploads {
-            all.put(upload.clone(), &upload);
-            all.tell(outcome);
+            all.add(upload.clone(), Moving::Put { upload, size: 0 }, outcome);
         }
-        all.drain();
-        all.tell(outcome);
+        all.end(outcome);
     }
 
     /// Fetches files as [`download`](Self::download) does, but without a round trip for each, and with nothing that is
@@ -32,26 +31,54 @@ impl Client {
         progress: &Progress,
         outcome: &mut dyn FnMut(Download, Result<Transferred, Error>),
     ) {
-        let mut all = Pipeline::new(self, progress, 0);
+        let mut all = Many::new(self, progress);
         for download in downloads {
             match local_target(&download.to, download.sync) {
-                Ok((root, name)) => all.get(download.clone(), download, root, name),
+                Ok((root, name)) => {
+                    all.add(download.clone(), Moving::Get { download, root, name, size: 0 }, outcome);
+                }
                 Err(error) => outcome(download, Err(error)),
             }
-            all.tell(outcome);
         }
-        all.drain();
-        all.tell(outcome);
+        all.end(outcome);
     }
 }
 
-impl<T> Pipeline<'_, T> {
-    /// Waits for replies until there is room for another request, and passes on what became of the files.
-    fn tell(&mut self, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
-        while self.is_full() {
-            self.receive();
+/// Files on their way, over this connection and others.
+struct Many<'a, T> {
+    pipe: Pipeline<'a, T>,
+    crew: Crew<T>,
+}
+
+impl<'a, T: Send + 'static> Many<'a, T> {
+    fn new(client: &'a mut Client, progress: &'a Progress) -> Self {
+        Self { crew: Crew::new(client, progress), pipe: Pipeline::new(client, progress, 0) }
+    }
+
+    /// Waits until there is room for another file, and begins to move it.
+    fn add(&mut self, tag: T, file: Moving, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
+        self.crew.deal(tag, file, &mut self.pipe);
+        while self.pipe.is_full() || self.crew.is_full(&self.pipe) {
+            self.pipe.receive();
+            self.tell(outcome);
         }
-        while let Some((tag, answer)) = self.answer() {
+        self.tell(outcome);
+    }
+
+    /// Waits until nothing is on its way.
+    fn end(mut self, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
+        self.pipe.drain();
+        self.tell(outcome);
+        while !self.crew.is_idle() {
+            self.crew.wait();
+            self.tell(outcome);
+        }
+        self.crew.end(self.pipe.client);
+    }
+
+    /// Passes on what became of the files.
+    fn tell(&mut self, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
+        while let Some((tag, answer)) = self.pipe.answer().or_else(|| self.crew.answer()) {
             let moved = answer.map(|answer| match answer {
                 Answer::Moved(done) => done,
                 answer => unreachable!("a file came to {answer:?}"),

@@ -15,7 +15,7 @@ use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, commit_togethe
 use crate::client::{LISTING_DIGEST, of_listing};
 use crate::download::{local, transferred};
 use crate::upload::{confirm, mismatch};
-use crate::{Client, Download, Error, Part, Progress, RESUME_FROM, Transferred, Upload};
+use crate::{Client, Download, Error, Progress, RESUME_FROM, Transferred, Upload};
 
 /// How many files that are sent may be on their way. The replies, of about 130 bytes, fit the smallest of sockets: a
 /// server that could not send them would read no more, and we would both wait.
@@ -52,6 +52,12 @@ const COMMIT_CHECK: Duration = Duration::from_secs(1);
 /// Up to how many bytes a file is small: it shares its flush of the disk with others.
 const SMALL: u64 = 1024 * 1024;
 
+/// About how many bytes move in the time that a file takes besides its bytes.
+const FILE_COST: u64 = 16 * 1024;
+
+/// What a file costs at the most: the sum of as many as are on their way is still a number.
+const MOST_COST: u64 = 1 << 40;
+
 /// How many characters are held of what a server writes of a node that it could not tell of: no more would be shown.
 const MOST_OF_A_MESSAGE: usize = 1024;
 
@@ -68,6 +74,29 @@ pub(crate) enum Answer {
     Nodes(Vec<Node>),
 }
 
+/// A file to be moved, and how many bytes it has, as far as is known.
+#[derive(Debug)]
+pub(crate) enum Moving {
+    /// From the server, to `name` in `root`, which is what the download says, too.
+    Get { download: Download, root: Root, name: RemotePath, size: u64 },
+    /// To the server.
+    Put { upload: Upload, size: u64 },
+}
+
+impl Moving {
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Self::Get { size, .. } | Self::Put { size, .. } => *size,
+        }
+    }
+
+    /// What it costs a connection, in bytes: a file of none is some work, too.
+    pub(crate) fn cost(&self) -> u64 {
+        // A listing may say anything of a size.
+        self.size().min(MOST_COST) + FILE_COST
+    }
+}
+
 /// What left of a file, and its modification time; or why it did not, which the server was told in its place.
 type Left = Result<(Sent, Time), Error>;
 
@@ -77,8 +106,9 @@ enum Asked {
         download: Download,
         root: Root,
         name: RemotePath,
+        cost: u64,
     },
-    Put(Left),
+    Put(Left, u64),
     Hash,
     /// Of so many nodes at the most.
     Tree(u64),
@@ -105,6 +135,8 @@ pub(crate) struct Pipeline<'a, T> {
     pub(crate) client: &'a mut Client,
     progress: &'a Progress,
     asked: VecDeque<(u64, T, Asked)>,
+    /// What the files among them cost, as [`Moving::cost`] says.
+    cost: u64,
     /// The size of the requests that are on their way and have no body.
     requests: VecDeque<usize>,
     request_bytes: usize,
@@ -119,16 +151,20 @@ pub(crate) struct Pipeline<'a, T> {
     unlooked: u32,
     /// How many bytes of bodies have moved, acknowledged or not.
     moved: u64,
+    /// How many of them need not move again.
+    kept: u64,
     answers: VecDeque<(T, Result<Answer, Error>)>,
 }
 
 impl<'a, T> Pipeline<'a, T> {
     /// One with nothing in it, where `moved` bytes have moved before.
     pub(crate) fn new(client: &'a mut Client, progress: &'a Progress, moved: u64) -> Self {
+        progress.fall_back(moved);
         Self {
             client,
             progress,
             asked: VecDeque::new(),
+            cost: 0,
             requests: VecDeque::new(),
             request_bytes: 0,
             body_bytes: 0,
@@ -138,13 +174,19 @@ impl<'a, T> Pipeline<'a, T> {
             nearby: Nearby::default(),
             unlooked: 0,
             moved,
+            kept: moved,
             answers: VecDeque::new(),
         }
     }
 
-    /// Says that a file has moved beside this, up to so many bytes in all.
-    pub(crate) fn skip_to(&mut self, moved: u64) {
-        self.moved = moved;
+    /// How many bytes have moved and need not move again.
+    pub(crate) fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// What the files cost that are on their way.
+    pub(crate) fn cost(&self) -> u64 {
+        self.cost
     }
 
     /// Whether replies are better awaited before the next request: when there is no room for it, and then until there is
@@ -170,8 +212,43 @@ impl<'a, T> Pipeline<'a, T> {
         self.answers.pop_front()
     }
 
-    /// Asks for a file that goes to `name` in `root`, which is what the download says, too.
-    pub(crate) fn get(&mut self, tag: T, download: Download, root: Root, name: RemotePath) {
+    /// Moves a file: among others, without waiting for it; or where it is large and something of it may be there, by
+    /// itself, when those before it are done.
+    pub(crate) fn move_file(&mut self, tag: T, file: Moving) {
+        let (is_large, cost) = (file.size() >= RESUME_FROM, file.cost());
+        match file {
+            Moving::Get { download, root, name, .. } if !is_large || !download.has_base() => {
+                self.get(tag, download, root, name, cost);
+            }
+            Moving::Put { upload, .. } if !is_large => self.put(tag, &upload, cost),
+            file => self.move_alone(tag, &file),
+        }
+    }
+
+    /// Moves a file by itself, when those before it are done.
+    pub(crate) fn move_alone(&mut self, tag: T, file: &Moving) {
+        self.drain();
+        let (size, progress) = (file.size(), self.progress);
+        let done = match file {
+            Moving::Get { download, .. } => {
+                progress.begin_part(download.from.to_string(), size, self.moved);
+                self.client.download(download, progress)
+            }
+            Moving::Put { upload, .. } => {
+                progress.begin_part(upload.to.to_string(), size, self.moved);
+                self.client.upload(upload, progress)
+            }
+        };
+        progress.end_part();
+        if let Ok(done) = &done {
+            self.moved += done.size;
+            self.kept += done.size;
+        }
+        self.answers.push_back((tag, done.map(Answer::Moved)));
+    }
+
+    /// Asks for a file.
+    fn get(&mut self, tag: T, download: Download, root: Root, name: RemotePath, cost: u64) {
         let length = download.from.as_bytes().len();
         let asked = self.client.check_interrupt().and_then(|()| {
             // What can be refused here is refused before bytes are on their way.
@@ -180,7 +257,7 @@ impl<'a, T> Pipeline<'a, T> {
             }
             self.client.request_file(&download.from, download.digest, 0, None)
         });
-        self.note_asked(tag, length, asked, Asked::Get { download, root, name });
+        self.note_asked(tag, length, asked, Asked::Get { download, root, name, cost });
     }
 
     /// Asks for the digest of a file on the server.
@@ -206,6 +283,9 @@ impl<'a, T> Pipeline<'a, T> {
     fn note_asked(&mut self, tag: T, length: usize, id: Result<u64, Error>, asked: Asked) {
         match id {
             Ok(id) => {
+                if let Asked::Get { cost, .. } = &asked {
+                    self.cost += cost;
+                }
                 self.requests.push_back(REQUEST + length);
                 self.request_bytes += REQUEST + length;
                 self.asked.push_back((id, tag, asked));
@@ -215,9 +295,12 @@ impl<'a, T> Pipeline<'a, T> {
     }
 
     /// Sends a file. Replies that are there by then are read, so that they cannot fill the way back.
-    pub(crate) fn put(&mut self, tag: T, upload: &Upload) {
+    fn put(&mut self, tag: T, upload: &Upload, cost: u64) {
         match self.try_put(upload) {
-            Ok((id, sent)) => self.asked.push_back((id, tag, Asked::Put(sent))),
+            Ok((id, sent)) => {
+                self.cost += cost;
+                self.asked.push_back((id, tag, Asked::Put(sent, cost)));
+            }
             Err(error) => self.answers.push_back((tag, Err(error))),
         }
         self.unlooked += 1;
@@ -270,11 +353,12 @@ impl<'a, T> Pipeline<'a, T> {
     /// Receives the reply that is due next.
     pub(crate) fn receive(&mut self) {
         let Some((id, tag, asked)) = self.asked.pop_front() else { return };
-        if !matches!(asked, Asked::Put(_)) {
+        if !matches!(asked, Asked::Put(..)) {
             self.request_bytes -= self.requests.pop_front().unwrap_or(0);
         }
         let answer = match asked {
-            Asked::Get { download, root, name } => {
+            Asked::Get { download, root, name, cost } => {
+                self.cost -= cost;
                 match self.receive_file(id, &download, &root, &name) {
                     Ok((ready, done)) => {
                         let is_small = done.size <= SMALL;
@@ -291,12 +375,23 @@ impl<'a, T> Pipeline<'a, T> {
                     }
                 }
             }
-            Asked::Put(sent) => self.receive_stored(id, sent).map(Answer::Moved),
+            Asked::Put(sent, cost) => {
+                self.cost -= cost;
+                self.receive_stored(id, sent).map(|done| {
+                    self.kept += done.moved;
+                    Answer::Moved(done)
+                })
+            }
             Asked::Hash => self.receive_plain(id).map(Answer::Hashed),
             Asked::Plain => self.receive_plain::<Done>(id).map(|Done {}| Answer::Done),
             Asked::Tree(limit) => self.receive_nodes(id, limit).map(Answer::Nodes),
         };
         self.answers.push_back((tag, answer));
+    }
+
+    /// Does what there is to do for what is on its way: receives a reply, or gives files their names.
+    pub(crate) fn advance(&mut self) {
+        if self.asked.is_empty() { self.drain() } else { self.receive() }
     }
 
     /// Receives all replies that are due, and gives all files that are here their names.
@@ -376,7 +471,7 @@ impl<'a, T> Pipeline<'a, T> {
         let (progress, base) = (self.progress, self.moved);
         let moved = |moved| progress.reach(base + moved);
         if file.length >= RESUME_FROM {
-            progress.begin_part(Part { name: download.from.to_string(), base, size: file.length });
+            progress.begin_part(download.from.to_string(), file.length, base);
         }
         let received = self.client.receive_stage(&mut stage, &file, download, &moved);
         progress.end_part();
@@ -418,6 +513,7 @@ impl<'a, T> Pipeline<'a, T> {
             Err(refusal) => files.iter().map(|_| Err(refusal.clone())).collect(),
         };
         for ((tag, to, done), committed) in files.into_iter().zip(outcomes) {
+            self.kept += committed.as_ref().map_or(0, |()| done.moved);
             let answer = committed.map(|()| Answer::Moved(done)).map_err(|refusal| local(&to, refusal));
             self.answers.push_back((tag, answer));
         }

@@ -1,74 +1,120 @@
 //! How far a transfer is, for whoever draws it: counters that are cheap to write and safe to read at any time.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The counters of one transfer, be it of one file or of many. The transfer writes them, any other thread may read them.
-#[derive(Debug)]
+///
+/// Where several connections move it, each has a [`beside`](Self::beside) of its own: a lane, whose bytes count for all.
+#[derive(Debug, Default)]
 pub struct Progress {
+    whole: Arc<Whole>,
+    /// Which lane this is.
+    lane: u64,
+    /// How far it is.
+    at: Arc<AtomicU64>,
+    /// What this lane had done before the file that is moving by itself, as a part.
+    base: AtomicU64,
+}
+
+/// What all lanes have in common.
+#[derive(Debug)]
+struct Whole {
     done: AtomicU64,
+    /// What was counted and has to be done again: it does not count a second time.
+    owed: AtomicU64,
     /// `u64::MAX` while it is not known.
     total: AtomicU64,
     /// How many files are done.
     files: AtomicU64,
     /// Whether single files are parts of it: their sizes are not its total then.
     is_tree: AtomicBool,
-    /// What was done before the file that is moving by itself, as a part.
-    base: AtomicU64,
-    part: Mutex<Option<Part>>,
+    lanes: AtomicU64,
+    /// The large file that moves on a lane.
+    parts: Mutex<BTreeMap<u64, Moving>>,
+}
+
+#[derive(Debug)]
+struct Moving {
+    name: String,
+    size: u64,
+    base: u64,
+    at: Arc<AtomicU64>,
 }
 
 /// A file among others that is large enough to be waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
+    /// Which of the transfer's connections moves it: it moves one at a time.
+    pub lane: u64,
     /// Its path.
     pub name: String,
-    /// What was done before it.
-    pub base: u64,
     /// How many bytes it has.
     pub size: u64,
+    /// How many of them have moved.
+    pub done: u64,
 }
 
-impl Default for Progress {
+impl Default for Whole {
     fn default() -> Self {
         Self {
             done: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
             total: AtomicU64::new(u64::MAX),
             files: AtomicU64::new(0),
             is_tree: AtomicBool::new(false),
-            base: AtomicU64::new(0),
-            part: Mutex::default(),
+            lanes: AtomicU64::new(0),
+            parts: Mutex::default(),
         }
     }
 }
 
 impl Progress {
+    /// Another lane of the same transfer.
+    pub(crate) fn beside(&self) -> Self {
+        let lane = self.whole.lanes.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { whole: Arc::clone(&self.whole), lane, ..Self::default() }
+    }
+
     /// How many bytes have moved.
     pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
+        self.whole.done.load(Ordering::Relaxed)
     }
 
     /// How many files are done, where there are many.
     pub fn files(&self) -> u64 {
-        self.files.load(Ordering::Relaxed)
+        self.whole.files.load(Ordering::Relaxed)
     }
 
     /// How many bytes there are to move, once it is known.
     pub fn total(&self) -> Option<u64> {
-        match self.total.load(Ordering::Relaxed) {
+        match self.whole.total.load(Ordering::Relaxed) {
             u64::MAX => None,
             total => Some(total),
         }
     }
 
-    /// Notes how far it is. It never goes back: what a retry does again was done before.
+    /// Notes how far this lane is. It never goes back: what a retry does again was done before.
     pub(crate) fn reach(&self, done: u64) {
-        self.done.fetch_max(done, Ordering::Relaxed);
+        let before = self.at.fetch_max(done, Ordering::Relaxed);
+        let Some(more) = done.checked_sub(before) else { return };
+        let owed = self.whole.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
+            Some(owed.saturating_sub(more)).filter(|_| owed > 0)
+        });
+        let paid = owed.unwrap_or(0).min(more);
+        self.whole.done.fetch_add(more - paid, Ordering::Relaxed);
+    }
+
+    /// Says that of what this lane has counted only so much was done: the rest is done again, here or on another lane.
+    pub(crate) fn fall_back(&self, done: u64) {
+        let before = self.at.fetch_min(done, Ordering::Relaxed);
+        self.whole.owed.fetch_add(before.saturating_sub(done), Ordering::Relaxed);
     }
 
     /// Notes that one of many files is done.
     pub(crate) fn add_file(&self) {
-        self.files.fetch_add(1, Ordering::Relaxed);
+        self.whole.files.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes how far the file is that moves by itself.
@@ -78,40 +124,48 @@ impl Progress {
 
     /// Says how many bytes the file has that moves by itself.
     pub(crate) fn set_size(&self, size: u64) {
-        if !self.is_tree.load(Ordering::Relaxed) {
+        if !self.whole.is_tree.load(Ordering::Relaxed) {
             self.set_total(size);
         }
     }
 
     /// Says that single files are parts of this.
     pub(crate) fn begin_tree(&self) {
-        self.is_tree.store(true, Ordering::Relaxed);
+        self.whole.is_tree.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is not yet known how much there is to move, because somebody still walks.
     pub fn is_scanning(&self) -> bool {
-        self.is_tree.load(Ordering::Relaxed) && self.total().is_none()
+        self.whole.is_tree.load(Ordering::Relaxed) && self.total().is_none()
     }
 
-    /// Says that the next file that moves by itself is a part of this.
-    pub(crate) fn begin_part(&self, part: Part) {
-        self.base.store(part.base, Ordering::Relaxed);
-        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Some(part);
+    /// Says that the next file that moves by itself on this lane is a part of this, and what the lane had done before.
+    pub(crate) fn begin_part(&self, name: String, size: u64, base: u64) {
+        self.base.store(base, Ordering::Relaxed);
+        self.parts_by_lane().insert(self.lane, Moving { name, size, base, at: Arc::clone(&self.at) });
     }
 
     /// Says that it has moved, or will not.
     pub(crate) fn end_part(&self) {
-        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.parts_by_lane().remove(&self.lane);
     }
 
-    /// The large file that is moving, among many.
-    pub fn part(&self) -> Option<Part> {
-        self.part.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The large files that are moving, among many.
+    pub fn parts(&self) -> Vec<Part> {
+        let part = |(lane, moving): (&u64, &Moving)| {
+            let done = moving.at.load(Ordering::Relaxed).saturating_sub(moving.base);
+            Part { lane: *lane, name: moving.name.clone(), size: moving.size, done: done.min(moving.size) }
+        };
+        self.parts_by_lane().iter().map(part).collect()
+    }
+
+    fn parts_by_lane(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Moving>> {
+        self.whole.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says how many bytes there are to move. Whoever moves many files knows better than the transfer of each.
     pub fn set_total(&self, total: u64) {
-        self.total.store(total, Ordering::Relaxed);
+        self.whole.total.store(total, Ordering::Relaxed);
     }
 }
 
@@ -132,9 +186,29 @@ mod tests {
         let progress = Progress::default();
         progress.set_total(100);
         progress.begin_tree();
-        progress.begin_part(Part { name: "f".to_owned(), base: 50, size: 7 });
+        progress.reach(50);
+        progress.begin_part("f".to_owned(), 7, 50);
         progress.set_size(7);
-        progress.set_done(7);
-        assert_eq!((progress.done(), progress.total()), (57, Some(100)));
+        progress.set_done(6);
+        assert_eq!((progress.done(), progress.total()), (56, Some(100)));
+        assert_eq!(progress.parts(), [Part { lane: 0, name: "f".to_owned(), size: 7, done: 6 }]);
+        progress.end_part();
+        assert_eq!(progress.parts(), []);
+    }
+
+    #[test]
+    fn lanes_add_up_and_what_one_lost_counts_once() {
+        let progress = Progress::default();
+        let (one, other) = (progress.beside(), progress.beside());
+        progress.reach(1);
+        one.reach(20);
+        other.reach(300);
+        assert_eq!(progress.done(), 321);
+        one.fall_back(5);
+        assert_eq!(progress.done(), 321, "it goes only forwards");
+        other.reach(310);
+        assert_eq!(progress.done(), 321);
+        one.reach(12);
+        assert_eq!(progress.done(), 323);
     }
 }

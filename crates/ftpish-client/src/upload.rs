@@ -1,18 +1,22 @@
 //! `put`: a local file, or whatever a reader yields, under a remote name.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks};
-use ftpish_protocol::message::{Command, Kind, MAX_RANGES, Put, Replace, Resume, Stored};
+use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, BlockDigest, Blocks};
+use ftpish_protocol::message::{Command, Done, Kind, MAX_RANGES, PartArgs, Put, Replace, Resume, Stored};
 use ftpish_protocol::{
-    Algorithm, Code, Connection, Digest, Refusal, RemotePath, SendError, Sent, Watch, send_body, send_ranges,
+    Algorithm, Code, Connection, Digest, Refusal, RemotePath, Secret, SendError, Sent, Watch, send_body,
+    send_part, send_ranges,
 };
 use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
 use crate::client::{Greeting, Timeouts, receive_message};
-use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
+use crate::split::{AT_A_TIME, Leader, Part, Parts, SPLIT_FROM, spread};
+use crate::{Client, Error, Jobs, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// A local file to be stored under a remote name.
 #[derive(Clone, Debug)]
@@ -33,7 +37,33 @@ pub struct Upload {
     pub backup: Option<RemotePath>,
 }
 
+/// A file that leaves in parts, over several connections.
+struct Leaving<'a> {
+    upload: &'a Upload,
+    /// What the server calls it.
+    name: &'a Secret,
+    file: &'a SourceFile,
+    blocks: Blocks,
+    /// What the server has.
+    left: Mutex<&'a mut Assembly>,
+    progress: &'a Progress,
+}
+
+/// A part that was sent, and of which the server has said nothing yet.
+struct Leaves {
+    id: u64,
+    part: Part,
+    /// The digests of its blocks; or why it was not sent to its end.
+    digests: Result<Digests, Error>,
+}
+
+type Digests = Vec<(usize, BlockDigest)>;
+
 impl Upload {
+    fn local(&self, refusal: Refusal) -> Error {
+        Error::Local { path: self.from.clone(), refusal }
+    }
+
     /// The request that stores `file`, which is what `from` names.
     pub(crate) fn put(&self, file: &SourceFile) -> Put {
         Put {
@@ -138,7 +168,10 @@ impl Client {
     ) -> Result<Transferred, Error> {
         let Upload { from, to, digest, replace, repair, .. } = upload;
         let (size, mtime) = (blocks.size(), file.mtime());
-        let resume = Resume { path: to.clone(), size, mtime, repair: *repair, replace: *replace };
+        // What is to leave holes is better written in order.
+        let parts =
+            self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 && size >= SPLIT_FROM && !put.sparse;
+        let resume = Resume { path: to.clone(), size, mtime, repair: *repair, replace: *replace, parts };
         let id = self.send(&Command::Resume(resume), false)?;
         let (cut, theirs, kept) = self.receive_digests(id)?;
         if theirs != blocks || cut.size != size {
@@ -162,16 +195,25 @@ impl Client {
         }
         let base = assembly.present();
         progress.set_done(base);
+        let moved = size - base;
+        if let Some(name) = cut.upload.as_ref().filter(|_| moved >= SPLIT_FROM) {
+            let left = Mutex::new(&mut assembly);
+            let leaving = Leaving { upload, name, file, blocks, left, progress };
+            let parts = Parts::of(blocks, &ranges, base);
+            spread(self, &parts, Leader::IsNeeded, &|client, parts| client.put_parts(&leaving, parts))?;
+            ranges.clear();
+        }
         let mut source = file.ranges(ranges.clone()).map_err(local)?;
         let pairs = ranges.iter().map(|range| (range.start, range.end)).collect();
         let put = Put { ranges: Some(pairs), ..put };
         let all_moves = base == 0;
-        let (sent, stored) = self.send_put(put, from, base, progress, |connection, watch| {
+        let before = if ranges.is_empty() { size } else { base };
+        let (sent, stored) = self.send_put(put, from, before, progress, |connection, watch| {
             send_ranges(connection, &mut source, &mut assembly, ranges, *digest, watch)
         })?;
         let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
         confirm(whole, size, &stored)?;
-        let done = Transferred { size, moved: sent.length, digest: whole, mtime: Some(mtime) };
+        let done = Transferred { size, moved, digest: whole, mtime: Some(mtime) };
         if *digest == whole.algorithm() {
             Ok(done)
         } else if all_moves {
@@ -182,6 +224,98 @@ impl Client {
                 || Refusal::new(Code::Changed, "it is another file by now than the one that was stored");
             let found = self.find_stored(upload)?;
             found.map(|found| Transferred { moved: done.moved, ..found }).ok_or(Error::Refused(changed()))
+        }
+    }
+
+    /// Sends parts of a file, as many as are left to take.
+    fn put_parts(&mut self, leaving: &Leaving<'_>, parts: &Parts) -> Result<(), Error> {
+        let mut sent: VecDeque<Leaves> = VecDeque::new();
+        let mut ended = Ok(());
+        while ended.is_ok() {
+            if sent.len() >= AT_A_TIME {
+                ended = self.confirm_part(&mut sent, leaving, parts);
+            } else if let Some(part) = parts.take(self) {
+                match self.send_one(&part, leaving, parts) {
+                    Ok((id, digests)) => sent.push_back(Leaves { id, part, digests }),
+                    Err(error) => {
+                        parts.give_back([part]);
+                        ended = Err(error);
+                    }
+                }
+            } else if sent.is_empty() {
+                return Ok(());
+            } else {
+                ended = self.confirm_part(&mut sent, leaving, parts);
+            }
+        }
+        // Those that were sent before may have arrived, and then nobody need send them again.
+        while !sent.is_empty() && !self.broken {
+            let confirmed = self.confirm_part(&mut sent, leaving, parts);
+            ended = ended.and(confirmed);
+        }
+        parts.give_back(sent.into_iter().map(|leaves| leaves.part));
+        ended
+    }
+
+    /// Sends one part.
+    fn send_one(
+        &mut self,
+        Part { range, attempt }: &Part,
+        leaving: &Leaving<'_>,
+        parts: &Parts,
+    ) -> Result<(u64, Result<Digests, Error>), Error> {
+        let Leaving { upload, name, file, blocks, progress, .. } = leaving;
+        let mut source = file.ranges(vec![range.clone()]).map_err(|refusal| upload.local(refusal))?;
+        let (path, name) = (upload.to.clone(), Secret::clone(name));
+        let (offset, length, attempt) = (range.start, range.end - range.start, *attempt);
+        let args = PartArgs { path, upload: name, offset, length, attempt };
+        let id = self.send(&Command::Part(args), true)?;
+        let (interrupt, mut before) = (self.interrupt.clone(), 0);
+        let sent = send_part(&mut self.connection, &mut source, *blocks, range.clone(), &mut |_, now| {
+            parts.count(before, now, progress);
+            before = now;
+            !interrupt.is_set() && !parts.are_stopped()
+        });
+        let sent = match sent {
+            Ok((_, digests)) => Ok(digests),
+            // The server was told, and refuses it in its turn.
+            Err(SendError::Source(error)) => Err(Error::local(&upload.from, error)),
+            Err(SendError::Stopped) => Err(Error::Interrupted),
+            Err(SendError::Connection(error)) => {
+                parts.count(before, 0, progress);
+                return Err(self.note(error.into()));
+            }
+        };
+        parts.count(before, length, progress);
+        Ok((id, sent))
+    }
+
+    /// Receives the reply to the part that was sent first.
+    fn confirm_part(
+        &mut self,
+        sent: &mut VecDeque<Leaves>,
+        leaving: &Leaving<'_>,
+        parts: &Parts,
+    ) -> Result<(), Error> {
+        let Some(Leaves { id, part, digests }) = sent.pop_front() else { return Ok(()) };
+        let received = self.receive::<Done>(id, &Progress::default()).map_err(mismatch);
+        let arrived = match (received, digests) {
+            (Err(error), Ok(_)) => Err(error),
+            (Err(error), _) if self.broken => Err(error),
+            (_, digests) => digests,
+        };
+        match arrived {
+            Ok(digests) => {
+                let mut left = leaving.left.lock().unwrap_or_else(PoisonError::into_inner);
+                digests.into_iter().for_each(|(index, digest)| left.note(index, digest));
+                parts.done();
+                Ok(())
+            }
+            Err(error) => {
+                parts.count(part.range.end - part.range.start, 0, leaving.progress);
+                parts.give_back([part]);
+                Err(error)
+            }
         }
     }
 

@@ -25,6 +25,9 @@ pub const MIN_BLOCK: u64 = 1 << 20;
 /// digests to 2 MiB.
 pub const MAX_BLOCKS: u64 = 1 << 16;
 
+/// BLAKE3's chunk in bytes: what the smallest subtree has.
+const CHUNK: u64 = blake3::CHUNK_LEN as u64;
+
 /// How a file is cut into blocks: all of one size but the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocks {
@@ -83,9 +86,35 @@ impl Blocks {
             && (range.end == self.size || (range.end < self.size && range.end.is_multiple_of(self.block)))
     }
 
+    /// Cuts an aligned `range` into subtrees of at most `most` bytes, a power of two that is at least a block and less
+    /// than the file.
+    pub fn subtrees(&self, range: &Range<u64>, most: u64) -> Vec<Range<u64>> {
+        debug_assert!(most.is_power_of_two() && most >= self.block && most < self.size);
+        let (mut subtrees, mut start) = (Vec::new(), range.start);
+        while start < range.end {
+            let mut length = most;
+            while !start.is_multiple_of(length) || (length > range.end - start && range.end < self.size) {
+                length /= 2;
+            }
+            let end = start.saturating_add(length).min(range.end);
+            subtrees.push(start..end);
+            start = end;
+        }
+        subtrees
+    }
+
     fn index(&self, offset: u64) -> usize {
         usize::try_from(offset / self.block).expect("at most MAX_BLOCKS")
     }
+}
+
+/// Whether `range` is a subtree of the BLAKE3 tree over a file of `size` bytes, and not all of it.
+pub fn is_subtree(range: &Range<u64>, size: u64) -> bool {
+    let Some(length) = range.end.checked_sub(range.start).filter(|length| (1..size).contains(length)) else {
+        return false;
+    };
+    let Some(full) = length.max(CHUNK).checked_next_power_of_two() else { return false };
+    range.start.is_multiple_of(full) && (range.end == size || (range.end < size && length == full))
 }
 
 /// The digest of one block.
@@ -209,6 +238,12 @@ impl Assembly {
         self.here[first.min(known)..end.min(known)].fill(None);
     }
 
+    /// Whether the sender has confirmed every block of an aligned range.
+    pub fn has_proven(&self, range: &Range<u64>) -> bool {
+        let here = self.here.get(self.blocks.index(range.start)..self.blocks.within(range.end));
+        here.is_some_and(|here| here.iter().all(|here| here.is_some_and(|here| here.proven)))
+    }
+
     /// The ranges of bytes that are not here, in order, each as long as it can be.
     pub fn missing(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
@@ -248,6 +283,12 @@ impl Assembly {
         self.digest().filter(|digest| *digest == sender).map(|digest| Verified::new(self.blocks.size, digest))
     }
 
+    /// Keeps the blocks of a part that came apart from others.
+    pub fn join(&mut self, part: Part) {
+        assert_eq!(part.blocks, self.blocks, "parts of one file");
+        part.digests.into_iter().for_each(|(index, digest)| self.receive(index, digest));
+    }
+
     pub(crate) fn receive(&mut self, index: usize, digest: BlockDigest) {
         *self.at(index) = Some(Here { digest, proven: true });
     }
@@ -264,6 +305,26 @@ impl Assembly {
         }
         &mut self.here[index]
     }
+}
+
+/// Blocks that arrived as one body, which was verified: for an [`Assembly`].
+#[derive(Debug)]
+#[must_use = "what was verified is worth nothing until it is joined with the rest"]
+pub struct Part {
+    blocks: Blocks,
+    digests: Vec<(usize, BlockDigest)>,
+}
+
+impl Part {
+    pub(crate) fn new(blocks: Blocks, digests: Vec<(usize, BlockDigest)>) -> Self {
+        Self { blocks, digests }
+    }
+}
+
+/// The chaining value of the subtree that these blocks are, of `length` bytes together.
+pub(crate) fn subtree_of(digests: &[(usize, BlockDigest)], length: u64, blocks: Blocks) -> Digest {
+    let digests: Vec<ChainingValue> = digests.iter().map(|(_, digest)| digest.0).collect();
+    Digest::blake3(subtree(&digests, length, blocks.block))
 }
 
 fn root(digests: &[ChainingValue], blocks: Blocks) -> blake3::Hash {
@@ -363,11 +424,8 @@ impl<R: Read> Gather<R> {
         Self { source, places: Places::new(blocks, ranges) }
     }
 
-    /// Adds what has gone by to an assembly.
-    pub fn note_in(self, assembly: &mut Assembly) {
-        for (index, digest) in self.places.done {
-            assembly.note(index, digest);
-        }
+    pub(crate) fn into_digests(self) -> Vec<(usize, BlockDigest)> {
+        self.places.done
     }
 }
 
@@ -494,7 +552,7 @@ mod tests {
         let mut scatter = Scatter::new(&mut sink, blocks, ranges);
         io::copy(&mut gather, &mut scatter).unwrap();
         assert!(scatter.write_all(b"x").is_err(), "one byte too many");
-        gather.note_in(&mut sent);
+        gather.into_digests().into_iter().for_each(|(index, digest)| sent.note(index, digest));
         scatter.into_digests().into_iter().for_each(|(index, digest)| received.receive(index, digest));
         assert_eq!(sent.missing(), [MIN_BLOCK..2 * MIN_BLOCK]);
         assert_eq!(received.missing(), sent.missing());

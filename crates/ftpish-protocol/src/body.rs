@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
-use crate::blocks::{Assembly, Gather, Scatter, WriteAt};
+use crate::blocks::{Assembly, BlockDigest, Blocks, Gather, Part, Scatter, WriteAt, is_subtree, subtree_of};
 use crate::connection::{BLOCK, BodyPart};
 use crate::message::Trailer;
 use crate::{Algorithm, Code, Connection, Digest, Error, Hasher, Refusal};
@@ -130,10 +130,68 @@ pub fn send_body<S: Read + Write>(
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
     let head = Some(connection.sent_head(algorithm));
-    let sent = send_hashed(connection, source, algorithm, watch)?;
+    let sent = send_hashed(connection, source, algorithm.hasher(), watch)?;
     let Sent { length, digest } = sent;
     connection.send(&Trailer { length, digest, entries: None, file: None, head })?;
     Ok(sent)
+}
+
+/// Sends all that `source` yields, which is a [subtree](is_subtree) of a file and begins at `offset`: the trailer's digest
+/// is its chaining value.
+pub fn send_subtree<S: Read + Write>(
+    connection: &mut Connection<S>,
+    source: &mut impl Read,
+    offset: u64,
+    watch: &mut Watch<'_, S>,
+) -> Result<Sent, SendError> {
+    let head = Some(connection.sent_head(Algorithm::Blake3));
+    let sent = send_hashed(connection, source, Hasher::of_subtree(offset), watch)?;
+    let Sent { length, digest } = sent;
+    connection.send(&Trailer { length, digest, entries: None, file: None, head })?;
+    Ok(sent)
+}
+
+/// [`send_subtree`], which tells the digests of the blocks that the subtree has.
+pub fn send_part<S: Read + Write>(
+    connection: &mut Connection<S>,
+    source: &mut impl Read,
+    blocks: Blocks,
+    range: Range<u64>,
+    watch: &mut Watch<'_, S>,
+) -> Result<(Sent, Vec<(usize, BlockDigest)>), SendError> {
+    let head = Some(connection.sent_head(Algorithm::Blake3));
+    let total = range.end - range.start;
+    let mut gather = Gather::new(source, blocks, vec![range]);
+    let length = send_chunks(connection, &mut gather, &mut |_| {}, watch)?;
+    let digests = gather.into_digests();
+    let digest = proof(&digests, length, total, blocks);
+    connection.send(&Trailer { length, digest, entries: None, file: None, head })?;
+    Ok((Sent { length, digest }, digests))
+}
+
+/// Receives an aligned `range` of a file into `sink`. It is proven by a digest of its bytes in this algorithm; or, where
+/// there is none, by its chaining value: then it is a subtree.
+pub fn receive_part<S: Read + Write>(
+    connection: &mut Connection<S>,
+    sink: &mut impl WriteAt,
+    blocks: Blocks,
+    range: Range<u64>,
+    algorithm: Option<Algorithm>,
+    watch: &mut Watch<'_, S>,
+) -> Result<Part, BodyError> {
+    debug_assert!(blocks.is_aligned(&range) && (algorithm.is_some() || is_subtree(&range, blocks.size())));
+    let total = range.end - range.start;
+    let mut hasher = algorithm.map(Algorithm::hasher);
+    let mut scatter = Scatter::new(sink, blocks, vec![range]);
+    let hash = &mut |bytes: &[u8]| update(&mut hasher, bytes);
+    let length = receive_chunks(connection, &mut scatter, hash, Some(total), watch)?;
+    let digests = scatter.into_digests();
+    let digest = match hasher {
+        Some(hasher) => hasher.finish(),
+        None => proof(&digests, length, total, blocks),
+    };
+    let _proof = verify(connection, digest, length, Some(total))?;
+    Ok(Part::new(blocks, digests))
 }
 
 /// Sends the `ranges` of a file, which `source` yields one after the other. What `assembly` knows of the rest of the
@@ -150,7 +208,7 @@ pub fn send_ranges<S: Read + Write>(
     let head = Some(connection.sent_head(algorithm));
     let mut gather = Gather::new(source, assembly.blocks(), ranges);
     let length = send_chunks(connection, &mut gather, &mut |bytes| update(&mut hasher, bytes), watch)?;
-    gather.note_in(assembly);
+    gather.into_digests().into_iter().for_each(|(index, digest)| assembly.note(index, digest));
     let file = assembly.digest();
     // Blocks that were left out are for the receiver to miss.
     let hashed = hasher.map(Hasher::finish).or(file).unwrap_or_else(|| algorithm.digest(&[]));
@@ -182,6 +240,11 @@ pub fn receive_ranges<S: Read + Write>(
     Ok(trailer.file)
 }
 
+/// The chaining value of a subtree of which so many bytes went by. Of only a part of it nothing is proven.
+fn proof(digests: &[(usize, BlockDigest)], length: u64, total: u64, blocks: Blocks) -> Digest {
+    if length == total { subtree_of(digests, total, blocks) } else { Algorithm::Blake3.digest(&[]) }
+}
+
 /// Whether the blocks' digests merge into the digest of the body itself, so that it need not be hashed twice.
 fn merges(ranges: &[Range<u64>], assembly: &Assembly, algorithm: Algorithm) -> bool {
     let size = assembly.blocks().size();
@@ -198,10 +261,9 @@ fn update(hasher: &mut Option<Hasher>, bytes: &[u8]) {
 pub(crate) fn send_hashed<S: Read + Write>(
     connection: &mut Connection<S>,
     source: &mut impl Read,
-    algorithm: Algorithm,
+    mut hasher: Hasher,
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
-    let mut hasher = algorithm.hasher();
     let length = send_chunks(connection, source, &mut |bytes| hasher.update(bytes), watch)?;
     Ok(Sent { length, digest: hasher.finish() })
 }

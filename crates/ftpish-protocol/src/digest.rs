@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
+use blake3::hazmat::HasherExt as _;
 use md5::Md5;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -109,15 +110,23 @@ pub struct Hasher(Inner);
 
 enum Inner {
     Blake3(Box<blake3::Hasher>),
+    Subtree(Box<blake3::Hasher>),
     Sha256(Sha256),
     Md5(Md5),
 }
 
 impl Hasher {
+    /// Digests a subtree of a file that begins at `offset`: a BLAKE3 chaining value, as a block's.
+    pub(crate) fn of_subtree(offset: u64) -> Self {
+        let mut hasher = Box::<blake3::Hasher>::default();
+        hasher.set_input_offset(offset);
+        Self(Inner::Subtree(hasher))
+    }
+
     /// Takes in the next bytes. BLAKE3 is fastest with 16 KiB or more at a time, aligned to that size.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
-            Inner::Blake3(hasher) => {
+            Inner::Blake3(hasher) | Inner::Subtree(hasher) => {
                 hasher.update(bytes);
             }
             Inner::Sha256(hasher) => hasher.update(bytes),
@@ -129,6 +138,7 @@ impl Hasher {
     pub fn finish(self) -> Digest {
         match self.0 {
             Inner::Blake3(hasher) => Digest::new(Algorithm::Blake3, hasher.finalize().as_bytes()),
+            Inner::Subtree(hasher) => Digest::new(Algorithm::Blake3, &hasher.finalize_non_root()),
             Inner::Sha256(hasher) => Digest::new(Algorithm::Sha256, &hasher.finalize()),
             Inner::Md5(hasher) => Digest::new(Algorithm::Md5, &hasher.finalize()),
         }

@@ -26,7 +26,8 @@ pub mod text;
 mod tree;
 
 pub use body::{
-    BodyError, SendError, Sent, Verified, Watch, receive_body, receive_ranges, send_body, send_ranges,
+    BodyError, SendError, Sent, Verified, Watch, receive_body, receive_part, receive_ranges, send_body,
+    send_part, send_ranges, send_subtree,
 };
 pub use connection::{Arrived, Connection};
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};

@@ -36,7 +36,7 @@ pub fn send_listing<S: Read + Write, L: Line>(
 ) -> Result<u64, SendError> {
     let head = Some(connection.sent_head(algorithm));
     let mut lines = Lines { entries, line: Vec::new(), taken: 0, count: 0 };
-    let sent = send_hashed(connection, &mut lines, algorithm, &mut |_, _| true)?;
+    let sent = send_hashed(connection, &mut lines, algorithm.hasher(), &mut |_, _| true)?;
     connection.send(&Trailer {
         length: sent.length,
         digest: sent.digest,

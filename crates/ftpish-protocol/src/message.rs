@@ -63,6 +63,8 @@ pub enum Command {
     Df(PathArgs),
     /// Digests the blocks of a file. Answered with [`Cut`] and a body of one block's digest after the other.
     Blocks(BlocksArgs),
+    /// Stores a part of a file that is being put over several connections. Answered with [`Done`].
+    Part(PartArgs),
     /// Asks what is already here of a file that is about to be put. Answered with [`Cut`] and a body of one block's
     /// digest after the other; the `put` that follows leaves out what need not move.
     Resume(Resume),
@@ -267,6 +269,9 @@ pub struct Get {
     /// How many bytes are wanted; to the end where absent. More than there are is `bad-range`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
+    /// The range is a subtree of the file's BLAKE3 tree, and its chaining value is to be the trailer's digest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub subtree: bool,
 }
 
 /// The reply to `get`, before the body.
@@ -286,6 +291,9 @@ pub struct File {
     /// What tells the file from others that have, or had, its name: the same as long as it is the same file, opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// Whether the trailer's digest is a chaining value, as was asked: servers that know of none say nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub subtree: bool,
 }
 
 /// The arguments of `put`.
@@ -350,6 +358,25 @@ pub struct Resume {
     /// What may be replaced.
     #[serde(default, skip_serializing_if = "Replace::is_always")]
     pub replace: Replace,
+    /// The file is to be put in parts, over several connections.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub parts: bool,
+}
+
+/// The arguments of `part`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartArgs {
+    /// The name that the file is being put under.
+    pub path: RemotePath,
+    /// What the reply to `resume` named the upload.
+    pub upload: Secret,
+    /// Where the part begins.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub length: u64,
+    /// How often it was sent before, to no avail as far as the client knows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempt: u64,
 }
 
 /// A file cut into blocks: the reply to `blocks` and to `resume`, before the body.
@@ -366,6 +393,9 @@ pub struct Cut {
     /// What tells the file from others that have, or had, its name: the same as long as it is the same file, opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// In the reply to `resume`, what parts of the file are to name, if they are to come over several connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<Secret>,
 }
 
 /// Whether a `put` or `mv` may replace an existing file.
@@ -613,7 +643,13 @@ mod tests {
 
     #[test]
     fn a_request_is_flat_json() {
-        let get = Get { path: "a/b".parse().unwrap(), digest: Algorithm::Md5, offset: 0, length: None };
+        let get = Get {
+            path: "a/b".parse().unwrap(),
+            digest: Algorithm::Md5,
+            offset: 0,
+            length: None,
+            subtree: false,
+        };
         let envelope = Envelope { id: 7, body: false };
         let json = serde_json::to_string(&Request { envelope, command: &Command::Get(get.clone()) }).unwrap();
         assert_eq!(json, r#"{"id":7,"cmd":"get","path":"a/b","digest":"md5"}"#);

@@ -129,7 +129,11 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("get-request", |it| {
         let digest = Algorithm::Md5;
-        it.request(4, false, Command::Get(Get { path: path("docs/a.txt"), digest, offset: 0, length: None }));
+        it.request(
+            4,
+            false,
+            Command::Get(Get { path: path("docs/a.txt"), digest, offset: 0, length: None, subtree: false }),
+        );
     }),
     ("get-reply", |it| {
         it.granted(4, true, file(12, 12));
@@ -140,7 +144,13 @@ const VECTORS: &[(&str, Play)] = &[
         it.request(
             5,
             false,
-            Command::Get(Get { path: path("docs/a.txt"), digest, offset: 6, length: Some(5) }),
+            Command::Get(Get {
+                path: path("docs/a.txt"),
+                digest,
+                offset: 6,
+                length: Some(5),
+                subtree: false,
+            }),
         );
     }),
     ("get-range-reply", |it| {
@@ -150,6 +160,15 @@ const VECTORS: &[(&str, Play)] = &[
     ("get-sparse-reply", |it| {
         it.granted(4, true, File { sparse: true, ..file(12, 1) });
         it.body(Algorithm::Md5, &[b"\0"]);
+    }),
+    ("get-subtree-request", |it| {
+        let (digest, offset, length) = (Algorithm::Blake3, MIN_BLOCK, Some(5));
+        let get = Get { path: path("yes.txt"), digest, offset, length, subtree: true };
+        it.request(18, false, Command::Get(get));
+    }),
+    ("get-subtree-reply", |it| {
+        it.granted(18, true, File { mtime: time(NEW_YEAR, 0), subtree: true, ..file(YES, 5) });
+        it.part(&yes(), MIN_BLOCK..YES);
     }),
     ("get-aborted", |it| {
         it.granted(4, true, file(12, 12));
@@ -250,7 +269,14 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("resume-request", |it| {
         let (size, mtime) = (YES, time(NEW_YEAR, 0));
-        let resume = Resume { path: path("copy.txt"), size, mtime, repair: false, replace: Replace::Always };
+        let resume = Resume {
+            path: path("copy.txt"),
+            size,
+            mtime,
+            repair: false,
+            replace: Replace::Always,
+            parts: false,
+        };
         it.request(14, false, Command::Resume(resume));
     }),
     ("resume-reply", |it| {
@@ -263,9 +289,30 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("resume-every-field", |it| {
         let (size, mtime) = (u64::MAX, time(i64::MIN, 999_999_999));
-        let resume = Resume { path: path("a/b c/é"), size, mtime, repair: true, replace: Replace::Older };
+        let resume =
+            Resume {
+                path: path("a/b c/é"), size, mtime, repair: true, replace: Replace::Older, parts: true
+            };
         it.request(u64::MAX, false, Command::Resume(resume));
     }),
+    ("resume-parts-request", |it| {
+        let (size, mtime, replace) = (YES, time(NEW_YEAR, 0), Replace::Always);
+        let resume = Resume { path: path("copy.txt"), size, mtime, repair: false, replace, parts: true };
+        it.request(19, false, Command::Resume(resume));
+    }),
+    ("resume-parts-reply", |it| {
+        it.granted(19, true, Cut { tag: None, upload: Some(upload()), ..cut(0) });
+        it.body(Algorithm::Blake3, &[]);
+    }),
+    ("part-request", |it| {
+        it.request(4, true, Command::Part(part(0)));
+        it.part(&yes(), MIN_BLOCK..YES);
+    }),
+    ("part-again", |it| {
+        it.request(4, true, Command::Part(part(1)));
+        it.part(&yes(), MIN_BLOCK..YES);
+    }),
+    ("part-reply", |it| it.granted(4, false, Done {})),
     ("put-ranges-request", |it| {
         it.request(15, true, Command::Put(put_ranges(&[(MIN_BLOCK, YES)])));
         it.ranges(&yes(), &[MIN_BLOCK..YES]);
@@ -374,7 +421,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 39, "the number of examples");
+    assert_eq!(shown, 44, "the number of examples");
 }
 
 #[test]
@@ -456,6 +503,7 @@ fn file(size: u64, length: u64) -> File {
         mode: Mode::from_bits(0o644),
         sparse: false,
         tag: tag(),
+        subtree: false,
     }
 }
 
@@ -475,11 +523,19 @@ fn digests() -> Vec<u8> {
 
 /// How it is cut, before so many bytes of digests.
 fn cut(length: u64) -> Cut {
-    Cut { size: YES, mtime: time(NEW_YEAR, 0), block: MIN_BLOCK, length, tag: tag() }
+    Cut { size: YES, mtime: time(NEW_YEAR, 0), block: MIN_BLOCK, length, tag: tag(), upload: None }
 }
 
 fn tag() -> Option<String> {
     Some("5f0c3be2a1d47e98".to_owned())
+}
+
+fn upload() -> Secret {
+    Secret::new("0d9c7a52e14b8f3660a1c2d4e5f70819".to_owned())
+}
+
+fn part(attempt: u64) -> PartArgs {
+    PartArgs { path: path("copy.txt"), upload: upload(), offset: MIN_BLOCK, length: 5, attempt }
 }
 
 fn put_ranges(ranges: &[(u64, u64)]) -> Put {

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use ftpish_protocol::blocks::{Assembly, WriteAt};
+use ftpish_protocol::blocks::{Assembly, Blocks, Part, WriteAt};
 use ftpish_protocol::message::{Envelope, Granted, Put, Refused, Working};
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Digest, Error, Line, Meter, Refusal, SendError, Sent, Verified,
-    receive_body, receive_ranges, send_body, send_listing,
+    receive_body, receive_part, receive_ranges, send_body, send_listing, send_subtree,
 };
 use ftpish_transport::{Stream, attend};
 use serde::Serialize;
@@ -82,6 +82,20 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Grants the request with `fields`, and `source` for a body, which is a subtree of a file and begins at `offset`.
+    pub fn grant_with_subtree(
+        &mut self,
+        fields: &impl Serialize,
+        source: &mut impl std::io::Read,
+        offset: u64,
+    ) -> Result<(), Failure> {
+        self.send_granted(fields, true)?;
+        match send_subtree(self.connection, source, offset, &mut |_, _| true) {
+            Err(SendError::Connection(error)) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Grants the request with a listing for a body.
     pub fn grant_with_listing(
         &mut self,
@@ -119,11 +133,22 @@ impl<'a> Exchange<'a> {
         receive_ranges(self.connection, sink, assembly, ranges, put.digest, &mut |_, _| true).map_err(failure)
     }
 
+    /// Receives and verifies a part of a file, which is the request's body.
+    pub fn receive_part(
+        &mut self,
+        sink: &mut impl WriteAt,
+        blocks: Blocks,
+        range: Range<u64>,
+    ) -> Result<Part, Failure> {
+        self.require_body()?;
+        receive_part(self.connection, sink, blocks, range, None, &mut |_, _| true).map_err(failure)
+    }
+
     fn require_body(&self) -> Result<(), Refusal> {
         if self.connection.in_body() {
             return Ok(());
         }
-        Err(Refusal::new(Code::Malformed, "a put needs `\"body\":true`, and a body"))
+        Err(Refusal::new(Code::Malformed, "it needs `\"body\":true`, and a body"))
     }
 
     /// Does slow work on a second thread, and lets the client know that it goes on. The work may tell how many bytes

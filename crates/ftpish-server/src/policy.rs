@@ -24,6 +24,7 @@ fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
         Command::Hash(args) => vec![(Access::Read, &args.path)],
         Command::Blocks(args) => vec![(Access::Read, &args.path)],
         Command::Put(args) => replacing(&args.path, args.backup.as_ref()),
+        Command::Part(args) => vec![(Access::Write, &args.path)],
         // It tells of a file that is there already, too.
         Command::Resume(args) => vec![(Access::Read, &args.path), (Access::Write, &args.path)],
         Command::Mkdir(args) => vec![(Access::Write, &args.path)],

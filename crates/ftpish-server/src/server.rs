@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::accounts::Accounts;
 use crate::commands::login::Peer;
+use crate::commands::part::Uploads;
 use crate::connections::{Connections, Most};
 use crate::identity::Identity;
 use crate::limits::TURNED_AWAY;
@@ -80,7 +81,8 @@ impl Server {
             Some(accounts) => accounts.bounded(root, Quota::default()).map_err(Refusal::into_io)?,
             None => root,
         };
-        let service = Arc::new(Service { served: root, policy, limits, accounts });
+        let uploads = Uploads::default();
+        let service = Arc::new(Service { served: root, policy, limits, uploads, accounts });
         let poller = Arc::new(Poller::new()?);
         let acceptor = Acceptor { service, identity, connections, turned_away, poller };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })

@@ -14,6 +14,7 @@ use ftpish_transport::{Deadline, Stream};
 use crate::accounts::{Accounts, Rights, Seat, challenge};
 use crate::commands;
 use crate::commands::login::Peer;
+use crate::commands::part::Uploads;
 use crate::commands::resume::Upload;
 use crate::commands::tree::Cursor;
 use crate::connections::{Full, Place};
@@ -32,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) served: Root,
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
+    /// Files that come over several connections.
+    pub(crate) uploads: Uploads,
     /// Everybody may do what the policy permits where there are none.
     pub(crate) accounts: Option<Accounts>,
 }
@@ -369,8 +372,13 @@ impl Session {
             Command::Put(args) => commands::put::run(&args, root, upload, &mut self.group, exchange),
             Command::Blocks(args) => commands::blocks::run(&args, root, exchange),
             Command::Resume(args) => {
-                self.upload = commands::resume::run(&args, root, exchange)?;
+                self.upload = commands::resume::run(&args, root, &self.service.uploads, exchange)?;
                 Ok(())
+            }
+            Command::Part(args) => {
+                // An upload waits while parts of it come on its own connection, too.
+                self.upload = upload.take_if(|upload| upload.is_of(&args));
+                commands::part::run(&args, &self.service.uploads, exchange)
             }
             Command::Mkdir(args) => commands::mkdir::run(&args, root, &mut self.group, exchange),
             Command::Symlink(args) => commands::symlink::run(&args, root, exchange),

@@ -25,7 +25,7 @@ pub use group::{Background, Ready, commit_together};
 pub use quota::{Ledgers, Quota};
 pub use root::{Nearby, Root};
 pub use source::{Identity, RangesReader, SourceFile, SourceReader};
-pub use stage::{Stage, is_partial};
+pub use stage::{Stage, StageWriter, is_partial};
 pub use walk::{Links, Walk};
 
 use std::io;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
@@ -247,6 +248,24 @@ impl Stage {
         }
     }
 
+    /// A way for several to write at the same time, each in a place of its own. The stage itself writes nothing meanwhile;
+    /// what they have written it [takes up](Self::take_up). That is `size` bytes at the most, which were
+    /// [claimed](Self::claim).
+    pub fn writer(&self, size: u64) -> Outcome<StageWriter> {
+        self.is_to_have(size.max(self.end));
+        Ok(StageWriter { file: self.file.try_clone().map_err(refuse)?, stale: AtomicU64::new(self.end) })
+    }
+
+    /// Takes up what writers have written: `size` bytes where that is all of a file, whose end may be a hole; and else as
+    /// many as there are.
+    pub fn take_up(&mut self, size: Option<u64>) -> Outcome<()> {
+        let there = self.file.metadata().map_err(refuse)?.len();
+        self.end = size.unwrap_or(there.max(self.end));
+        self.ends_in_hole = there < self.end;
+        self.is_to_have(self.end);
+        Ok(())
+    }
+
     /// Asks the file system to set `size` bytes aside, so that a full disk is known before the bytes move. Where it
     /// cannot, it is at least asked whether it has them.
     pub fn reserve(&self, size: u64) -> Outcome<()> {
@@ -290,11 +309,7 @@ impl Stage {
         if offset >= self.end {
             return Ok(());
         }
-        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&self.file, punch, offset, zeros.len() as u64) {
-            Ok(()) => Ok(()),
-            Err(_) => self.file.write_all_at(zeros, offset),
-        }
+        punch(&self.file, zeros, offset)
     }
 
     /// Makes the partial file all that the target is to be, but durable.
@@ -435,6 +450,40 @@ struct Judged {
     id: Identity,
     /// Whether it is what is about to replace it.
     is_same: bool,
+}
+
+/// Writes into a [`Stage`], beside others.
+#[derive(Debug)]
+pub struct StageWriter {
+    file: File,
+    /// Up to where the file may have bytes that nobody vouches for.
+    stale: AtomicU64,
+}
+
+impl StageWriter {
+    /// Says that what was written before `end` may have to be written again, because it did not verify.
+    pub fn distrust(&self, end: u64) {
+        self.stale.fetch_max(end, Ordering::Relaxed);
+    }
+}
+
+impl WriteAt for &StageWriter {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if bytes.len() < HOLE || bytes.iter().any(|byte| *byte != 0) {
+            return self.file.write_all_at(bytes, offset);
+        }
+        // Where nothing ever was, a hole is.
+        if offset >= self.stale.load(Ordering::Relaxed) { Ok(()) } else { punch(&self.file, bytes, offset) }
+    }
+}
+
+/// Zeros that need no room on the disk, where the file system can.
+fn punch(file: &File, zeros: &[u8], offset: u64) -> io::Result<()> {
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, punch, offset, zeros.len() as u64) {
+        Ok(()) => Ok(()),
+        Err(_) => file.write_all_at(zeros, offset),
+    }
 }
 
 impl WriteAt for Stage {

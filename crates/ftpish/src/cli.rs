@@ -56,6 +56,11 @@ pub struct Global {
     /// How long to wait before the first retry, in seconds; then twice as long each time, up to 30 seconds.
     #[arg(long, global = true, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub retry_wait: Duration,
+    /// How many connections a get, a put or a sync may use, for many files or a large one; where it is not named, one,
+    /// and more as long as each makes it faster.
+    #[arg(short, long, global = true, env = "FTPISH_JOBS", value_name = "N",
+          value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: Option<u8>,
     /// Say nothing but errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,

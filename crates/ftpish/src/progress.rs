@@ -1,4 +1,4 @@
-//! The bars of a transfer, one for the whole and one for a large file among many: the only file that knows indicatif.
+//! The bars of a transfer, one for the whole and one for each large file among many: the only file that knows indicatif.
 //! One thread draws them, from counters that the transfer writes, so that drawing costs the transfer nothing.
 
 use std::sync::mpsc;
@@ -33,7 +33,7 @@ fn draw(name: &str, progress: &Progress, finished: mpsc::Receiver<()>) {
     // Made now, so that its clock runs from the beginning of the transfer, and shown to those who have to wait.
     let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
     let bar = bars.add(ProgressBar::no_length().with_style(style(None)).with_prefix(name.to_owned()));
-    let mut part: Option<(Part, ProgressBar)> = None;
+    let mut parts: Vec<(Part, ProgressBar)> = Vec::new();
     while finished.recv_timeout(DRAW_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
         // Before there is a connection there may be a question about its key, which a bar must not cover.
         if progress.total().is_none() && progress.done() == 0 {
@@ -53,23 +53,34 @@ fn draw(name: &str, progress: &Progress, finished: mpsc::Receiver<()>) {
             files => bar.set_message(format!("  {files} files{scanning}")),
         }
         bar.set_position(progress.done());
-        let now = progress.part();
-        if part.as_ref().map(|(part, _)| part) != now.as_ref() {
-            if let Some((_, bar)) = part.take() {
+        let now = progress.parts();
+        parts.retain(|(part, bar)| {
+            let goes_on = now.iter().any(|now| is_same(now, part));
+            if !goes_on {
                 bar.finish_and_clear();
-                bars.remove(&bar);
+                bars.remove(bar);
             }
-            part = now.map(|now| {
-                let bar = ProgressBar::new(now.size).with_style(style(Some(now.size)));
-                let bar = bars.add(bar.with_prefix(now.name.clone()));
-                (now, bar)
-            });
-        }
-        if let Some((part, bar)) = &part {
-            bar.set_position(progress.done().saturating_sub(part.base));
+            goes_on
+        });
+        for part in now {
+            let bar = match parts.iter().find(|(shown, _)| is_same(shown, &part)) {
+                Some((_, bar)) => bar,
+                None => {
+                    let bar = ProgressBar::new(part.size).with_style(style(Some(part.size)));
+                    let bar = bars.add(bar.with_prefix(part.name.clone()));
+                    parts.push((part.clone(), bar));
+                    &parts[parts.len() - 1].1
+                }
+            };
+            bar.set_position(part.done);
         }
     }
     let _ = bars.clear();
+}
+
+/// Whether it is the same file on the same connection.
+fn is_same(a: &Part, b: &Part) -> bool {
+    (a.lane, a.size, &a.name) == (b.lane, b.size, &b.name)
 }
 
 fn style(total: Option<u64>) -> ProgressStyle {

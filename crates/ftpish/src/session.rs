@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use etcetera::BaseStrategy as _;
-use ftpish_client::{By, Client, Error, KnownHosts, Login, Options, Progress, Security, Timeouts, Trust};
+use ftpish_client::{
+    By, Client, Error, Jobs, KnownHosts, Login, Options, Progress, Security, Timeouts, Trust,
+};
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, PathError, RemotePath, Secret};
 use ftpish_server::Identity;
@@ -23,6 +25,9 @@ use crate::ui::Ui;
 
 /// How many tries in a row may get no further, unless said otherwise.
 const RETRIES: u32 = 3;
+
+/// How many connections a transfer has at the most, unless said otherwise.
+const MOST_JOBS: usize = 8;
 
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -52,6 +57,7 @@ pub struct Session {
     pinned: Option<Fingerprint>,
     accept_new: bool,
     timeouts: Timeouts,
+    jobs: Option<u8>,
     retries: Option<u32>,
     retry_wait: Duration,
     /// Whether the server was there at least once.
@@ -81,6 +87,7 @@ impl Session {
                 reply: global.timeout,
                 pace: global.timeout.min(Timeouts::default().pace),
             },
+            jobs: global.jobs,
             retries: global.retries,
             retry_wait: global.retry_wait,
             reached: false,
@@ -311,6 +318,17 @@ impl Session {
             timeouts: self.timeouts,
             interrupt: self.interrupt.clone(),
             login,
+            jobs: self.jobs(),
+        }
+    }
+
+    /// As many connections as were asked for; else as many as make it faster. On this machine both ends share the cores.
+    fn jobs(&self) -> Jobs {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        match self.jobs {
+            Some(most) => Jobs::up_to(most.into()),
+            None if self.endpoint.is_local() => Jobs::growing_to(cores.min(MOST_JOBS)),
+            None => Jobs::growing_to(MOST_JOBS),
         }
     }
 

@@ -7,15 +7,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
-use ftpish_protocol::{Code, PathError, Refusal, RemotePath};
+use ftpish_protocol::{Algorithm, Code, PathError, Refusal, RemotePath};
 use ftpish_storage::{Backup, Links, Root, SourceFile, Walk};
 
 use super::plan::{Next, Plan, Side};
 use super::{LinkPolicy, Step, Tree, Way};
 use crate::client::LISTING_DIGEST;
+use crate::crew::Crew;
 use crate::download::local;
-use crate::pipeline::{Answer, Pipeline};
-use crate::{Client, Download, Error, Part, Progress, RESUME_FROM, Transferred, Upload, digest_of};
+use crate::pipeline::{Answer, Moving, Pipeline};
+use crate::split::SPLIT_FROM;
+use crate::{Client, Download, Error, Progress, Transferred, Upload, digest_of};
 
 /// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
 /// will not.
@@ -30,6 +32,9 @@ const LOCAL_PAGE: usize = 256;
 /// How many files wait for other names, and how many directories for their times and permission bits, which are set when
 /// nothing more comes into them.
 const MOST_LATE: usize = 4096;
+
+/// How many files wait at the most until their directories are there.
+const MOST_HELD: usize = 4096;
 
 /// What became of a step: what moved, if it moved anything; `None` where nothing was done, because that was asked.
 pub type Outcome = Result<Option<Transferred>, Error>;
@@ -65,6 +70,12 @@ pub struct TreeJob {
     clearing: bool,
     /// Time and permission bits of directories, which come last.
     sets: Vec<Step>,
+    /// What is sent over this connection and changes where files go: others must not send them before it is done.
+    ahead: HashSet<RemotePath>,
+    /// Files that wait for that.
+    held: BTreeMap<u64, Step>,
+    /// Files that move over all connections, one by one, when the others have moved.
+    large: BTreeMap<u64, Step>,
     /// The size of the next page.
     page: u64,
     /// How many bytes have moved.
@@ -88,6 +99,9 @@ impl TreeJob {
             clearing: false,
             kept: Vec::new(),
             sets: Vec::new(),
+            ahead: HashSet::new(),
+            held: BTreeMap::new(),
+            large: BTreeMap::new(),
             page,
             moved: 0,
         }
@@ -104,11 +118,17 @@ impl TreeJob {
     ) -> Result<(), Error> {
         self.begin()?;
         progress.begin_tree();
+        let mut crew = Crew::new(client, progress);
         let mut pipe = Pipeline::new(client, progress, self.moved);
-        let ran = self.drive(&mut pipe, progress, report);
+        let ran = self.drive(&mut pipe, &mut crew, progress, report);
         // What is here is worth keeping, whatever has ended the rest.
         pipe.drain();
-        let settled = self.settle(&mut pipe, progress, report);
+        crew.end(pipe.client);
+        let settled = self.settle(&mut pipe, &mut crew, progress, report);
+        self.moved = pipe.kept();
+        self.ahead.clear();
+        self.todo.append(&mut self.held);
+        self.todo.append(&mut self.large);
         ran.and(settled.map(drop))
     }
 
@@ -156,14 +176,15 @@ impl TreeJob {
     fn drive(
         &mut self,
         pipe: &mut Pipeline<'_, Tag>,
+        crew: &mut Crew<Tag>,
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
         let mut page_asked = false;
         loop {
-            page_asked &= !self.settle(pipe, progress, report)?;
+            page_asked &= !self.settle(pipe, crew, progress, report)?;
             pipe.client.check_interrupt()?;
-            if pipe.is_full() {
+            if pipe.is_full() || crew.is_full(pipe) || self.held.len() >= MOST_HELD {
                 pipe.receive();
                 continue;
             }
@@ -171,8 +192,16 @@ impl TreeJob {
                 self.ask_page(pipe);
                 page_asked = true;
             }
-            if let Some(step) = self.todo.pop_first() {
-                self.start(step, pipe, progress, report)?;
+            if let Some((number, step)) = self.todo.pop_first() {
+                if Self::is_last(&step) && !crew.is_idle() {
+                    self.todo.insert(number, step);
+                    crew.wait();
+                } else if Self::is_last(&step) && !self.large.is_empty() {
+                    self.todo.insert(number, step);
+                    self.move_large(pipe, crew)?;
+                } else {
+                    self.start((number, step), pipe, crew, report)?;
+                }
                 continue;
             }
             self.clearing |= self.is_late();
@@ -184,6 +213,12 @@ impl TreeJob {
                 Next::Step(step) => self.add(step),
                 Next::Starved(side) if side == self.local_side() => self.walk_on()?,
                 Next::Starved(_) => pipe.receive(),
+                Next::End if !self.held.is_empty() => pipe.receive(),
+                Next::End if !crew.is_idle() => {
+                    pipe.drain();
+                    crew.wait();
+                }
+                Next::End if !self.large.is_empty() => self.move_large(pipe, crew)?,
                 Next::End if self.is_in_order() && self.go_on_late(pipe, report) => {}
                 Next::End if !pipe.is_empty() => {
                     pipe.drain();
@@ -208,15 +243,43 @@ impl TreeJob {
         self.todo.insert(number, step);
     }
 
+    /// Whether a step comes behind all that was begun before it, on whatever connection.
+    fn is_last(step: &Step) -> bool {
+        matches!(step, Step::Remove(_) | Step::BackUp { .. })
+    }
+
+    /// Whether a file goes where something is about to change, by a request that is on its way.
+    fn is_behind(&self, path: &RemotePath) -> bool {
+        let parents = std::iter::successors(Some(path.clone()), RemotePath::parent);
+        !self.ahead.is_empty() && parents.into_iter().any(|path| self.ahead.contains(&path))
+    }
+
+    /// A request that others waited for is answered: those files can go now that no other is in front of.
+    fn pass(&mut self, path: &RemotePath) {
+        if self.ahead.remove(path) {
+            let held = std::mem::take(&mut self.held);
+            let (held, free) = held.into_iter().partition(|(_, step)| self.is_behind(step.path()));
+            self.held = held;
+            self.todo.extend::<BTreeMap<_, _>>(free);
+        }
+    }
+
     /// Takes the answers that have come. Whether the nodes that were asked for are among them.
     fn settle(
         &mut self,
         pipe: &mut Pipeline<'_, Tag>,
+        crew: &mut Crew<Tag>,
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<bool, Error> {
         let (mut ended, mut page) = (Ok(()), false);
-        while let Some((tag, answer)) = pipe.answer() {
+        // Another connection that breaks ends nothing here.
+        while let Some(((tag, answer), is_ours)) =
+            pipe.answer().map(|answer| (answer, true)).or_else(|| Some((crew.answer()?, false)))
+        {
+            if let Tag::Step((_, step)) = &tag {
+                self.pass(step.path());
+            }
             match (tag, answer) {
                 (Tag::Page, Err(Error::Refused(refusal)))
                     if refusal.code == Code::NotFound && self.remote_side() == Side::Target =>
@@ -234,7 +297,9 @@ impl TreeJob {
                 }
                 (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {
                     self.redo(step);
-                    ended = ended.and(Err(error));
+                    if is_ours {
+                        ended = ended.and(Err(error));
+                    }
                 }
                 (Tag::Step((_, Step::HardLink { path, size, .. })), Err(Error::Refused(_))) => {
                     self.add(Step::Move { path, size });
@@ -245,10 +310,7 @@ impl TreeJob {
                             Ok(()) => continue,
                             Err(error) => Err(error),
                         },
-                        Ok(Answer::Moved(done)) => {
-                            self.moved += done.moved;
-                            Ok(Some(done))
-                        }
+                        Ok(Answer::Moved(done)) => Ok(Some(done)),
                         Ok(Answer::Done | Answer::Nodes(_)) => Ok(None),
                         Err(error) => self.find_lost(&step, error, pipe),
                     };
@@ -322,7 +384,7 @@ impl TreeJob {
         &mut self,
         (number, step): Numbered,
         pipe: &mut Pipeline<'_, Tag>,
-        progress: &Progress,
+        crew: &mut Crew<Tag>,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
         // Whatever cannot be kept is not replaced, and the rest is done.
@@ -344,66 +406,51 @@ impl TreeJob {
             Step::Set { is_dir: true, .. } => self.sets.push(step),
             Step::Set { .. } | Step::HardLink { .. } => self.late.push(step),
             Step::Move { path, size } => {
-                let (whole, size) = (self.remote(path)?, *size);
-                self.start_move((number, step), whole, size, pipe, progress, report)?;
+                let is_large = *size >= SPLIT_FROM && self.tree.digest == Algorithm::Blake3;
+                if is_large && !crew.is_alone() && self.large.len() < MOST_HELD {
+                    self.large.insert(number, step);
+                    return Ok(());
+                }
+                if self.is_behind(path) && crew.wants_more(pipe) {
+                    self.held.insert(number, step);
+                    return Ok(());
+                }
+                let file = self.moving(path, *size)?;
+                if self.is_behind(path) {
+                    pipe.move_file(Tag::Step((number, step)), file);
+                } else {
+                    crew.deal(Tag::Step((number, step)), file, pipe);
+                }
             }
             Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) | Step::BackUp { .. } => {
+                if self.tree.way == Way::Put && !crew.is_alone() {
+                    self.ahead.insert(step.path().clone());
+                }
                 self.start_small((number, step), pipe, report)?;
             }
         }
         Ok(())
     }
 
-    fn start_move(
-        &mut self,
-        (number, step): Numbered,
-        whole: RemotePath,
-        size: u64,
-        pipe: &mut Pipeline<'_, Tag>,
-        progress: &Progress,
-        report: &mut dyn FnMut(&Step, Outcome),
-    ) -> Result<(), Error> {
-        let is_large = size >= RESUME_FROM;
-        let path = step.path();
-        let alone = match self.tree.way {
+    fn moving(&self, path: &RemotePath, size: u64) -> Result<Moving, Error> {
+        let whole = self.remote(path)?;
+        Ok(match self.tree.way {
             Way::Get => {
-                let root = self.here(path)?;
-                let download = self.download(&root, path, whole)?;
-                if !is_large || !download.has_base() {
-                    let path = path.clone();
-                    pipe.get(Tag::Step((number, step)), download, root, path);
-                    return Ok(());
-                }
-                pipe.drain();
-                progress.begin_part(self.part(path, size));
-                pipe.client.download(&download, progress)
+                let (root, name) = (self.here(path)?, path.clone());
+                Moving::Get { download: self.download(&root, path, whole)?, root, name, size }
             }
-            Way::Put => {
-                let upload = self.upload(path, whole)?;
-                if !is_large {
-                    pipe.put(Tag::Step((number, step)), &upload);
-                    return Ok(());
-                }
-                pipe.drain();
-                progress.begin_part(self.part(path, size));
-                pipe.client.upload(&upload, progress)
-            }
-        };
-        progress.end_part();
-        match alone {
-            Err(error) if error.may_pass() || matches!(error, Error::Interrupted) => {
-                self.redo((number, step));
-                return Err(error);
-            }
-            Err(error) => {
-                let found = self.find_lost(&step, error, pipe);
-                tell(&step, found, progress, report);
-            }
-            Ok(done) => {
-                self.moved += done.size;
-                pipe.skip_to(self.moved);
-                tell(&step, Ok(Some(done)), progress, report);
-            }
+            Way::Put => Moving::Put { upload: self.upload(path, whole)?, size },
+        })
+    }
+
+    /// Moves the first of the large files, over all connections: nothing else is on its way.
+    fn move_large(&mut self, pipe: &mut Pipeline<'_, Tag>, crew: &mut Crew<Tag>) -> Result<(), Error> {
+        pipe.drain();
+        crew.dismiss(pipe.client);
+        if let Some((number, step)) = self.large.pop_first() {
+            let size = if let Step::Move { size, .. } = &step { *size } else { 0 };
+            let file = self.moving(step.path(), size)?;
+            pipe.move_alone(Tag::Step((number, step)), &file);
         }
         Ok(())
     }
@@ -543,10 +590,6 @@ impl TreeJob {
             }
             _ => Err(error),
         }
-    }
-
-    fn part(&self, path: &RemotePath, size: u64) -> Part {
-        Part { name: path.to_string(), base: self.moved, size }
     }
 
     fn download(&self, root: &Root, path: &RemotePath, from: RemotePath) -> Result<Download, Error> {

@@ -7,6 +7,7 @@ mod script;
 mod downloads;
 mod fixtures;
 mod interrupts;
+mod jobs;
 mod lessons;
 mod listings;
 mod replies;

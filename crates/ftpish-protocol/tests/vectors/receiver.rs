@@ -2,10 +2,11 @@
 
 use std::io;
 
-use ftpish_protocol::blocks::{BLOCK_DIGEST, Blocks};
+use ftpish_protocol::blocks::{BLOCK_DIGEST, Blocks, WriteAt};
 use ftpish_protocol::message::{Command, Cut, Entry, Envelope, File, Node, ReplyEnvelope};
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Error, Header, Refusal, WalkOrder, receive_body, receive_listing,
+    receive_part,
 };
 use serde::Deserialize;
 
@@ -62,6 +63,14 @@ pub(crate) fn hear_reply(
         return connection.drain_body().map_err(|error| closes(&error));
     }
     match header.decode::<File>() {
+        Ok(file) if file.subtree => {
+            let range = match asked.map(Command::decode) {
+                Some(Ok(Command::Get(get))) => get.offset..get.offset + file.length,
+                asked => unreachable!("{asked:?} has no subtrees"),
+            };
+            let blocks = Blocks::of(file.size).expect("a file of blocks");
+            hear_body(receive_part(connection, &mut Nowhere, blocks, range, None, &mut |_, _| true), heard)?;
+        }
         Ok(file) => {
             let length = Some(file.length);
             let received =
@@ -78,6 +87,15 @@ pub(crate) fn hear_reply(
         Err(_) => hear_body(receive_listing(connection, Algorithm::Md5, &mut |_: Entry| Ok(())), heard)?,
     }
     connection.drain_body().map_err(|error| closes(&error))
+}
+
+/// A file that nobody keeps.
+struct Nowhere;
+
+impl WriteAt for Nowhere {
+    fn write_at(&mut self, _: &[u8], _: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether a reply says how large a block is, in whatever form.

@@ -8,7 +8,7 @@ use ftpish_protocol::blocks::{Assembly, Blocks};
 use ftpish_protocol::message::{Command, Envelope, Granted, Refused, ReplyEnvelope, Request, Working};
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Header, Line, Meter, Refusal, receive_body, receive_listing,
-    receive_ranges, send_body, send_listing, send_ranges,
+    receive_part, receive_ranges, send_body, send_listing, send_part, send_ranges,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +110,21 @@ impl Replay {
         let source = &mut &Disk::gathered(file, ranges)[..];
         send_ranges(&mut self.outgoing, source, &mut sender, ranges.to_vec(), blake3, &mut |_, _| true)
             .unwrap();
+    }
+
+    /// A body of a subtree of `file`.
+    pub(crate) fn part(&mut self, file: &[u8], range: Range<u64>) {
+        let blocks = Blocks::of(file.len() as u64).unwrap();
+        let mut disk = Disk::without(file, std::slice::from_ref(&range));
+        let received =
+            receive_part(&mut self.incoming, &mut disk, blocks, range.clone(), None, &mut |_, _| true);
+        let mut rest = Assembly::of(&mut &file[..], blocks, &Meter::default()).unwrap();
+        rest.forget(&range);
+        rest.join(received.unwrap());
+        assert_eq!(rest.digest(), Some(Algorithm::Blake3.digest(file)));
+        assert!(disk.0 == file);
+        let source = &mut &Disk::gathered(file, std::slice::from_ref(&range))[..];
+        send_part(&mut self.outgoing, source, blocks, range, &mut |_, _| true).unwrap();
     }
 
     pub(crate) fn aborted(&mut self, pieces: &[&[u8]], why: Refusal) {

@@ -21,7 +21,7 @@ pub fn run(args: &BlocksArgs, root: &Root, exchange: &mut Exchange<'_>) -> Resul
     let mut reader = file.range(0, end)?;
     let assembly = exchange.while_working(|meter| Assembly::of(&mut reader, blocks, meter))?;
     let digests = assembly.map_err(|error| Refusal::from_io(&error))?.to_bytes();
-    let cut = Cut { size, mtime, block: blocks.block(), length: digests.len() as u64, tag };
+    let cut = Cut { size, mtime, block: blocks.block(), length: digests.len() as u64, tag, upload: None };
     exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;
     Ok(())
 }

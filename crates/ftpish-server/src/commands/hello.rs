@@ -8,9 +8,9 @@ use crate::accounts::Accounts;
 use crate::exchange::{Exchange, Failure};
 
 /// The commands that the session dispatches.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "hello", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "link", "set", "rm", "mv", "hash", "df",
-    "blocks", "resume",
+    "blocks", "resume", "part",
 ];
 
 pub fn run(

@@ -10,6 +10,7 @@ pub mod login;
 pub mod ls;
 pub mod mkdir;
 pub mod mv;
+pub mod part;
 pub mod put;
 pub mod resume;
 pub mod rm;

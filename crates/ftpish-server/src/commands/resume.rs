@@ -1,14 +1,16 @@
 //! `resume`: what is here already of a file that is about to be put, by the block.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftpish_protocol::blocks::{Assembly, Blocks};
-use ftpish_protocol::message::{Cut, Kind, MAX_RANGES, Put, Resume, Stored};
+use ftpish_protocol::message::{Cut, Kind, MAX_RANGES, PartArgs, Put, Resume, Stored};
 use ftpish_protocol::{Code, Digest, Refusal, RemotePath, Verified};
 use ftpish_storage::{Root, SourceFile, Stage};
 
 use super::blocks::DIGEST;
+use super::part::{Shared, Uploads};
 use super::put::{back_up, require_expected};
 use crate::exchange::{Exchange, Failure};
 
@@ -23,6 +25,8 @@ pub struct Upload {
     /// What is here, of which the client has confirmed nothing yet.
     assembly: Assembly,
     base: Base,
+    /// What parts come into, where the file comes over several connections: that knows better what is here.
+    shared: Option<Arc<Shared>>,
 }
 
 /// What the blocks that are here were read from.
@@ -33,7 +37,12 @@ enum Base {
     Target(SourceFile),
 }
 
-pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Option<Upload>, Failure> {
+pub fn run(
+    args: &Resume,
+    root: &Root,
+    uploads: &Uploads,
+    exchange: &mut Exchange<'_>,
+) -> Result<Option<Upload>, Failure> {
     let Some(blocks) = Blocks::of(args.size) else {
         return Err(Refusal::new(Code::BadRange, "a file of one block or less is put as a whole").into());
     };
@@ -67,15 +76,42 @@ pub fn run(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Op
         }
     })??;
     let digests = assembly.to_bytes();
+    // What another file has is copied before anything is written: that is left to the `put`.
+    let shared = match base {
+        Base::Partial if args.parts => Some(share(&mut stage, &assembly, args, uploads)?),
+        _ => None,
+    };
     let cut = Cut {
         size: args.size,
         mtime: args.mtime,
         block: blocks.block(),
         length: digests.len() as u64,
         tag: None,
+        upload: shared.as_ref().map(|shared| shared.name().clone()),
     };
     exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;
-    Ok(Some(Upload { path: args.path.clone(), stage, assembly, base }))
+    Ok(Some(Upload { path: args.path.clone(), stage, assembly, base, shared }))
+}
+
+/// Prepares the partial file for parts over several connections.
+fn share(
+    stage: &mut Stage,
+    assembly: &Assembly,
+    args: &Resume,
+    uploads: &Uploads,
+) -> Result<Arc<Shared>, Refusal> {
+    let prepared = stage
+        .claim(args.size)
+        .and_then(|()| stage.cut(args.size))
+        .and_then(|()| stage.reserve(args.size))
+        .and_then(|()| stage.writer(args.size));
+    match prepared {
+        Ok(writer) => Ok(uploads.open(&args.path, assembly.clone(), writer)),
+        Err(refusal) => {
+            stage.abandon();
+            Err(refusal)
+        }
+    }
 }
 
 impl Upload {
@@ -85,8 +121,18 @@ impl Upload {
     }
 
     /// Gives it up: what is here stays for a later try, if it is worth one.
-    pub fn abandon(self) {
+    pub fn abandon(mut self) {
+        if let Some(shared) = &self.shared {
+            shared.give_up();
+            // Whatever it is worth, the next try reads.
+            let _ = self.stage.take_up(None);
+        }
         self.stage.abandon();
+    }
+
+    /// Whether a part is one of it.
+    pub fn is_of(&self, part: &PartArgs) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.name().reveal() == part.upload.reveal())
     }
 
     /// Whether `put` is what the `resume` announced.
@@ -132,7 +178,11 @@ impl Upload {
         root: &Root,
         exchange: &mut Exchange<'_>,
     ) -> Result<Verified, Failure> {
-        let Self { stage, assembly, base, .. } = self;
+        let Self { stage, assembly, base, shared, .. } = self;
+        if let Some(shared) = shared {
+            *assembly = shared.close()?;
+            stage.take_up(Some(assembly.blocks().size()))?;
+        }
         back_up(put, root, stage)?;
         let ranges = aligned(ranges, assembly.blocks())?;
         if !untouched {

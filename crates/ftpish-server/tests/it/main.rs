@@ -20,6 +20,7 @@ mod lessons;
 mod limits;
 mod malformed;
 mod numbers;
+mod parts;
 mod pipeline;
 mod put;
 mod quotas;

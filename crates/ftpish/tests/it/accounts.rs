@@ -10,10 +10,10 @@ use crate::relay::{Harm, Relay, Toward};
 use crate::terminal::{PROMPT, Terminal};
 
 /// What must not appear anywhere.
-const PASSWORD: &str = "open sesame";
+pub const PASSWORD: &str = "open sesame";
 
 /// A server that knows ada, and logs all it can.
-fn with_ada(world: &World) -> Server {
+pub fn with_ada(world: &World) -> Server {
     let name = world.path("users.toml").display().to_string();
     let made = world.newcomer().pipe(PASSWORD.as_bytes(), &format!("user add {name} ada --password-fd 0"));
     made.ok().silent();
@@ -21,7 +21,7 @@ fn with_ada(world: &World) -> Server {
 }
 
 /// Ada at the command line, who has yet to say her password.
-fn ada<'w>(world: &'w World, server: &Server, address: &str) -> Client<'w> {
+pub fn ada<'w>(world: &'w World, server: &Server, address: &str) -> Client<'w> {
     let key = ["--host-key".into(), server.key.clone().unwrap().into()];
     world.stranger_to(address).flags(key).env("FTPISH_USER", "ada")
 }

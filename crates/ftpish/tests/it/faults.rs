@@ -10,6 +10,7 @@ mod damage;
 mod disks;
 mod kills;
 mod order;
+mod parts;
 mod retries;
 mod sizes;
 mod stalls;

@@ -94,6 +94,8 @@ impl World {
             }
         }
         command.env("HOME", self.path("home")).env("TZ", "UTC").current_dir(self.path("here"));
+        // How fast this machine is at the moment is not for a test to depend on.
+        command.env("FTPISH_JOBS", "1");
         command
     }
 

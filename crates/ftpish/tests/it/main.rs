@@ -23,6 +23,7 @@ mod hostile;
 mod hostkeys;
 mod idle;
 mod interrupt;
+mod jobs;
 mod keys;
 mod ls;
 mod names;

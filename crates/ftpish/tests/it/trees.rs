@@ -13,7 +13,7 @@ use crate::harness::{Outcome, World, dress, noise};
 use crate::relay::{Harm, Relay, Toward};
 
 /// What a tree is, down to the last bit that is to survive: by path, what is there, its permission bits and time.
-fn described(top: &Path) -> BTreeMap<PathBuf, String> {
+pub fn described(top: &Path) -> BTreeMap<PathBuf, String> {
     let all = walkdir::WalkDir::new(top).into_iter().map(Result::unwrap);
     let describe = |entry: walkdir::DirEntry| {
         let path = entry.path();
@@ -37,7 +37,7 @@ fn described(top: &Path) -> BTreeMap<PathBuf, String> {
 
 /// Two trees are the same; shown is only in what they differ.
 #[track_caller]
-fn same(left: &BTreeMap<PathBuf, String>, right: &BTreeMap<PathBuf, String>) {
+pub fn same(left: &BTreeMap<PathBuf, String>, right: &BTreeMap<PathBuf, String>) {
     let only = |a: &BTreeMap<PathBuf, String>, b: &BTreeMap<PathBuf, String>| {
         let own = a.iter().filter(|(path, what)| b.get(*path) != Some(what));
         own.map(|(path, what)| format!("{}: {what}", path.display())).collect::<Vec<_>>()
@@ -46,7 +46,7 @@ fn same(left: &BTreeMap<PathBuf, String>, right: &BTreeMap<PathBuf, String>) {
     assert!(here.is_empty() && there.is_empty(), "{here:#?}\nin place of\n{there:#?}");
 }
 
-fn is_partial(path: &Path) -> bool {
+pub fn is_partial(path: &Path) -> bool {
     path.file_name().is_some_and(|name| ftpish_storage::is_partial(name.as_bytes()))
 }
 

@@ -1,0 +1,164 @@
+//! How many connections are worth their while: as many as were asked for; or one to begin with, and another as long as
+//! the last one made it faster.
+
+use std::time::{Duration, Instant};
+
+/// How many connections a transfer may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jobs {
+    most: usize,
+    grows: bool,
+}
+
+impl Jobs {
+    /// One, whatever there is to do.
+    pub const ONE: Self = Self { most: 1, grows: false };
+
+    /// Up to so many, as soon as there is something to do for them; at least one.
+    pub fn up_to(most: usize) -> Self {
+        Self { most: most.max(1), grows: false }
+    }
+
+    /// One, and another as long as that makes it faster, up to so many.
+    pub fn growing_to(most: usize) -> Self {
+        Self { most: most.max(1), grows: most > 1 }
+    }
+
+    /// How many there are at the most.
+    pub fn most(self) -> usize {
+        self.most
+    }
+}
+
+/// How long it is looked how fast a number of connections is. Whatever takes no longer has but one.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long another connection may take to be at its speed.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// How much faster it must be with another connection, in percent of what it was.
+const WORTH: u64 = 115;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Nothing,
+    /// Another connection may help.
+    Another,
+    /// The last one did not help.
+    Back,
+}
+
+/// A transfer's number of connections, and what came of the last one.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    jobs: Jobs,
+    /// How many there are to be now.
+    wanted: usize,
+    /// Bytes in [`LOOK`], with one connection less.
+    before: u64,
+    /// From when on it is looked, and how many bytes had moved then; none while nothing has moved yet.
+    since: Option<(Instant, u64)>,
+    settling: bool,
+}
+
+impl Growth {
+    pub(crate) fn new(jobs: Jobs) -> Self {
+        let wanted = if jobs.grows { 1 } else { jobs.most };
+        Self { jobs, wanted, before: 0, since: None, settling: false }
+    }
+
+    /// How many connections there are to be, the one that leads among them.
+    pub(crate) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Whether their number may change.
+    pub(crate) fn is_open(&self) -> bool {
+        self.jobs.grows && self.jobs.most > 1
+    }
+
+    /// Takes into account that so many bytes have moved by now.
+    pub(crate) fn look(&mut self, now: Instant, moved: u64) -> Change {
+        if !self.is_open() {
+            return Change::Nothing;
+        }
+        let Some((since, had)) = self.since else {
+            self.since = (moved > 0).then_some((now, moved));
+            return Change::Nothing;
+        };
+        let took = now.saturating_duration_since(since);
+        if took < if self.settling { SETTLE } else { LOOK } {
+            return Change::Nothing;
+        }
+        self.since = Some((now, moved));
+        if std::mem::take(&mut self.settling) || moved <= had {
+            return Change::Nothing;
+        }
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let speed = (moved - had).saturating_mul(LOOK.as_millis() as u64) / took;
+        if speed.saturating_mul(100) < self.before.saturating_mul(WORTH) {
+            self.jobs.grows = false;
+            self.wanted -= 1;
+            return Change::Back;
+        }
+        if self.wanted == self.jobs.most {
+            self.jobs.grows = false;
+            return Change::Nothing;
+        }
+        (self.before, self.wanted, self.settling) = (speed, self.wanted + 1, true);
+        Change::Another
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is done each time when it is looked twice a second, at these speeds.
+    #[track_caller]
+    fn check(jobs: Jobs, speeds: &[u64], wanted: &[usize]) {
+        let (mut growth, mut now, mut moved) = (Growth::new(jobs), Instant::now(), 1);
+        assert_eq!(growth.look(now, moved), Change::Nothing);
+        let mut told = Vec::new();
+        for speed in speeds {
+            (now, moved) = (now + LOOK, moved + speed);
+            let before = growth.wanted();
+            let expected = match growth.look(now, moved) {
+                Change::Nothing => before,
+                Change::Another => before + 1,
+                Change::Back => before - 1,
+            };
+            assert_eq!(growth.wanted(), expected);
+            told.push(expected);
+        }
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn it_grows_while_that_helps_and_no_further_than_it_may() {
+        check(
+            Jobs::growing_to(4),
+            &[100, 150, 200, 250, 300, 350, 400, 900, 900],
+            &[2, 2, 3, 3, 4, 4, 4, 4, 4],
+        );
+    }
+
+    #[test]
+    fn what_did_not_help_is_taken_back_and_not_tried_again() {
+        check(Jobs::growing_to(8), &[100, 110, 110, 300, 300], &[2, 2, 1, 1, 1]);
+        check(Jobs::growing_to(8), &[100, 150, 200, 210, 220, 300], &[2, 2, 3, 3, 2, 2]);
+    }
+
+    #[test]
+    fn nothing_is_concluded_from_a_time_in_which_nothing_moves() {
+        check(Jobs::growing_to(4), &[0, 0, 100, 0, 0, 200], &[1, 1, 2, 2, 2, 3]);
+    }
+
+    #[test]
+    fn a_number_that_was_asked_for_stays() {
+        check(Jobs::up_to(3), &[100, 0, 50], &[3, 3, 3]);
+        check(Jobs::ONE, &[100, 200], &[1, 1]);
+        assert_eq!([Jobs::up_to(0), Jobs::growing_to(0), Jobs::growing_to(1)], [Jobs::ONE; 3]);
+    }
+}
