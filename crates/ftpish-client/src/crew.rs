@@ -124,7 +124,12 @@ impl<T: Send + 'static> Crew<T> {
 
     /// Deals a file to the connection that has the least to do, be it the one that leads.
     pub(crate) fn deal(&mut self, tag: T, file: Moving, pipe: &mut Pipeline<'_, T>) {
-        self.look(pipe);
+        // Of what is sent, that alone has arrived which was answered; the rest may be anywhere on its way.
+        let arrived = match file {
+            Moving::Get { .. } => self.progress.done(),
+            Moving::Put { .. } => pipe.kept() + self.arrived,
+        };
+        self.look(arrived);
         let open = self.helpers.iter().enumerate().filter(|(_, helper)| helper.work.is_some());
         let least = open.map(|(number, helper)| (helper.cost, number)).min();
         let least = least.filter(|(cost, _)| *cost < pipe.cost());
@@ -151,12 +156,7 @@ impl<T: Send + 'static> Crew<T> {
     }
 
     /// Looks whether the last connection was worth its while.
-    fn look(&mut self, pipe: &Pipeline<'_, T>) {
-        if !self.growth.is_open() {
-            return;
-        }
-        // What was sent and not answered may be anywhere on its way.
-        let arrived = pipe.kept() + self.arrived;
+    fn look(&mut self, arrived: u64) {
         if self.growth.look(Instant::now(), arrived) == Change::Back
             && let Some(helper) = self.helpers.last_mut()
         {
