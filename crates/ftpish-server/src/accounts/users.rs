@@ -10,6 +10,7 @@ use ftpish_protocol::{PublicKey, RemotePath};
 use ftpish_storage::Quota;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use toml_edit::Document;
 
 use super::member::below;
 use super::password::is_hash;
@@ -120,6 +121,11 @@ impl Users {
                 error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             format!("line {line} does not belong there")
         })?;
+        // serde takes a list for a struct, too, its values in the order of the fields.
+        let document = Document::parse(text).map_err(|_| "it is no TOML".to_owned())?;
+        if document.iter().any(|(_, user)| !user.is_table_like()) {
+            return Err("a user is a table".to_owned());
+        }
         for (name, user) in &users.0 {
             if !is_name(name) {
                 return Err("a user's name is 1 to 64 letters, digits, `.`, `_`, `-` or `@`".to_owned());
@@ -233,6 +239,9 @@ mod tests {
             "[me]\npassword = \"hunter2\"\n",
             "[me]\npassword = \"\"\n",
             "[me]\npassword = hunter2\n",
+            "me = []\n",
+            "me = [\"hunter2\"]\n",
+            "[[me]]\npassword = \"hunter2\"\n",
             "[me]\npasswd = \"hunter2\"\n",
             "[me]\nrights = [\"hunter2\"]\n",
             "[\"a b\"]\n",
