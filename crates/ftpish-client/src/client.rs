@@ -34,6 +34,10 @@ const TOUCH_EVERY: Duration = Duration::from_secs(20);
 /// password.
 const TICKET_LIFE: Duration = Duration::from_secs(5 * 60);
 
+/// Within which time a server greets that is near, the hashing of a password included: less than a round trip over a long
+/// line.
+const NEAR: Duration = Duration::from_millis(40);
+
 /// How to reach a server.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -110,6 +114,8 @@ pub struct Client {
     /// How it came to be, and when: for others like it.
     options: Options,
     since: Instant,
+    /// How long the server took to greet, once it has.
+    greeted_in: Option<Duration>,
     /// Others like it that are idle.
     pub(crate) others: Vec<Client>,
     host_key: Option<Fingerprint>,
@@ -156,6 +162,7 @@ impl Client {
             timeouts: *timeouts,
             options: options.clone(),
             since: Instant::now(),
+            greeted_in: None,
             others: Vec::new(),
             host_key,
             is_unix: matches!(endpoint, Endpoint::Unix(_)),
@@ -209,6 +216,11 @@ impl Client {
     /// How many connections a transfer may use.
     pub(crate) fn jobs(&self) -> Jobs {
         self.options.jobs
+    }
+
+    /// Whether the server answered so quickly that another connection costs little; `false` where that is not known.
+    pub(crate) fn is_near(&self) -> bool {
+        self.greeted_in.is_some_and(|took| took < NEAR)
     }
 
     /// How to make another connection that works for this one: to the same server, as the same user, without a password
@@ -369,7 +381,11 @@ impl Client {
 
     /// Reads the reply to `hello`, if it was not yet read: it comes before all others.
     pub(crate) fn greet(&mut self) -> Result<(), Error> {
+        let was_greeted = self.greeting.is_done();
         let greeted = self.greeting.receive(&mut self.connection, &self.timeouts);
+        if !was_greeted && self.greeting.is_done() {
+            self.greeted_in = Some(self.since.elapsed());
+        }
         // Whoever refuses the greeting refuses all that was sent along with it.
         greeted.map_err(|error| {
             self.broken = true;

@@ -129,6 +129,9 @@ impl<T: Send + 'static> Crew<T> {
             Moving::Get { .. } => self.progress.done(),
             Moving::Put { .. } => pipe.kept() + self.arrived,
         };
+        if pipe.client.is_near() {
+            self.growth.begin_near();
+        }
         self.look(arrived);
         let open = self.helpers.iter().enumerate().filter(|(_, helper)| helper.work.is_some());
         let least = open.map(|(number, helper)| (helper.cost, number)).min();

@@ -19,7 +19,7 @@ impl Jobs {
         Self { most: most.max(1), grows: false }
     }
 
-    /// One, and another as long as that makes it faster, up to so many.
+    /// One, or two where the server answers at once, and another as long as that makes it faster, up to so many.
     pub fn growing_to(most: usize) -> Self {
         Self { most: most.max(1), grows: most > 1 }
     }
@@ -29,6 +29,10 @@ impl Jobs {
         self.most
     }
 }
+
+/// How many there are to begin with where another one costs little. Client and server are then busy at the same time, each
+/// with what it hashes and encrypts: on two cores 1 GiB takes three quarters of the time that one connection takes.
+const NEAR: usize = 2;
 
 /// How long it is looked how fast a number of connections is. Whatever takes no longer has but one.
 const LOOK: Duration = Duration::from_millis(500);
@@ -66,6 +70,13 @@ impl Growth {
     pub(crate) fn new(jobs: Jobs) -> Self {
         let wanted = if jobs.grows { 1 } else { jobs.most };
         Self { jobs, wanted, before: 0, since: None, settling: false }
+    }
+
+    /// The server answers at once, so that another connection costs little: there are [`NEAR`] to begin with.
+    pub(crate) fn begin_near(&mut self) {
+        if self.is_open() && self.wanted == 1 {
+            self.wanted = NEAR.min(self.jobs.most);
+        }
     }
 
     /// How many connections there are to be, the one that leads among them.
@@ -142,6 +153,25 @@ mod tests {
             &[100, 150, 200, 250, 300, 350, 400, 900, 900],
             &[2, 2, 3, 3, 4, 4, 4, 4, 4],
         );
+    }
+
+    #[test]
+    fn near_by_it_begins_with_two_and_goes_on_from_there() {
+        let near = |jobs| {
+            let mut growth = Growth::new(jobs);
+            growth.begin_near();
+            growth.wanted()
+        };
+        assert_eq!(
+            [Jobs::growing_to(8), Jobs::growing_to(2), Jobs::ONE, Jobs::up_to(3)].map(near),
+            [2, 2, 1, 3]
+        );
+        let (mut growth, now) = (Growth::new(Jobs::growing_to(8)), Instant::now());
+        growth.begin_near();
+        assert_eq!(growth.look(now, 1), Change::Nothing);
+        assert_eq!((growth.look(now + LOOK, 100), growth.wanted()), (Change::Another, 3));
+        growth.begin_near();
+        assert_eq!(growth.wanted(), 3);
     }
 
     #[test]

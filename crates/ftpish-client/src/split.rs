@@ -187,7 +187,10 @@ pub(crate) fn spread(
 ) -> Result<(), Error> {
     let options = client.another()?;
     let idle: Vec<Client> = std::iter::from_fn(|| client.idle()).collect();
-    let (growth, most) = (Growth::new(client.jobs()), parts.state().left.len());
+    let (mut growth, most) = (Growth::new(client.jobs()), parts.state().left.len());
+    if client.is_near() {
+        growth.begin_near();
+    }
     let led = std::thread::scope(|scope| {
         let others = scope.spawn(|| {
             let enlist = |connected| {
