@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The counters of one transfer, be it of one file or of many. The transfer writes them, any other thread may read them.
 ///
-/// Where several connections move it, each has a [`beside`](Self::beside) of its own: a lane, whose bytes count for all.
+/// Where several connections move it, each has a `Progress` of its own beside it: a lane, whose bytes count for all.
 #[derive(Debug, Default)]
 pub struct Progress {
     whole: Arc<Whole>,
