@@ -34,6 +34,8 @@ const fn run(run: &'static str) -> Option<Job> {
 }
 
 pub const FTPISH: &str = "ftpish";
+pub const ONE: &str = "ftpish -j 1";
+pub const FOUR: &str = "ftpish -j 4";
 pub const CLEAR: &str = "ftpish --plaintext";
 pub const RSYNC: &str = "rsync daemon";
 pub const SCP: &str = "scp aes128-gcm";
@@ -54,6 +56,24 @@ pub const CONTENDERS: &[Contender] = &[
         put: run("{ftpish} -q --server {host}:{port} put -r {served}/{what} /{up}/"),
         again: run("{ftpish} -q sync {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
         list: run("{ftpish} -q --server {host}:{port} ls {what}"),
+    },
+    Contender {
+        name: ONE,
+        server: Server::Ftpish,
+        needs: &[],
+        get: run("{ftpish} -q --server {host}:{port} get -j 1 -r {what} {out}/"),
+        put: run("{ftpish} -q --server {host}:{port} put -j 1 -r {served}/{what} /{up}/"),
+        again: None,
+        list: None,
+    },
+    Contender {
+        name: FOUR,
+        server: Server::Ftpish,
+        needs: &[],
+        get: run("{ftpish} -q --server {host}:{port} get -j 4 -r {what} {out}/"),
+        put: run("{ftpish} -q --server {host}:{port} put -j 4 -r {served}/{what} /{up}/"),
+        again: None,
+        list: None,
     },
     Contender {
         name: CLEAR,

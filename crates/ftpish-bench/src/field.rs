@@ -18,8 +18,8 @@ use crate::lists;
 use crate::measure;
 use crate::outcome::Outcome;
 use crate::relay::{Line, relay};
-use crate::rows::{BYTES_A_SECOND, ROUND_TRIP_MS, Row, Verb};
-use crate::servers::{self, Ended, FAR, NEAR, Running, Server};
+use crate::rows::{BYTES_A_CONNECTION, BYTES_A_SECOND, Link, ROUND_TRIP_MS, Row, Verb};
+use crate::servers::{self, Ended, FAR, NEAR, Running, Server, THIN};
 
 /// The place of the contest.
 pub struct Field {
@@ -109,7 +109,11 @@ impl Field {
         }
         let server = contender.server;
         let port = self.port_of(server)?;
-        let host = if row.far { FAR } else { NEAR };
+        let host = match row.link {
+            Link::Near => NEAR,
+            Link::Far => FAR,
+            Link::Thin => THIN,
+        };
         let job = row.verb.of(contender).ok_or("it has no way to do that")?;
         if server == Server::Ftpish {
             // The first client learns the host key.
@@ -119,7 +123,7 @@ impl Field {
         Ok(Turn { name, server, host, port, job })
     }
 
-    /// Where a server is, which is started if it was not yet, with a relay to it.
+    /// Where a server is, which is started if it was not yet, with a relay to it for each link.
     fn port_of(&mut self, server: Server) -> Result<u16, String> {
         let port =
             |started: &Result<Running, String>| started.as_ref().map(|it| it.port).map_err(Clone::clone);
@@ -127,9 +131,13 @@ impl Field {
             return port(started);
         }
         let started = server.start(&self.ftpish, self.work.path(), &[]).and_then(|running| {
-            let listener = TcpListener::bind((FAR, running.port));
-            let listener = listener.map_err(|e| format!("no relay to {server:?}: {e}"))?;
-            relay(listener, (NEAR, running.port).into(), Arc::clone(&self.line));
+            let listen = |host: Ipv4Addr| {
+                TcpListener::bind((host, running.port)).map_err(|e| format!("no relay to {server:?}: {e}"))
+            };
+            let (near, line) = ((NEAR, running.port).into(), Arc::clone(&self.line));
+            relay(listen(FAR)?, near, move || Arc::clone(&line));
+            let thin = || Line::new(Duration::from_millis(ROUND_TRIP_MS), BYTES_A_CONNECTION);
+            relay(listen(THIN)?, near, move || Arc::new(thin()));
             Ok(running)
         });
         let port = port(&started);

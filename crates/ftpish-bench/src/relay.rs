@@ -1,5 +1,5 @@
 //! A link that is long and narrow: a TCP relay which lets each byte through no sooner than it would arrive over a line
-//! of a given rate and delay. All connections share the line, one lane each way.
+//! of a given rate and delay. Connections may share a line, one lane each way.
 //!
 //! What it does not have: loss, and TCP's slow start, for the two halves of a connection end on this machine.
 
@@ -57,11 +57,11 @@ impl Line {
     }
 }
 
-/// Relays what connects to `listener` to `server` over the line, until the process ends.
-pub fn relay(listener: TcpListener, server: SocketAddr, line: Arc<Line>) {
+/// Relays what connects to `listener` to `server`, each connection over the line that it is given, until the process ends.
+pub fn relay(listener: TcpListener, server: SocketAddr, line: impl Fn() -> Arc<Line> + Send + 'static) {
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            let line = Arc::clone(&line);
+            let line = line();
             // A connection that fails is told to its two ends by being closed.
             thread::spawn(move || drop(carry(client, server, line)));
         }
@@ -150,7 +150,7 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = listener.local_addr().unwrap();
-        relay(listener, server.local_addr().unwrap(), Arc::new(Line::new(2 * MS, 1e9)));
+        relay(listener, server.local_addr().unwrap(), || Arc::new(Line::new(2 * MS, 1e9)));
         thread::spawn(move || {
             let (echo, _) = server.accept().unwrap();
             let mut all = vec![];

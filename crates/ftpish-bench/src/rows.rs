@@ -1,6 +1,8 @@
 //! What is measured, and how good it is to be: each number that ftpish was built to reach.
 
-use crate::contenders::{CLEAR, Contender, FTPISH, Job, LFTP, NGINX, RSYNC, SCP, SFTP, SOCAT, TAR, VSFTPD};
+use crate::contenders::{
+    CLEAR, Contender, FOUR, FTPISH, Job, LFTP, NGINX, ONE, RSYNC, SCP, SFTP, SOCAT, TAR, VSFTPD,
+};
 use crate::data::Data;
 
 /// One line of the table.
@@ -8,12 +10,22 @@ pub struct Row {
     pub name: &'static str,
     pub verb: Verb,
     pub data: Data,
-    /// Whether the link is long: [`ROUND_TRIP_MS`] and [`BYTES_A_SECOND`].
-    pub far: bool,
+    pub link: Link,
     /// Who takes part: all who can, but not who needs minutes (scp and lftp for small files on a long link), not twice the
     /// same (lftp and curl for one file), and not FTP through a relay, which its data would pass by.
     pub contenders: &'static [&'static str],
     pub bars: &'static [Bar],
+}
+
+/// What is between client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The loopback of this machine.
+    Near,
+    /// [`ROUND_TRIP_MS`], and [`BYTES_A_SECOND`] for all connections together.
+    Far,
+    /// As long, and [`BYTES_A_CONNECTION`] for each: a window, loss, or somebody who shapes the traffic is in the way.
+    Thin,
 }
 
 /// The round trip of a long link in milliseconds: from one coast of a continent to the other.
@@ -21,6 +33,9 @@ pub const ROUND_TRIP_MS: u64 = 50;
 
 /// The rate of a long link: 1 Gbit/s.
 pub const BYTES_A_SECOND: f64 = 125e6;
+
+/// The rate of each connection where that is what is limited: 200 Mbit/s.
+pub const BYTES_A_CONNECTION: f64 = 25e6;
 
 /// The memory that either end may take, in KiB, whatever it moves.
 pub const MEMORY_KIB: u64 = 64 * 1024;
@@ -80,33 +95,33 @@ const LONG_FILE: &[Bar] =
 
 /// A row on a short link, until it is told who takes part.
 const fn row(name: &'static str, verb: Verb, data: Data, bars: &'static [Bar]) -> Row {
-    Row { name, verb, data, far: false, contenders: &[], bars }
+    Row { name, verb, data, link: Link::Near, contenders: &[], bars }
 }
 
 /// All of them, in the order in which they are run and shown.
 pub const ROWS: &[Row] = &[
     Row {
-        contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, VSFTPD, TAR, SOCAT],
+        contenders: &[FTPISH, ONE, CLEAR, RSYNC, SCP, NGINX, VSFTPD, TAR, SOCAT],
         ..row("get one file of 1 GiB", Verb::Get, Data::Giant, ONE_FILE)
     },
     Row {
-        contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, VSFTPD, TAR, SOCAT],
+        contenders: &[FTPISH, ONE, CLEAR, RSYNC, SCP, NGINX, VSFTPD, TAR, SOCAT],
         ..row("put one file of 1 GiB", Verb::Put, Data::Giant, ONE_FILE)
     },
     Row {
-        contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, VSFTPD, LFTP, TAR],
+        contenders: &[FTPISH, ONE, CLEAR, RSYNC, SCP, NGINX, VSFTPD, LFTP, TAR],
         ..row("get 10,000 files of 4 KiB", Verb::Get, Data::Small, SMALL_FILES)
     },
     Row {
-        contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, VSFTPD, LFTP, TAR],
+        contenders: &[FTPISH, ONE, CLEAR, RSYNC, SCP, NGINX, VSFTPD, LFTP, TAR],
         ..row("put 10,000 files of 4 KiB", Verb::Put, Data::Small, SMALL_FILES)
     },
     Row {
-        contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, VSFTPD, LFTP, TAR],
+        contenders: &[FTPISH, ONE, CLEAR, RSYNC, SCP, NGINX, VSFTPD, LFTP, TAR],
         ..row("get 3,000 mixed files, 385 MB", Verb::Get, Data::Mixed, MIXED_FILES)
     },
     Row {
-        contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, VSFTPD, LFTP, TAR],
+        contenders: &[FTPISH, ONE, CLEAR, RSYNC, SCP, NGINX, VSFTPD, LFTP, TAR],
         ..row("put 3,000 mixed files, 385 MB", Verb::Put, Data::Mixed, &[])
     },
     Row {
@@ -128,7 +143,7 @@ pub const ROWS: &[Row] = &[
         )
     },
     Row {
-        far: true,
+        link: Link::Far,
         contenders: &[FTPISH, CLEAR, RSYNC, SFTP, NGINX],
         ..row(
             "ls of ten entries at 50 ms",
@@ -152,7 +167,7 @@ pub const ROWS: &[Row] = &[
         )
     },
     Row {
-        far: true,
+        link: Link::Far,
         contenders: &[FTPISH, CLEAR, RSYNC, NGINX, TAR],
         ..row(
             "get 1,000 files of 4 KiB at 50 ms",
@@ -162,7 +177,7 @@ pub const ROWS: &[Row] = &[
         )
     },
     Row {
-        far: true,
+        link: Link::Far,
         contenders: &[FTPISH, CLEAR, RSYNC, NGINX, TAR],
         ..row(
             "put 1,000 files of 4 KiB at 50 ms",
@@ -172,14 +187,24 @@ pub const ROWS: &[Row] = &[
         )
     },
     Row {
-        far: true,
+        link: Link::Far,
         contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, TAR],
         ..row("get 200 MiB at 50 ms, 1 Gbit/s", Verb::Get, Data::Medium, LONG_FILE)
     },
     Row {
-        far: true,
+        link: Link::Far,
         contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, TAR],
         ..row("put 200 MiB at 50 ms, 1 Gbit/s", Verb::Put, Data::Medium, LONG_FILE)
+    },
+    Row {
+        link: Link::Thin,
+        contenders: &[FTPISH, ONE, FOUR, RSYNC],
+        ..row("get 200 MiB at 50 ms, 200 Mbit/s a connection", Verb::Get, Data::Medium, &[])
+    },
+    Row {
+        link: Link::Thin,
+        contenders: &[FTPISH, ONE, FOUR, RSYNC],
+        ..row("put 200 MiB at 50 ms, 200 Mbit/s a connection", Verb::Put, Data::Medium, &[])
     },
 ];
 

@@ -17,6 +17,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// See [`NEAR`].
 pub const FAR: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// See [`NEAR`].
+pub const THIN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -174,6 +176,7 @@ pub fn await_listening(port: u16, Ended(server): &mut Ended) -> Result<(), Strin
         if began.elapsed() > PATIENCE {
             return Err("it does not listen".to_owned());
         }
+        // Peers do not tell when they listen.
         thread::sleep(Duration::from_millis(2));
     }
     Ok(())
@@ -215,7 +218,7 @@ fn is_listening(port: u16) -> bool {
 /// it a moment later.
 fn free_port() -> Result<u16, String> {
     let is_free = |port: &u16| {
-        [NEAR, FAR].iter().all(|host| TcpListener::bind(SocketAddr::from((*host, *port))).is_ok())
+        [NEAR, FAR, THIN].iter().all(|host| TcpListener::bind(SocketAddr::from((*host, *port))).is_ok())
     };
     let mut candidates = std::iter::repeat_with(|| fastrand::u16(15_000..30_000)).take(1000);
     candidates.find(is_free).ok_or_else(|| "no free ports".to_owned())
