@@ -49,17 +49,18 @@ pub struct PublicKey(ssh_key::PublicKey);
 impl PublicKey {
     /// Whether `signature`, in the armour that `ssh-keygen -Y sign` makes, is this key's for the statement.
     pub fn verifies(&self, statement: Statement<'_>, signature: &str) -> bool {
-        let (Ok(signature), Ok(signed)) = (SshSig::from_pem(signature), statement.to_bytes()) else {
-            return false;
-        };
-        self.0.verify(NAMESPACE, &signed, &signature).is_ok()
+        SshSig::from_pem(signature).is_ok_and(|signature| self.has_made(&signature, statement))
+    }
+
+    fn has_made(&self, signature: &SshSig, statement: Statement<'_>) -> bool {
+        statement.to_bytes().is_ok_and(|signed| self.0.verify(NAMESPACE, &signed, signature).is_ok())
     }
 
     /// The key that says that it made `signature`, if it did.
     pub fn that_made(statement: Statement<'_>, signature: &str) -> Option<Self> {
-        let said = SshSig::from_pem(signature).ok()?.public_key().clone();
-        let key = Self::ed25519(ssh_key::PublicKey::from(said)).ok()?;
-        key.verifies(statement, signature).then_some(key)
+        let signature = SshSig::from_pem(signature).ok()?;
+        let key = Self::ed25519(ssh_key::PublicKey::from(signature.public_key().clone())).ok()?;
+        key.has_made(&signature, statement).then_some(key)
     }
 
     /// Whether the two are one key, whatever their comments.

@@ -13,6 +13,7 @@ mod dir;
 mod group;
 mod known;
 mod link;
+mod partial;
 mod quota;
 mod root;
 mod source;
@@ -22,10 +23,11 @@ mod walk;
 
 pub use backup::Backup;
 pub use group::{Background, Ready, commit_together};
+pub use partial::is_partial;
 pub use quota::{Ledgers, Quota};
 pub use root::{Nearby, Root};
 pub use source::{Identity, RangesReader, SourceFile, SourceReader};
-pub use stage::{Stage, StageWriter, is_partial};
+pub use stage::{Stage, StageWriter};
 pub use walk::{Links, Walk};
 
 use std::io;

@@ -10,7 +10,7 @@ use rustix::fs::AtFlags;
 
 use crate::Outcome;
 use crate::dir::rename;
-use crate::stage::partial_name;
+use crate::partial::partial_name;
 
 /// Gives what `from` names the name `to` as well, if `permit` says so of the very thing that is linked, and not only of
 /// what had the name before. A symbolic link is not followed, and there is nothing to do where both names stand for the

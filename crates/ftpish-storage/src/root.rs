@@ -23,9 +23,10 @@ use rustix::io::Errno;
 use crate::backup::Backup;
 use crate::dir::{alone, os_name, rename, sync_dir};
 use crate::link::{is_same, link};
+use crate::partial::{forget, is_partial, partial_name, partial_of, sweep};
 use crate::quota::{Bound, Ledgers, Quota};
 use crate::source::refuse_to_open;
-use crate::stage::{Stage, Target, forget, is_partial, partial_name, partial_of, sweep, timestamps};
+use crate::stage::{Stage, Target, timestamps};
 use crate::{Identity, Outcome, SourceFile, mtime, refuse, tree};
 
 /// How long a partial file may lie that nobody writes to, until it is taken away: a week, so that what broke off on a

@@ -6,26 +6,22 @@ use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
 use ftpish_protocol::message::{Mode, Replace, Time};
-use ftpish_protocol::{Algorithm, Code, Meter, Name, Refusal, Verified};
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use ftpish_protocol::{Code, Meter, Name, Refusal, Verified};
+use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::backup::Backup;
 use crate::count::FileId;
 use crate::dir::{alone, os_name, rename};
 use crate::group::{Ready, commit_together};
+use crate::partial::{has_name, is_ours, lock, open_options, open_partial, partial_name, partial_of};
 use crate::quota::{Bound, Claim};
 use crate::{Identity, Outcome, SourceFile, mtime, refuse};
-
-/// What the name of a partial file begins with; 16 lower-case hex digits follow. Of fixed length, so that a long
-/// target name has room. The digits are random, or, where a later try is to find the file again, those that the
-/// target's name has for a digest: nothing else need be remembered to resume.
-const PREFIX: &str = ".ftpish-";
 
 /// How often the lock of a partial file is tried that somebody else is at: flock(2) waits either not at all or without
 /// an end.
@@ -37,17 +33,8 @@ const TMPFS: i64 = 0x0102_1994;
 /// From how many zero bytes on a hole is made in place of writing them: less is rarely a hole of the source.
 const HOLE: usize = 64 * 1024;
 
-/// The permission bits of a partial file.
-const PARTIAL_MODE: u32 = 0o600;
-
 /// The permission bits of a stored file whose sender named none.
 const DEFAULT_MODE: u32 = 0o644;
-
-/// Whether `name` is one that partial files have.
-pub fn is_partial(name: &[u8]) -> bool {
-    name.strip_prefix(PREFIX.as_bytes())
-        .is_some_and(|rest| rest.len() == 16 && rest.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-}
 
 /// Where a staged file will go.
 #[derive(Debug)]
@@ -518,115 +505,9 @@ impl Write for Stage {
     }
 }
 
-/// The name of a partial file, or a link, that nobody else knows.
-pub(crate) fn partial_name() -> String {
-    format!("{PREFIX}{:016x}", fastrand::u64(..))
-}
-
-/// The name of the partial file that a later try for the same target finds again.
-pub(crate) fn partial_of(target: &Name) -> String {
-    let digest = Algorithm::Blake3.digest(target.as_bytes()).hex();
-    format!("{PREFIX}{}", &digest[..16])
-}
-
-/// Partial files are nobody's business until they are committed, and no link leads to one.
-fn open_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    options.read(true).write(true).mode(PARTIAL_MODE).custom_flags(flags.bits().cast_signed());
-    options
-}
-
-/// Opens a partial file. A commit that did not come to its rename has left it with the permission bits of its target,
-/// and those may forbid writing.
-fn open_partial(dir: &Dir, partial: &str, options: &OpenOptions) -> io::Result<File> {
-    match dir.open_with(partial, options) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let mut read = OpenOptions::new();
-            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            read.read(true).custom_flags(flags.bits().cast_signed());
-            let file = dir.open_with(partial, &read)?.into_std();
-            if !is_ours(&file)? {
-                return Err(error);
-            }
-            rustix::fs::fchmod(&file, PARTIAL_MODE.into())?;
-            dir.open_with(partial, options)
-        }
-        opened => opened,
-    }
-    .map(cap_std::fs::File::into_std)
-}
-
-/// Takes the lock of a partial file; `false` where somebody else has it. It is given back when the file is closed,
-/// be it by kill -9.
-fn lock(file: &File) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
-}
-
-/// Whether the locked file still has its name: before the lock was taken it may have been committed, and its name have
-/// become another file's.
-fn has_name(file: &File, parent: &Dir, partial: &str) -> io::Result<bool> {
-    let opened = cap_std::fs::Metadata::from_file(file)?;
-    match parent.symlink_metadata(partial) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        named => named.map(|named| (opened.dev(), opened.ino()) == (named.dev(), named.ino())),
-    }
-}
-
 fn file_id(file: &File) -> Outcome<FileId> {
     let metadata = file.metadata().map_err(refuse)?;
     Ok((metadata.dev(), metadata.ino()))
-}
-
-/// Whether a file is a regular one, has no other name, and belongs to us.
-fn is_ours(file: &File) -> io::Result<bool> {
-    let opened = cap_std::fs::Metadata::from_file(file)?;
-    let owner = rustix::process::geteuid().as_raw();
-    Ok(opened.is_file() && opened.nlink() == 1 && opened.uid() == owner)
-}
-
-/// Takes away the partial files in `dir` that nobody has written to for `age`, and that nobody is at. Its modification
-/// time says nothing of that: a file that was about to be committed has its source's already.
-pub(crate) fn sweep(dir: &Dir, age: Duration) -> io::Result<()> {
-    for entry in dir.entries()? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if !is_partial(name.as_encoded_bytes()) {
-            continue;
-        }
-        let changed = u64::try_from(entry.metadata()?.ctime()).unwrap_or(0);
-        let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
-        let stale = changed.elapsed().is_ok_and(|elapsed| elapsed > age);
-        let Ok(name) = name.into_string() else { continue };
-        if !stale {
-            continue;
-        }
-        if entry.file_type()?.is_symlink() {
-            dir.remove_file(&name)?;
-            continue;
-        }
-        // A second name of a file: it was to become another name, and the file has those that it had.
-        if entry.metadata()?.nlink() > 1 {
-            dir.remove_file(&name)?;
-            continue;
-        }
-        take_away(dir, &name)?;
-    }
-    Ok(())
-}
-
-/// Takes away what an earlier try for `target` left, unless somebody is at it; whether that was something.
-pub(crate) fn forget(dir: &Dir, target: &Name) -> io::Result<bool> {
-    take_away(dir, &partial_of(target))
-}
-
-fn take_away(dir: &Dir, partial: &str) -> io::Result<bool> {
-    let Ok(file) = open_partial(dir, partial, &open_options()) else { return Ok(false) };
-    let is_free = lock(&file) && has_name(&file, dir, partial)? && is_ours(&file)?;
-    if is_free {
-        dir.remove_file(partial)?;
-    }
-    Ok(is_free)
 }
 
 pub(crate) fn timestamps(mtime: Time) -> Timestamps {
@@ -637,144 +518,4 @@ pub(crate) fn timestamps(mtime: Time) -> Timestamps {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::io::Cursor;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-
-    use ftpish_protocol::{Algorithm, Connection, receive_body, send_body};
-
-    use super::*;
-    use crate::Root;
-
-    /// Proof for `bytes`, made as a transfer makes it: there is no other way.
-    fn verified(bytes: &[u8], sink: &mut impl Write) -> Verified {
-        let mut sender = Connection::new(Cursor::new(Vec::new()));
-        send_body(&mut sender, &mut &bytes[..], Algorithm::Md5, &mut |_, _| true).unwrap();
-        sender.flush().unwrap();
-        let mut wire = std::mem::take(sender.stream());
-        wire.set_position(0);
-        let mut receiver = Connection::new(wire);
-        receiver.begin_body();
-        receive_body(&mut receiver, sink, Algorithm::Md5, None, &mut |_, _| true).unwrap()
-    }
-
-    fn scratch() -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::open(dir.path(), true).unwrap();
-        (dir, root)
-    }
-
-    fn store(root: &Root, name: &str, replace: Replace, mtime: i64, bytes: &[u8]) -> Outcome<()> {
-        let mtime = Some(Time { seconds: mtime, nanoseconds: 5 });
-        let mut stage = root.stage(&name.parse().unwrap(), replace, mtime)?;
-        let proof = verified(bytes, &mut stage);
-        stage.commit(proof, Some(Mode::from_bits(0o640)))
-    }
-
-    #[test]
-    fn a_committed_file_has_its_bytes_time_and_mode_and_nothing_is_left_beside_it() {
-        let (dir, root) = scratch();
-        fs::write(dir.path().join("a"), "old").unwrap();
-        store(&root, "a", Replace::Always, 1_000_000_000, b"new").unwrap();
-        let metadata = fs::metadata(dir.path().join("a")).unwrap();
-        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"new");
-        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 5));
-        assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn until_the_commit_the_target_keeps_what_it_had() {
-        let (dir, root) = scratch();
-        fs::write(dir.path().join("a"), "old").unwrap();
-        let mut stage = root.stage(&"a".parse().unwrap(), Replace::Always, None).unwrap();
-        stage.write_all(b"half").unwrap();
-        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"old");
-        stage.abandon();
-        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"old");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn proof_of_other_bytes_commits_nothing() {
-        let (dir, root) = scratch();
-        let mut stage = root.stage(&"a".parse().unwrap(), Replace::Always, None).unwrap();
-        stage.write_all(b"these").unwrap();
-        let other = verified(b"those bytes", &mut io::sink());
-        assert_eq!(stage.commit(other, None).unwrap_err().code, Code::Internal);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn replacing_is_as_asked() {
-        let (dir, root) = scratch();
-        let code = |outcome: Outcome<()>| outcome.err().map(|refusal| refusal.code);
-        assert_eq!(code(store(&root, "a", Replace::Never, 100, b"1")), None);
-        assert_eq!(code(store(&root, "a", Replace::Never, 100, b"2")), Some(Code::Exists));
-        assert_eq!(code(store(&root, "a", Replace::Older, 100, b"3")), Some(Code::NotNewer));
-        assert_eq!(code(store(&root, "a", Replace::Older, 101, b"4")), None);
-        fs::create_dir(dir.path().join("d")).unwrap();
-        assert_eq!(code(store(&root, "d", Replace::Always, 100, b"5")), Some(Code::IsDirectory));
-        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"4");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn an_earlier_try_is_found_again_and_a_second_writer_does_not_mix_in() {
-        let (dir, root) = scratch();
-        let resume = || root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
-        let mut first = resume();
-        first.write_all(&vec![7; 2 << 20]).unwrap();
-        let mut second = resume();
-        assert_eq!(second.length(), 0, "another file: the first is locked");
-        second.write_all(b"other").unwrap();
-        second.abandon();
-        first.abandon();
-        drop(first);
-        assert_eq!(resume().length(), 2 << 20);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        resume().remove();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn what_lies_under_the_partial_name_and_is_not_ours_is_left_alone() {
-        let (dir, root) = scratch();
-        fs::write(dir.path().join("precious"), "precious").unwrap();
-        let partial = dir.path().join(partial_of(&Name::parse(b"a").unwrap()));
-        std::os::unix::fs::symlink("precious", &partial).unwrap();
-        store(&root, "b", Replace::Always, 1, b"1").unwrap();
-        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
-        stage.write_all(b"data").unwrap();
-        stage.abandon();
-        fs::remove_file(&partial).unwrap();
-        fs::hard_link(dir.path().join("precious"), &partial).unwrap();
-        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
-        stage.write_all(b"data").unwrap();
-        stage.abandon();
-        assert_eq!(fs::read(dir.path().join("precious")).unwrap(), b"precious");
-    }
-
-    #[test]
-    fn holes_stay_holes() {
-        let (dir, root) = scratch();
-        let mut bytes = vec![0; 8 << 20];
-        bytes[3 << 20] = 1;
-        let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
-        let proof = verified(&bytes, &mut stage);
-        stage.commit(proof, None).unwrap();
-        assert!(fs::read(dir.path().join("a")).unwrap() == bytes);
-        assert!(fs::metadata(dir.path().join("a")).unwrap().blocks() * 512 <= 1 << 20);
-    }
-
-    #[test]
-    fn a_target_that_appears_after_the_stage_began_is_not_replaced_where_none_may_be() {
-        let (dir, root) = scratch();
-        let mut stage = root.stage(&"a".parse().unwrap(), Replace::Never, None).unwrap();
-        let proof = verified(b"late", &mut stage);
-        fs::write(dir.path().join("a"), "early").unwrap();
-        assert_eq!(stage.commit(proof, None).unwrap_err().code, Code::Exists);
-        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"early");
-    }
-}
+mod tests;

@@ -14,8 +14,8 @@ use ftpish_protocol::{Code, MAX_PATH, Refusal, RemotePath};
 use rustix::fs::OFlags;
 
 use crate::known::Known;
+use crate::partial::is_partial;
 use crate::root::{entry, os_path};
-use crate::stage::is_partial;
 use crate::{Outcome, Root, refuse};
 
 /// How many directories are open at a time. Those above the deepest ones are opened anew when the walk comes back.
