@@ -1,5 +1,9 @@
 //! Several files in one call, each on its way without waiting for the one before it.
 
+use std::path::{Path, PathBuf};
+
+use ftpish_storage::Root;
+
 use crate::crew::Crew;
 use crate::download::local_target;
 use crate::pipeline::{Answer, Moving, Pipeline};
@@ -32,8 +36,17 @@ impl Client {
         outcome: &mut dyn FnMut(Download, Result<Transferred, Error>),
     ) {
         let mut all = Many::new(self, progress);
+        // Files of one directory come behind one another, and one must not take the place of another whose name differs by
+        // case alone.
+        let mut last: Option<((PathBuf, bool), Root)> = None;
         for download in downloads {
-            match local_target(&download.to, download.sync) {
+            let place = (download.to.parent().unwrap_or(Path::new("")).to_owned(), download.sync);
+            let target = local_target(&download.to, download.sync).map(|(root, name)| {
+                let known = last.take().filter(|(known, _)| *known == place);
+                let (_, root) = last.insert(known.unwrap_or_else(|| (place, root.minding_spellings())));
+                (root.clone(), name)
+            });
+            match target {
                 Ok((root, name)) => {
                     all.add(download.clone(), Moving::Get { download, root, name, size: 0 }, outcome);
                 }

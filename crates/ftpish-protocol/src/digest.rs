@@ -176,7 +176,8 @@ impl Digest {
 
     /// The digest as lower-case hex, as `md5sum`, `sha256sum` and `b3sum` print it.
     pub fn hex(&self) -> String {
-        self.as_bytes().iter().map(|b| format!("{b:02x}")).collect()
+        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+        self.as_bytes().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
     }
 }
 

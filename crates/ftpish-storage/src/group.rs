@@ -68,7 +68,7 @@ pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<()>> {
     let kept = keep(&files, &mut outcomes);
     for ((ready, kept), outcome) in files.iter().zip(&kept).zip(&mut outcomes) {
         if outcome.is_ok() {
-            *outcome = ready.stage.rename(kept, &ready.verified);
+            *outcome = ready.stage.publish(kept, &ready.verified);
         }
         if outcome.is_err() {
             ready.stage.abandon();

@@ -17,6 +17,7 @@ mod partial;
 mod quota;
 mod root;
 mod source;
+mod spelling;
 mod stage;
 mod tree;
 mod walk;

@@ -1,6 +1,7 @@
-//! What partial files are called, how they are opened and locked, and how those that nobody comes back to are taken away.
-//! What they are filled with is `stage`'s.
+//! What partial files are called, if they have a name, how they are opened and locked, and how those that nobody comes
+//! back to are taken away. What they are filled with is `stage`'s.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -8,6 +9,14 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use ftpish_protocol::{Algorithm, Name};
 use rustix::fs::{FlockOperation, OFlags};
+#[cfg(target_os = "linux")]
+use {
+    rustix::fs::{AtFlags, CWD, Mode},
+    rustix::io::Errno,
+    std::os::fd::AsRawFd as _,
+    std::path::Path,
+    std::sync::LazyLock,
+};
 
 /// What the name of a partial file begins with; 16 lower-case hex digits follow. Of fixed length, so that a long
 /// target name has room. The digits are random, or, where a later try is to find the file again, those that the
@@ -16,6 +25,10 @@ const PREFIX: &str = ".ftpish-";
 
 /// The permission bits of a partial file.
 const PARTIAL_MODE: u32 = 0o600;
+
+/// Where this process finds the files that it has open (proc(5)).
+#[cfg(target_os = "linux")]
+const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// Whether `name` is one that partial files have.
 pub fn is_partial(name: &[u8]) -> bool {
@@ -40,6 +53,39 @@ pub(crate) fn open_options() -> OpenOptions {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     options.read(true).write(true).mode(PARTIAL_MODE).custom_flags(flags.bits().cast_signed());
     options
+}
+
+/// A partial file that has no name, so that nothing is left of it however it ends (open(2), `O_TMPFILE`). None where the file
+/// system has no such files, or where they could not be [named](give_name) later.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_unnamed(dir: &Dir) -> Option<File> {
+    static CAN_NAME: LazyLock<bool> = LazyLock::new(|| Path::new(DESCRIPTORS).exists());
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(PARTIAL_MODE)).ok();
+    CAN_NAME.then(open).flatten().map(File::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn open_unnamed(_: &Dir) -> Option<File> {
+    None
+}
+
+/// Gives a file that has none a name, if nothing else has it.
+#[cfg(target_os = "linux")]
+pub(crate) fn give_name(file: &File, dir: &Dir, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::linkat(file, "", dir, name, AtFlags::EMPTY_PATH) {
+        // Before Linux 6.10 that takes a capability; the other way takes /proc (open(2) has it).
+        Err(Errno::NOENT) => {
+            let descriptor = format!("{DESCRIPTORS}/{}", file.as_raw_fd());
+            Ok(rustix::fs::linkat(CWD, descriptor, dir, name, AtFlags::SYMLINK_FOLLOW)?)
+        }
+        named => Ok(named?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn give_name(_: &File, _: &Dir, _: &OsStr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Opens a partial file. A commit that did not come to its rename has left it with the permission bits of its target,

@@ -22,10 +22,11 @@ use rustix::io::Errno;
 
 use crate::backup::Backup;
 use crate::dir::{alone, os_name, rename, sync_dir};
-use crate::link::{is_same, link};
-use crate::partial::{forget, is_partial, partial_name, partial_of, sweep};
+use crate::link::{is_same, link, make_symlink};
+use crate::partial::{forget, is_partial, partial_of, sweep};
 use crate::quota::{Bound, Ledgers, Quota};
 use crate::source::refuse_to_open;
+use crate::spelling::{Spelling, Spellings};
 use crate::stage::{Stage, Target, timestamps};
 use crate::{Identity, Outcome, SourceFile, mtime, refuse, tree};
 
@@ -50,6 +51,8 @@ pub struct Root {
     swept: Arc<Mutex<HashSet<RemotePath>>>,
     /// How much may lie here. Whatever makes something claims it first.
     bound: Option<Arc<Bound>>,
+    /// What was written, where other spellings of its names matter.
+    spellings: Option<Arc<Spellings>>,
 }
 
 impl Root {
@@ -57,7 +60,7 @@ impl Root {
     /// it is reported done (fsync(2) of files and of directories).
     pub fn open(path: &Path, sync: bool) -> io::Result<Self> {
         let dir = Arc::new(Dir::open_ambient_dir(path, ambient_authority())?);
-        Ok(Self { dir, sync, swept: Arc::default(), bound: None })
+        Ok(Self { dir, sync, swept: Arc::default(), bound: None, spellings: None })
     }
 
     /// As [`open`](Self::open), but the directory is made where it is missing, and so are those above it.
@@ -68,7 +71,13 @@ impl Root {
 
     /// A directory below, as a root of its own.
     pub fn below(&self, path: &RemotePath) -> Outcome<Self> {
-        Ok(Self { dir: self.open_dir(path)?, sync: self.sync, swept: Arc::default(), bound: None })
+        Ok(Self {
+            dir: self.open_dir(path)?,
+            sync: self.sync,
+            swept: Arc::default(),
+            bound: None,
+            spellings: None,
+        })
     }
 
     /// Another directory, where changes are made durable as they are here.
@@ -81,6 +90,12 @@ impl Root {
     pub fn bounded(&self, ledgers: &Ledgers, quota: Quota) -> Outcome<Self> {
         let bound = Bound::new(ledgers.of(&self.dir)?, quota);
         Ok(Self { bound: Some(bound.into()), ..self.clone() })
+    }
+
+    /// The same directory, for what somebody else has named: nothing that is written through this handle is replaced, or
+    /// removed, under another spelling of its name that the file system takes for the same.
+    pub fn minding_spellings(self) -> Self {
+        Self { spellings: Some(Arc::default()), ..self }
     }
 
     /// Whether there is a quota, of which what is used may have to be counted.
@@ -162,12 +177,12 @@ impl Root {
     /// Begins to store a file under `path`, which is to get `mtime`: an empty partial file in the same directory.
     /// `replace` says what may be there already.
     pub fn stage(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
-        let (parent, name) = self.parent_of(path)?;
-        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
-        Stage::begin(target, self.sync, self.bound.as_ref())
+        let target = self.target(path, replace, mtime)?;
+        Stage::begin(target, self.sync, self.bound.as_ref(), false)
     }
 
-    /// As [`stage`](Self::stage), for one of several files in a row.
+    /// As [`stage`](Self::stage), for one of several files in a row; that it may not replace what is there may be seen
+    /// at its commit only, unless `replace` says of more than kinds.
     pub fn stage_near(
         &self,
         nearby: &mut Nearby,
@@ -175,21 +190,20 @@ impl Root {
         replace: Replace,
         mtime: Option<Time>,
     ) -> Outcome<Stage> {
-        let (parent, name) = match (&nearby.0, path.name()) {
+        let place = match (&nearby.0, path.name()) {
             (Some((near, dir)), Some(name)) if path.parent().as_ref() == Some(near) => {
                 (Arc::clone(dir), name)
             }
             _ => self.parent_of(path)?,
         };
-        nearby.0 = path.parent().map(|path| (path, Arc::clone(&parent)));
-        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
-        Stage::begin(target, self.sync, self.bound.as_ref())
+        nearby.0 = path.parent().map(|path| (path, Arc::clone(&place.0)));
+        let target = self.target_in(place, path, replace, mtime);
+        Stage::begin(target, self.sync, self.bound.as_ref(), replace == Replace::Always)
     }
 
     /// Whether a file that is to get `mtime` could be stored under `path`, as far as it can be told now.
     pub fn check(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<()> {
-        let (parent, name) = self.parent_of(path)?;
-        Target { parent, name, replace, mtime, expected: None, backup: None }.check()
+        self.target(path, replace, mtime)?.check()
     }
 
     /// As [`stage`](Self::stage), but with the partial file that an earlier try for the same path left, if there is
@@ -202,15 +216,14 @@ impl Root {
         mtime: Option<Time>,
         patience: Duration,
     ) -> Outcome<Stage> {
-        let (parent, name) = self.parent_of(path)?;
+        let target = self.target(path, replace, mtime)?;
         // Whoever leaves partial files behind takes away those that nobody came back for.
         if self.is_to_sweep(path) {
-            if let Err(error) = sweep(&parent, STALE) {
+            if let Err(error) = sweep(&target.parent, STALE) {
                 tracing::debug!(%error, "cannot look for stale partial files");
             }
             self.note_gone();
         }
-        let target = Target { parent, name, replace, mtime, expected: None, backup: None };
         Stage::resume(target, self.sync, patience, self.bound.as_ref())
     }
 
@@ -224,12 +237,20 @@ impl Root {
     /// Makes a directory; with `parents`, the missing ones above it too, and none is no error if it exists. It is
     /// durable once it is [told to be](Self::sync_above).
     pub fn make_dir(&self, path: &RemotePath, parents: bool) -> Outcome<()> {
-        match (&self.bound, parents) {
+        let made = match (&self.bound, parents) {
             (None, true) => self.dir.create_dir_all(os_path(path)).map_err(refuse),
             (None, false) => self.dir.create_dir(os_path(path)).map_err(refuse),
             (Some(bound), false) => self.make_claimed(path, bound),
             (Some(bound), true) => self.make_missing(path, bound),
+        };
+        if self.spellings.is_some() && !path.is_root() {
+            // One that is there under another spelling is used, and must not be removed under that.
+            let Target { parent, name, spelling, .. } = self.target(path, Replace::Never, None)?;
+            if let Some(spelling) = spelling {
+                spelling.note(&parent, &name);
+            }
         }
+        made
     }
 
     fn make_claimed(&self, path: &RemotePath, bound: &Arc<Bound>) -> Outcome<()> {
@@ -282,58 +303,21 @@ impl Root {
     pub fn make_link(
         &self,
         path: &RemotePath,
-        target: &LinkTarget,
+        holds: &LinkTarget,
         replace: Replace,
         backup: Option<Backup>,
     ) -> Outcome<()> {
-        let (parent, name) = self.parent_of(path)?;
-        if target.0.is_empty() || target.0.contains(&0) {
-            return Err(Refusal::new(Code::BadPath, "a link holds at least one byte, and no NUL"));
+        let target = Target { backup, ..self.target(path, replace, None)? };
+        if make_symlink(&target, holds, self.bound.as_ref())? {
+            self.synced(&[&target.parent])?;
         }
-        // It may be that of an earlier try, which has kept what was there before.
-        if backup.is_some() && holds(&parent, &name, OsStr::from_bytes(&target.0)) {
-            return Ok(());
-        }
-        let claim = self.bound.as_ref().map(Bound::claim).transpose()?;
-        let partial = partial_name();
-        let held = OsStr::from_bytes(&target.0);
-        rustix::fs::symlinkat(held, &*parent, &partial).map_err(refuse)?;
-        let target =
-            Target { parent: Arc::clone(&parent), name, replace, mtime: None, expected: None, backup };
-        let mut replaces = false;
-        let made = target.prepare().and_then(|()| {
-            let _still = target.still();
-            let _alone = alone();
-            replaces |= claim.is_some() && parent.symlink_metadata(os_name(&target.name)).is_ok();
-            target.check()?;
-            // Once more: another try may have been faster.
-            if target.backup.is_some() && holds(&parent, &target.name, held) {
-                return Ok(false);
-            }
-            target.keep()?;
-            let renamed = rename(&parent, partial.as_ref(), &parent, os_name(&target.name), replace);
-            renamed.map(|()| true).map_err(refuse)
-        });
-        if !matches!(made, Ok(true)) {
-            parent.remove_file(&partial).map_err(refuse)?;
-        }
-        if !made? {
-            return Ok(());
-        }
-        if let Some(claim) = claim {
-            claim.leaves(0);
-            if replaces {
-                claim.replaced();
-            }
-        }
-        self.synced(&[&parent])
+        Ok(())
     }
 
     /// Gives a file another name, at once and whole; a symbolic link is not followed, at neither name. The new name is
     /// durable once it is [told to be](Self::sync_above).
     pub fn link(&self, args: &Link) -> Outcome<()> {
         let (from_dir, from) = self.parent_of(&args.from)?;
-        let (parent, name) = self.parent_of(&args.to)?;
         let backup = args.backup.as_ref().map(|backup| self.backup(&args.to, backup)).transpose()?;
         let permit = |found: &Metadata| {
             if found.is_dir() {
@@ -351,8 +335,8 @@ impl Root {
         };
         let found = from_dir.symlink_metadata(os_name(&from)).map_err(refuse)?;
         permit(&found)?;
-        let (replace, mtime) = (args.replace, Some(mtime(&found)));
-        let target = Target { parent, name, replace, mtime, expected: None, backup };
+        let replace = args.replace;
+        let target = Target { backup, ..self.target(&args.to, replace, Some(mtime(&found)))? };
         target.check()?;
         let (to_dir, to) = (&target.parent, os_name(&target.name));
         if is_same(&found, to_dir, to).map_err(refuse)? {
@@ -418,8 +402,11 @@ impl Root {
     /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds. What an earlier try
     /// to store something there left goes along, even if there is nothing else: nobody can name it, and it counts.
     pub fn remove(&self, path: &RemotePath, recursive: bool) -> Outcome<()> {
-        let (parent, name) = self.parent_of(path)?;
+        let Target { parent, name, spelling, .. } = self.target(path, Replace::Always, None)?;
         let found = parent.symlink_metadata(os_name(&name));
+        if let (Ok(found), Some(spelling)) = (&found, spelling) {
+            spelling.check(found)?;
+        }
         let removed = match found {
             Ok(found) => self.remove_found(&parent, os_name(&name), found.is_dir(), recursive),
             Err(error) => Err(error),
@@ -452,13 +439,17 @@ impl Root {
     /// Gives a file, or a link, the name of its backup in place of its own. It is durable once both names are [told to
     /// be](Self::sync_above); on no disk is it without a name.
     pub fn move_away(&self, path: &RemotePath, backup: &Backup) -> Outcome<()> {
-        let (parent, name) = self.parent_of(path)?;
+        let Target { parent, name, spelling, .. } = self.target(path, Replace::Always, None)?;
         backup.prepare(&parent, &name).map_err(refuse)?;
         {
             let _still = backup.still();
             let _alone = alone();
-            if parent.symlink_metadata(os_name(&name)).map_err(refuse)?.is_dir() {
+            let found = parent.symlink_metadata(os_name(&name)).map_err(refuse)?;
+            if found.is_dir() {
                 return Err(Refusal::new(Code::IsDirectory, "a directory is not kept as a whole"));
+            }
+            if let Some(spelling) = spelling {
+                spelling.check(&found)?;
             }
             backup.move_away(&parent, &name).map_err(refuse)?;
         }
@@ -524,14 +515,25 @@ impl Root {
         }
     }
 
+    fn target(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Target> {
+        Ok(self.target_in(self.parent_of(path)?, path, replace, mtime))
+    }
+
+    fn target_in(
+        &self,
+        (parent, name): (Arc<Dir>, Name),
+        path: &RemotePath,
+        replace: Replace,
+        mtime: Option<Time>,
+    ) -> Target {
+        let spelling =
+            self.spellings.as_ref().map(|all| Spelling { all: Arc::clone(all), path: path.clone() });
+        Target { parent, name, replace, mtime, expected: None, backup: None, spelling }
+    }
+
     fn synced(&self, dirs: &[&Dir]) -> Outcome<()> {
         if self.sync { dirs.iter().try_for_each(|dir| sync_dir(dir)).map_err(refuse) } else { Ok(()) }
     }
-}
-
-/// Whether a name is that of a symbolic link which holds this.
-fn holds(parent: &Dir, name: &Name, target: &OsStr) -> bool {
-    parent.read_link_contents(os_name(name)).is_ok_and(|held| held == target)
 }
 
 /// Whether a directory has nothing but what no listing shows.

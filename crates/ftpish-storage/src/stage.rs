@@ -1,5 +1,5 @@
-//! Files on their way in: written beside their target under a name that no listing shows, verified, made durable,
-//! and renamed. Until then the target keeps what it had.
+//! Files on their way in: written beside their target without a name, or under one that no listing shows, verified, made
+//! durable, and given the name of the target. Until then the target keeps what it had.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
@@ -19,8 +19,11 @@ use crate::backup::Backup;
 use crate::count::FileId;
 use crate::dir::{alone, os_name, rename};
 use crate::group::{Ready, commit_together};
-use crate::partial::{has_name, is_ours, lock, open_options, open_partial, partial_name, partial_of};
+use crate::partial::{
+    give_name, has_name, is_ours, lock, open_options, open_partial, open_unnamed, partial_name, partial_of,
+};
 use crate::quota::{Bound, Claim};
+use crate::spelling::Spelling;
 use crate::{Identity, Outcome, SourceFile, mtime, refuse};
 
 /// How often the lock of a partial file is tried that somebody else is at: flock(2) waits either not at all or without
@@ -47,6 +50,8 @@ pub(crate) struct Target {
     pub(crate) expected: Option<Identity>,
     /// Where what is replaced is kept.
     pub(crate) backup: Option<Backup>,
+    /// How the name is spelled, where it matters what was written under another spelling.
+    pub(crate) spelling: Option<Spelling>,
 }
 
 impl Target {
@@ -82,6 +87,9 @@ impl Target {
         if self.expected.is_some_and(|expected| expected != Identity::of(&found)) {
             return Err(Refusal::new(Code::Changed, "another file has this name by now"));
         }
+        if let Some(spelling) = &self.spelling {
+            spelling.check(&found)?;
+        }
         match self.replace {
             Replace::Always => Ok(()),
             Replace::Never => Err(Refusal::new(Code::Exists, "the name exists already")),
@@ -91,15 +99,16 @@ impl Target {
     }
 }
 
-/// A partial file, locked as long as it is open. It ends in [`commit`](Self::commit) or in
-/// [`abandon`](Self::abandon); dropped, as by kill -9, it stays.
+/// A partial file. It ends in [`commit`](Self::commit) or in [`abandon`](Self::abandon); if it is dropped, as by kill -9, and
+/// has a name, it stays. Such a one is locked as long as it is open.
 #[derive(Debug)]
 #[must_use = "a stage that is neither committed nor abandoned leaves its partial file behind"]
 pub struct Stage {
     /// Its part of the quota. The first field, so that it ends before somebody else can have the lock.
     claim: Option<Claim>,
     file: File,
-    partial: String,
+    /// Its name; one that nobody will look for has none, where the file system knows of such files.
+    partial: Option<String>,
     target: Target,
     sync: bool,
     /// Where the next bytes of a stream go.
@@ -113,17 +122,37 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An empty partial file, of which nobody else knows the name.
-    pub(crate) fn begin(target: Target, sync: bool, bound: Option<&Arc<Bound>>) -> Outcome<Self> {
-        target.check()?;
+    /// An empty partial file, of which nobody else knows the name. Whether the target may be replaced is seen at once, or, with
+    /// `hasty`, no later than when it is.
+    pub(crate) fn begin(
+        target: Target,
+        sync: bool,
+        bound: Option<&Arc<Bound>>,
+        hasty: bool,
+    ) -> Outcome<Self> {
+        let unnamed = open_unnamed(&target.parent);
+        // A rename does not ask what it replaces; whoever gives a first name has to.
+        if unnamed.is_none() || !hasty {
+            target.check()?;
+        }
         let mut claim = bound.map(Bound::claim).transpose()?;
-        let partial = partial_name();
-        let mut options = open_options();
-        let file = target.parent.open_with(&partial, options.create_new(true)).map_err(refuse)?.into_std();
-        // Nobody else can hold the lock of a file that did not exist; it tells a sweep that the file is in use.
-        let _ = lock(&file);
+        let (file, partial) = match unnamed {
+            Some(file) => (file, None),
+            None => {
+                let partial = partial_name();
+                let mut options = open_options();
+                let file =
+                    target.parent.open_with(&partial, options.create_new(true)).map_err(refuse)?.into_std();
+                // Nobody else can hold the lock of a file that did not exist; it tells a sweep that the file is in use.
+                let _ = lock(&file);
+                (file, Some(partial))
+            }
+        };
         if let Some(claim) = &mut claim {
             claim.is_made_for(file_id(&file)?);
+            if partial.is_none() {
+                claim.leaves_nothing();
+            }
         }
         Ok(Self { claim, file, partial, target, sync, at: 0, end: 0, ends_in_hole: false, resumable: false })
     }
@@ -151,12 +180,12 @@ impl Stage {
                     continue;
                 }
                 // Something that is no file of ours is in the way.
-                (Err(_), _) => return Self::begin(target, sync, bound),
+                (Err(_), _) => return Self::begin(target, sync, bound, true),
             };
             let locked = lock(&file);
             if locked && has_name(&file, &target.parent, &partial).unwrap_or(true) {
                 if !is_ours(&file).unwrap_or(false) {
-                    return Self::begin(target, sync, bound);
+                    return Self::begin(target, sync, bound, true);
                 }
                 let end = file.metadata().map_err(refuse)?.len();
                 match (&mut claim, bound) {
@@ -171,7 +200,7 @@ impl Stage {
                 return Ok(Self {
                     claim,
                     file,
-                    partial,
+                    partial: Some(partial),
                     target,
                     sync,
                     at: 0,
@@ -181,7 +210,7 @@ impl Stage {
                 });
             }
             if Instant::now() >= until {
-                return Self::begin(target, sync, bound);
+                return Self::begin(target, sync, bound, true);
             }
             // Where it was committed before the lock was ours, there is a new one to be made at once.
             if !locked {
@@ -228,9 +257,9 @@ impl Stage {
         self.claim.as_mut().map_or(Ok(()), |claim| claim.grow_to(size))
     }
 
-    /// However this ends, so much is left unless it is taken away.
+    /// However this ends, so much is left unless it is taken away. Without a name it takes itself away.
     fn is_to_have(&self, size: u64) {
-        if let Some(claim) = &self.claim {
+        if let Some(claim) = self.claim.as_ref().filter(|_| self.partial.is_some()) {
             claim.leaves(size);
         }
     }
@@ -362,14 +391,53 @@ impl Stage {
         parent.symlink_metadata(os_name(name)).is_ok_and(|found| Identity::of(&found) == judged.id)
     }
 
-    /// Gives the partial file its target's name, if that is still to be replaced.
-    pub(crate) fn rename(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+    /// Gives the partial file its target's name, if that is free, or still to be replaced.
+    pub(crate) fn publish(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+        match &self.partial {
+            Some(partial) => self.rename(partial, kept, verified)?,
+            None => self.name(kept, verified)?,
+        }
+        let Target { parent, name, spelling, .. } = &self.target;
+        if let Some(spelling) = spelling {
+            spelling.note(parent, name);
+        }
+        Ok(())
+    }
+
+    /// Gives the partial file, which has no name, that of its target.
+    fn name(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+        let Target { parent, name, expected, .. } = &self.target;
+        let is_free = expected.is_none() && {
+            let _alone = alone();
+            match give_name(&self.file, parent, os_name(name)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                named => named.map(|()| true).map_err(refuse)?,
+            }
+        };
+        if !is_free {
+            // To take another file's name, it needs one of its own.
+            self.target.check()?;
+            let partial = partial_name();
+            give_name(&self.file, parent, partial.as_ref()).map_err(refuse)?;
+            self.rename(&partial, kept, verified).inspect_err(|_| {
+                self.unlink(&partial);
+            })?;
+        }
+        if let Some(claim) = &self.claim {
+            claim.leaves(self.end);
+        }
+        Ok(())
+    }
+
+    /// Gives the partial file its target's name in place of its own.
+    fn rename(&self, partial: &str, kept: &Kept, verified: &Verified) -> Outcome<()> {
         let Target { parent, name, replace, backup, expected, .. } = &self.target;
         self.target.prepare()?;
         let _still = self.target.still();
         let _alone = alone();
         // Where whatever is there may be replaced, the kernel knows what cannot be.
-        if *replace != Replace::Always || expected.is_some() || backup.is_some() {
+        let Target { spelling, .. } = &self.target;
+        if *replace != Replace::Always || expected.is_some() || backup.is_some() || spelling.is_some() {
             self.target.check()?;
         }
         // What came since the syncs were shared is kept now.
@@ -383,7 +451,7 @@ impl Stage {
             }
         }
         let replaces = self.claim.as_ref().filter(|_| parent.symlink_metadata(os_name(name)).is_ok());
-        rename(parent, self.partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
+        rename(parent, partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
         if let Some(claim) = replaces {
             claim.replaced();
         }
@@ -413,13 +481,18 @@ impl Stage {
         }
     }
 
-    /// Takes the partial file away. That it cannot be is no news to the peer: it is hidden all the same.
+    /// Takes the partial file away.
     pub fn remove(&self) {
-        match (self.target.parent.remove_file(&self.partial), &self.claim) {
-            (Err(error), _) => tracing::warn!(partial = self.partial, %error, "cannot remove a partial file"),
-            (Ok(()), Some(claim)) => claim.leaves_nothing(),
-            (Ok(()), None) => {}
+        let is_gone = self.partial.as_ref().is_none_or(|partial| self.unlink(partial));
+        if let Some(claim) = self.claim.as_ref().filter(|_| is_gone) {
+            claim.leaves_nothing();
         }
+    }
+
+    /// That it cannot be is no news to the peer: the name is hidden all the same.
+    fn unlink(&self, partial: &str) -> bool {
+        let removed = self.target.parent.remove_file(partial);
+        removed.inspect_err(|error| tracing::warn!(partial, %error, "cannot remove a partial file")).is_ok()
     }
 }
 
@@ -478,8 +551,8 @@ impl WriteAt for Stage {
         let end = offset + bytes.len() as u64;
         if let Some(claim) = &mut self.claim {
             claim.grow_to(end).map_err(Refusal::into_io)?;
-            claim.leaves(end.max(self.end));
         }
+        self.is_to_have(end.max(self.end));
         let is_hole = bytes.len() >= HOLE && bytes.iter().all(|byte| *byte == 0);
         if is_hole {
             self.make_hole(bytes, offset)?;

@@ -138,7 +138,7 @@ impl TreeJob {
             return Ok(());
         }
         let root = match Root::open(&self.tree.local, self.tree.sync) {
-            Ok(root) => root,
+            Ok(root) => root.minding_spellings(),
             Err(error) if self.tree.way == Way::Get && error.kind() == std::io::ErrorKind::NotFound => {
                 self.plan.end(Side::Target);
                 return Ok(());
@@ -509,7 +509,7 @@ impl TreeJob {
         let to = self.local(path);
         if path.is_root() && matches!(step, Step::MakeDir(_)) {
             let root = Root::create(&to, self.tree.sync).map_err(|error| Error::local(&to, error))?;
-            self.here = Some(root);
+            self.here = Some(root.minding_spellings());
             return Ok(());
         }
         let root = self.here(path)?;

@@ -1,6 +1,7 @@
 //! A server in this process, on a port or a Unix socket of its own, over a directory of its own.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -180,6 +181,16 @@ impl TestServer {
     /// All that is served, partial files included.
     pub fn tree(&self) -> Tree {
         tree::of(&self.top)
+    }
+
+    /// Whether a file is on its way in: under a partial name, or open without one, which /proc tells (proc(5)).
+    pub fn is_receiving(&self) -> bool {
+        let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        let unnamed = open
+            .filter_map(|open| fs::read_link(open.path()).ok())
+            .any(|file| file.starts_with(&self.top) && file.to_string_lossy().ends_with(" (deleted)"));
+        let is_partial = |path: &PathBuf| ftpish_storage::is_partial(path.file_name().unwrap().as_bytes());
+        unnamed || self.tree().keys().any(is_partial)
     }
 
     /// Orders the end without waiting for it.

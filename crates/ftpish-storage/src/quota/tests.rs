@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Cursor;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use ftpish_protocol::blocks::{MIN_BLOCK, WriteAt as _};
@@ -289,8 +290,11 @@ impl Model {
     /// Whether so much more truly fits: beside what lies there, and what is claimed of what is being made.
     fn fits(&self, bytes: u64, names: u64) -> bool {
         let (disk, there) = on_disk(self.scratch.path());
-        let unused: u64 = self.open.iter().map(|open| open.claimed - open.end).sum();
-        disk + unused + bytes <= Self::BYTES && there + names <= Self::NAMES
+        let is_unnamed = |open: &&Open| open.stage.file().metadata().unwrap().nlink() == 0;
+        let unnamed = self.open.iter().filter(is_unnamed).count() as u64;
+        let seen = |open: &Open| if is_unnamed(&open) { 0 } else { open.end };
+        let unseen: u64 = self.open.iter().map(|open| open.claimed - seen(open)).sum();
+        disk + unseen + bytes <= Self::BYTES && there + unnamed + names <= Self::NAMES
     }
 
     /// Does a step, and holds what was said to it against the truth.

@@ -1,31 +1,62 @@
-//! A small disk of a test's own.
+//! A disk of a test's own: one that is full soon, or one that takes upper case for lower.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A file system of 16 MiB, mounted on a directory where only its own processes see it, and gone with them: no
-/// mount outlives a test, and nobody need be root.
+use crate::harness::{is_installed, skip};
+
+/// A file system, mounted on a directory where only its own processes see it, and gone with them: no mount outlives a
+/// test.
 pub struct Disk {
     holder: Child,
+    namespaces: Namespaces,
+}
+
+/// What its processes have of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Namespaces {
+    /// With users of their own, so that nobody need be root.
+    UsersAndMounts,
+    Mounts,
 }
 
 impl Disk {
-    /// Mounts one on `dir`; `None`, said aloud, where this system does not allow it.
+    /// Mounts one of 16 MiB on `dir`; `None`, said aloud, where this system does not allow it.
     pub fn on(dir: &Path) -> Option<Self> {
-        let mount = "mount -t tmpfs -o size=16m tmpfs \"$1\" && echo mounted && exec cat";
+        Self::mount("mount -t tmpfs -o size=16m tmpfs \"$1\"", dir, Namespaces::UsersAndMounts)
+    }
+
+    /// Mounts an NTFS on `dir`, in which `README` and `readme` are one name, and which has no files without a name;
+    /// `None`, said aloud, where this system does not allow it.
+    pub fn that_folds_case(dir: &Path) -> Option<Self> {
+        if !is_installed("mkntfs") {
+            return None;
+        }
+        let image = dir.with_extension("ntfs");
+        File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        let made = Command::new("mkntfs").args(["-F", "-Q", "-q"]).arg(&image).stderr(Stdio::null()).status();
+        assert!(made.unwrap().success());
+        // It drops privileges that root of a namespace does not have.
+        Self::mount("lowntfs-3g -o ignore_case \"${1}.ntfs\" \"$1\"", dir, Namespaces::Mounts)
+    }
+
+    fn mount(mount: &str, dir: &Path, namespaces: Namespaces) -> Option<Self> {
+        let hold = format!("{mount} && echo mounted && cat; umount \"$1\"");
         let mut unshare = Command::new("unshare");
-        unshare.args(["-rm", "sh", "-c", mount, "sh"]).arg(dir);
+        unshare.arg(if namespaces == Namespaces::UsersAndMounts { "-rm" } else { "-m" });
+        unshare.args(["sh", "-c", &hold, "sh"]).arg(dir);
         unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let Ok(mut holder) = unshare.spawn() else {
-            eprintln!("SKIPPED: unshare is not installed");
+            skip("unshare is not installed");
             return None;
         };
         let mut said = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        let disk = Self { holder };
+        let disk = Self { holder, namespaces };
         if said != "mounted\n" {
-            eprintln!("SKIPPED: no mount namespaces here");
+            skip("nothing can be mounted here");
             return None;
         }
         Some(disk)
@@ -35,7 +66,10 @@ impl Disk {
     pub fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         let pid = self.holder.id().to_string();
-        inside.args(["-t", &pid, "-U", "-m", "--preserve-credentials"]);
+        inside.args(["-t", &pid, "-m"]);
+        if self.namespaces == Namespaces::UsersAndMounts {
+            inside.args(["-U", "--preserve-credentials"]);
+        }
         // Where a process is does not change with what it sees.
         inside.args(["sh", "-c", "cd \"$0\" && exec \"$@\""]).arg(command.get_current_dir().unwrap());
         inside.arg(command.get_program()).args(command.get_args());
@@ -64,7 +98,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = self.holder.kill();
+        // It reads to the end, and unmounts.
+        drop(self.holder.stdin.take());
         let _ = self.holder.wait();
     }
 }

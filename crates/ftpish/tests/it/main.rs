@@ -34,4 +34,5 @@ mod python;
 mod serve;
 mod servers;
 mod shell;
+mod spellings;
 mod trees;

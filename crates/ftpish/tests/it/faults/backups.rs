@@ -16,6 +16,8 @@ struct Fate<'a> {
     on_server: bool,
     /// As strace(1) takes it behind `inject=`.
     inject: &'a str,
+    /// Whether that is for calls alone which have to do with the directory of the backups.
+    only_backups: bool,
 }
 
 const CALLS: &str = "trace=linkat,mkdirat,renameat,renameat2,fsync";
@@ -39,9 +41,13 @@ fn furnished(on_server: bool) -> World {
 }
 
 /// Runs the sync with one side traced.
-fn run(world: &World, Fate { on_server, inject }: Fate<'_>) -> Output {
+fn run(world: &World, Fate { on_server, inject, only_backups }: Fate<'_>) -> Output {
     let (trace, inject) = (world.path("trace"), format!("inject={inject}"));
-    let words = ["-e", CALLS, "-e", &inject];
+    let backups = if on_server { world.root("tree/bak") } else { world.here("tree/bak") };
+    let mut words = vec!["-e", CALLS, "-e", &inject];
+    if only_backups {
+        words.extend(["-P", backups.to_str().unwrap()]);
+    }
     let line = LINES[usize::from(on_server)].split_whitespace();
     if !on_server {
         return traced(&world.client().command(line), &trace, &words).output().unwrap();
@@ -75,12 +81,15 @@ fn whatever_call_it_dies_at_or_fails_at_the_old_content_is_kept_and_the_name_is_
         return;
     }
     for on_server in [true, false] {
-        for (calls, times) in [("linkat", 1), ("mkdirat", 1), ("renameat,renameat2", 3), ("fsync", 4)] {
+        for (calls, times) in [("linkat", 3), ("mkdirat", 1), ("renameat,renameat2", 3), ("fsync", 4)] {
             for when in 1..=times {
                 for what in ["signal=KILL", "error=EIO"] {
                     let inject = format!("{calls}:{what}:when={when}");
                     // The calls are counted by the thread, so there may be no later one.
-                    check(Fate { on_server, inject: &inject }, (when == 1).then_some(false));
+                    check(
+                        Fate { on_server, inject: &inject, only_backups: false },
+                        (when == 1).then_some(false),
+                    );
                 }
             }
         }
@@ -94,14 +103,15 @@ fn a_file_system_without_second_names_keeps_what_is_replaced_by_renaming_it() {
     }
     for on_server in [true, false] {
         for error in ["EPERM", "EOPNOTSUPP", "EMLINK"] {
-            check(Fate { on_server, inject: &format!("linkat:error={error}") }, Some(true));
+            let inject = format!("linkat:error={error}");
+            check(Fate { on_server, inject: &inject, only_backups: true }, Some(true));
         }
     }
 }
 
 #[test]
 fn what_is_replaced_is_synced_under_its_other_name_before_it_loses_its_own() {
-    use Step::{Rename, Reply, SyncDir, SyncFile, Write};
+    use Step::{Name, Reply, SyncDir, SyncFile, Write};
     if !may_trace() {
         return;
     }
@@ -118,7 +128,7 @@ fn what_is_replaced_is_synced_under_its_other_name_before_it_loses_its_own() {
         world.client_of(&server.address).run("sync -q --backup-dir bak tree :tree").ok();
         drop(server);
         eventually(|| fs::read_to_string(&trace).unwrap().contains("+++ exited with 0 +++"));
-        let expected = [Write, SyncFile, Rename, SyncDir, Rename, SyncDir, Reply];
+        let expected = [Write, SyncFile, Name, SyncDir, Name, SyncDir, Reply];
         assert!(steps(&trace).ends_with(&expected), "{size}: {:?}", steps(&trace));
     }
 }
