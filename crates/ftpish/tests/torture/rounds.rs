@@ -41,6 +41,8 @@ struct Score {
     outlived: u64,
     outlived_cuts: u64,
     deaths: [u64; 3],
+    /// How many of these were in transfers over several connections.
+    in_parts: u64,
     /// After so many deaths the name held the old content; the new, though nobody was told; the new, and somebody was.
     old: u64,
     new_untold: u64,
@@ -65,6 +67,7 @@ pub fn run(seed: u64, cuts: u64, kills: u64) {
     let [cuts, clients, servers] = score.deaths;
     println!("  {} files, {} MiB", score.rounds, score.total >> 20);
     println!("  {cuts} connections cut, {clients} clients and {servers} servers killed");
+    println!("  {} of these in transfers over up to 4 connections", score.in_parts);
     println!(
         "  {} more files came through {} of the cuts in one invocation",
         score.outlived, score.outlived_cuts
@@ -199,7 +202,8 @@ fn die(trial: &Trial<'_>, death: Death, dice: &mut Dice, score: &Mutex<Score>) {
     let relay = Relay::to(victim.as_ref().map_or(&trial.address, |victim| &victim.address), toward, at, harm);
     world.tell(&format!("{death:?} {toward:?} {at}, {before} bytes missing\n"));
 
-    let mut client = trial.spawn(&relay, "--retries 0");
+    let connections = if dice.chance(40) { 4 } else { 1 };
+    let mut client = trial.spawn(&relay, &format!("--retries 0 -j {connections}"));
     let sprung = sprung(&relay, &mut client);
     if sprung && death != Death::Cut {
         // Not always at the same step of what that byte brings about.
@@ -223,13 +227,14 @@ fn die(trial: &Trial<'_>, death: Death, dice: &mut Dice, score: &Mutex<Score>) {
     // What a dead receiver's kernel held is gone with it; anything else was written.
     let receiver = if trial.way == Way::Get { Death::KillClient } else { Death::KillServer };
     let kept = if death == receiver { 0 } else { passed };
-    let most = before.min((before + 2 * BLOCK + TALK).saturating_sub(kept));
+    let most = before.min((before + connections * (2 * BLOCK + TALK)).saturating_sub(kept));
     let resumes = trial.size() >= RESUME_FROM;
     assert!(missing <= most || !resumes, "{before} bytes were missing, {passed} came, now {missing} are");
 
     let mut score = score.lock().unwrap();
     if sprung {
         score.deaths[death as usize] += 1;
+        score.in_parts += u64::from(connections > 1);
         let left = if death == Death::Cut { &mut score.cuts_left } else { &mut score.kills_left };
         *left = left.saturating_sub(1);
         match (trial.is_done(), code) {
