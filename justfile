@@ -38,6 +38,11 @@ trees *DIRS="/usr/share":
     cargo build --release
     scripts/trees {{DIRS}}
 
+# A million names, a hundred thousand files, 20 GiB in one: how long, and the memory of both ends over time.
+scale PART="1":
+    cargo build --release
+    scripts/scale {{PART}}
+
 # Cuts and kills at random, for minutes; docs/RELIABILITY.md has the figures of one run.
 torture SEED="20261121" CUTS="2000" KILLS="500":
     TMPDIR="${TMPDIR:-/dev/shm}" cargo test --release -p ftpish --test torture -- run {{SEED}} {{CUTS}} {{KILLS}}
