@@ -19,6 +19,7 @@ mod root;
 mod source;
 mod spelling;
 mod stage;
+mod target;
 mod tree;
 mod walk;
 

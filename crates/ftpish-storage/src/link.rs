@@ -14,7 +14,7 @@ use rustix::fs::AtFlags;
 use crate::dir::{alone, os_name, rename};
 use crate::partial::partial_name;
 use crate::quota::Bound;
-use crate::stage::Target;
+use crate::target::Target;
 use crate::{Outcome, refuse};
 
 /// Gives what `from` names the name `to` as well, if `permit` says so of the very thing that is linked, and not only of

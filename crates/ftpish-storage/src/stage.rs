@@ -8,23 +8,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::Dir;
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
-use ftpish_protocol::message::{Mode, Replace, Time};
-use ftpish_protocol::{Code, Meter, Name, Refusal, Verified};
+use ftpish_protocol::message::{Mode, Time};
+use ftpish_protocol::{Meter, Refusal, Verified};
 use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::backup::Backup;
 use crate::count::FileId;
-use crate::dir::{alone, os_name, rename};
 use crate::group::{Ready, commit_together};
 use crate::partial::{
-    give_name, has_name, is_ours, lock, open_options, open_partial, open_unnamed, partial_name, partial_of,
+    has_name, is_ours, lock, open_options, open_partial, open_unnamed, partial_name, partial_of,
 };
 use crate::quota::{Bound, Claim};
-use crate::spelling::Spelling;
-use crate::{Identity, Outcome, SourceFile, mtime, refuse};
+use crate::target::Target;
+use crate::{Identity, Outcome, SourceFile, refuse};
+
+mod publish;
+pub(crate) use publish::Kept;
 
 /// How often the lock of a partial file is tried that somebody else is at: flock(2) waits either not at all or without
 /// an end.
@@ -35,69 +37,6 @@ const TMPFS: i64 = 0x0102_1994;
 
 /// From how many zero bytes on a hole is made in place of writing them: less is rarely a hole of the source.
 const HOLE: usize = 64 * 1024;
-
-/// The permission bits of a stored file whose sender named none.
-const DEFAULT_MODE: u32 = 0o644;
-
-/// Where a staged file will go.
-#[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) parent: Arc<Dir>,
-    pub(crate) name: Name,
-    pub(crate) replace: Replace,
-    pub(crate) mtime: Option<Time>,
-    /// The one file that may be replaced, where it must be that one.
-    pub(crate) expected: Option<Identity>,
-    /// Where what is replaced is kept.
-    pub(crate) backup: Option<Backup>,
-    /// How the name is spelled, where it matters what was written under another spelling.
-    pub(crate) spelling: Option<Spelling>,
-}
-
-impl Target {
-    /// Makes room for what is to be kept, where that is asked.
-    pub(crate) fn prepare(&self) -> Outcome<()> {
-        self.backup.iter().try_for_each(|backup| backup.prepare(&self.parent, &self.name)).map_err(refuse)
-    }
-
-    /// As long as this is held nobody counts what is here: what is kept must not be missed under both of its names.
-    pub(crate) fn still(&self) -> Option<impl Drop + use<'_>> {
-        self.backup.as_ref().and_then(Backup::still)
-    }
-
-    /// Keeps what is there now, where that is asked; it is replaced next.
-    pub(crate) fn keep(&self) -> Outcome<()> {
-        let kept = self.backup.iter().try_for_each(|backup| backup.keep_durably(&self.parent, &self.name));
-        kept.map_err(refuse)
-    }
-
-    /// Whether what is there now may be replaced. The rename decides once more, for what comes meanwhile.
-    pub(crate) fn check(&self) -> Outcome<()> {
-        let found = match self.parent.symlink_metadata(os_name(&self.name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.expected.is_none() => return Ok(()),
-            found => found.map_err(refuse)?,
-        };
-        let file_type = found.file_type();
-        if file_type.is_dir() {
-            return Err(Refusal::new(Code::IsDirectory, "a directory has this name"));
-        }
-        if !file_type.is_file() && !file_type.is_symlink() {
-            return Err(Refusal::new(Code::NotRegular, "a fifo, a socket or a device has this name"));
-        }
-        if self.expected.is_some_and(|expected| expected != Identity::of(&found)) {
-            return Err(Refusal::new(Code::Changed, "another file has this name by now"));
-        }
-        if let Some(spelling) = &self.spelling {
-            spelling.check(&found)?;
-        }
-        match self.replace {
-            Replace::Always => Ok(()),
-            Replace::Never => Err(Refusal::new(Code::Exists, "the name exists already")),
-            Replace::Older if self.mtime.is_some_and(|new| mtime(&found) < new) => Ok(()),
-            Replace::Older => Err(Refusal::new(Code::NotNewer, "the existing file is at least as new")),
-        }
-    }
-}
 
 /// A partial file. It ends in [`commit`](Self::commit) or in [`abandon`](Self::abandon); if it is dropped, as by kill -9, and
 /// has a name, it stays. Such a one is locked as long as it is open.
@@ -328,136 +267,6 @@ impl Stage {
         punch(&self.file, zeros, offset)
     }
 
-    /// Makes the partial file all that the target is to be, but durable.
-    pub(crate) fn prepare(&self, verified: &Verified, mode: Option<Mode>) -> Outcome<()> {
-        if self.end != verified.length() {
-            return Err(Refusal::new(Code::Internal, "the partial file is not what was verified"));
-        }
-        if self.ends_in_hole {
-            self.file.set_len(self.end).map_err(refuse)?;
-        }
-        let mode = mode.map_or(DEFAULT_MODE, Mode::bits);
-        rustix::fs::fchmod(&self.file, mode.into()).map_err(refuse)?;
-        if let Some(mtime) = self.target.mtime {
-            rustix::fs::futimens(&self.file, &timestamps(mtime)).map_err(refuse)?;
-        }
-        Ok(())
-    }
-
-    /// Keeps what is about to be replaced, as far as it can be done while it has its name.
-    pub(crate) fn keep(&self, verified: &Verified) -> Outcome<Kept> {
-        let Target { parent, name, backup: Some(backup), .. } = &self.target else {
-            return Ok(Kept::default());
-        };
-        // Outside of the lock, because it may take long.
-        let judged = self.judge(verified)?;
-        self.target.prepare()?;
-        let _alone = alone();
-        self.target.check()?;
-        // Another file that has the name by now is judged at the rename: it may be what is about to replace it.
-        let dir = match judged {
-            Some(judged) if !judged.is_same && self.is_still(judged) => {
-                backup.keep(parent, name, false).map_err(refuse)?
-            }
-            _ => None,
-        };
-        Ok(Kept { judged, dir })
-    }
-
-    /// Whether the file that has the name has these very bytes already, and this time. It may be there because of a try
-    /// whose reply was lost, or whose client is gone: what that has replaced is kept, and must stay so.
-    fn judge(&self, verified: &Verified) -> Outcome<Option<Judged>> {
-        let Target { parent, name, mtime: wanted, .. } = &self.target;
-        let found = match parent.symlink_metadata(os_name(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            found => found.map_err(refuse)?,
-        };
-        let is_alike = found.is_file()
-            && found.len() == verified.length()
-            && wanted.is_some_and(|wanted| wanted.is_same(mtime(&found)));
-        let is_same = is_alike && {
-            let mut options = OpenOptions::new();
-            options.read(true).custom_flags(SourceFile::OPEN_FLAGS);
-            let file = parent.open_with(os_name(name), &options).map_err(refuse)?;
-            let digest = verified.digest().algorithm().digest_of(&mut file.into_std(), &Meter::default());
-            digest.map_err(refuse)? == verified.digest()
-        };
-        Ok(Some(Judged { id: Identity::of(&found), is_same }))
-    }
-
-    /// Whether the file that was judged still has the name.
-    fn is_still(&self, judged: Judged) -> bool {
-        let Target { parent, name, .. } = &self.target;
-        parent.symlink_metadata(os_name(name)).is_ok_and(|found| Identity::of(&found) == judged.id)
-    }
-
-    /// Gives the partial file its target's name, if that is free, or still to be replaced.
-    pub(crate) fn publish(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
-        match &self.partial {
-            Some(partial) => self.rename(partial, kept, verified)?,
-            None => self.name(kept, verified)?,
-        }
-        let Target { parent, name, spelling, .. } = &self.target;
-        if let Some(spelling) = spelling {
-            spelling.note(parent, name);
-        }
-        Ok(())
-    }
-
-    /// Gives the partial file, which has no name, that of its target.
-    fn name(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
-        let Target { parent, name, expected, .. } = &self.target;
-        let is_free = expected.is_none() && {
-            let _alone = alone();
-            match give_name(&self.file, parent, os_name(name)) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-                named => named.map(|()| true).map_err(refuse)?,
-            }
-        };
-        if !is_free {
-            // To take another file's name, it needs one of its own.
-            self.target.check()?;
-            let partial = partial_name();
-            give_name(&self.file, parent, partial.as_ref()).map_err(refuse)?;
-            self.rename(&partial, kept, verified).inspect_err(|_| {
-                self.unlink(&partial);
-            })?;
-        }
-        if let Some(claim) = &self.claim {
-            claim.leaves(self.end);
-        }
-        Ok(())
-    }
-
-    /// Gives the partial file its target's name in place of its own.
-    fn rename(&self, partial: &str, kept: &Kept, verified: &Verified) -> Outcome<()> {
-        let Target { parent, name, replace, backup, expected, .. } = &self.target;
-        self.target.prepare()?;
-        let _still = self.target.still();
-        let _alone = alone();
-        // Where whatever is there may be replaced, the kernel knows what cannot be.
-        let Target { spelling, .. } = &self.target;
-        if *replace != Replace::Always || expected.is_some() || backup.is_some() || spelling.is_some() {
-            self.target.check()?;
-        }
-        // What came since the syncs were shared is kept now.
-        if backup.is_some() {
-            let judged = match kept.judged.filter(|judged| self.is_still(*judged)) {
-                None => self.judge(verified)?,
-                judged => judged,
-            };
-            if !judged.is_some_and(|judged| judged.is_same) {
-                self.target.keep()?;
-            }
-        }
-        let replaces = self.claim.as_ref().filter(|_| parent.symlink_metadata(os_name(name)).is_ok());
-        rename(parent, partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
-        if let Some(claim) = replaces {
-            claim.replaced();
-        }
-        Ok(())
-    }
-
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
@@ -494,22 +303,6 @@ impl Stage {
         let removed = self.target.parent.remove_file(partial);
         removed.inspect_err(|error| tracing::warn!(partial, %error, "cannot remove a partial file")).is_ok()
     }
-}
-
-/// What was done for what a commit replaces.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    judged: Option<Judged>,
-    /// The directory that is to be synced for it.
-    pub(crate) dir: Option<Dir>,
-}
-
-/// A file that has the name of a target.
-#[derive(Clone, Copy, Debug)]
-struct Judged {
-    id: Identity,
-    /// Whether it is what is about to replace it.
-    is_same: bool,
 }
 
 /// Writes into a [`Stage`], beside others.

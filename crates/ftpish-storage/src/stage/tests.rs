@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use ftpish_protocol::{Algorithm, Connection, receive_body, send_body};
+use ftpish_protocol::message::Replace;
+use ftpish_protocol::{Algorithm, Code, Connection, Name, receive_body, send_body};
 
 use super::*;
 use crate::Root;

@@ -1,0 +1,164 @@
+//! From a partial file to its target: what is replaced is kept, if that is asked, and the name changes hands.
+
+use std::io;
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use ftpish_protocol::message::{Mode, Replace};
+use ftpish_protocol::{Code, Meter, Refusal, Verified};
+
+use super::{Stage, timestamps};
+use crate::dir::{alone, os_name, rename};
+use crate::partial::{give_name, partial_name};
+use crate::target::Target;
+use crate::{Identity, Outcome, SourceFile, mtime, refuse};
+
+/// The permission bits of a stored file whose sender named none.
+const DEFAULT_MODE: u32 = 0o644;
+
+impl Stage {
+    /// Makes the partial file all that the target is to be, but durable.
+    pub(crate) fn prepare(&self, verified: &Verified, mode: Option<Mode>) -> Outcome<()> {
+        if self.end != verified.length() {
+            return Err(Refusal::new(Code::Internal, "the partial file is not what was verified"));
+        }
+        if self.ends_in_hole {
+            self.file.set_len(self.end).map_err(refuse)?;
+        }
+        let mode = mode.map_or(DEFAULT_MODE, Mode::bits);
+        rustix::fs::fchmod(&self.file, mode.into()).map_err(refuse)?;
+        if let Some(mtime) = self.target.mtime {
+            rustix::fs::futimens(&self.file, &timestamps(mtime)).map_err(refuse)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is about to be replaced, as far as it can be done while it has its name.
+    pub(crate) fn keep(&self, verified: &Verified) -> Outcome<Kept> {
+        let Target { parent, name, backup: Some(backup), .. } = &self.target else {
+            return Ok(Kept::default());
+        };
+        // Outside of the lock, because it may take long.
+        let judged = self.judge(verified)?;
+        self.target.prepare()?;
+        let _alone = alone();
+        self.target.check()?;
+        // Another file that has the name by now is judged at the rename: it may be what is about to replace it.
+        let dir = match judged {
+            Some(judged) if !judged.is_same && self.is_still(judged) => {
+                backup.keep(parent, name, false).map_err(refuse)?
+            }
+            _ => None,
+        };
+        Ok(Kept { judged, dir })
+    }
+
+    /// Whether the file that has the name has these very bytes already, and this time. It may be there because of a try
+    /// whose reply was lost, or whose client is gone: what that has replaced is kept, and must stay so.
+    fn judge(&self, verified: &Verified) -> Outcome<Option<Judged>> {
+        let Target { parent, name, mtime: wanted, .. } = &self.target;
+        let found = match parent.symlink_metadata(os_name(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(refuse)?,
+        };
+        let is_alike = found.is_file()
+            && found.len() == verified.length()
+            && wanted.is_some_and(|wanted| wanted.is_same(mtime(&found)));
+        let is_same = is_alike && {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(SourceFile::OPEN_FLAGS);
+            let file = parent.open_with(os_name(name), &options).map_err(refuse)?;
+            let digest = verified.digest().algorithm().digest_of(&mut file.into_std(), &Meter::default());
+            digest.map_err(refuse)? == verified.digest()
+        };
+        Ok(Some(Judged { id: Identity::of(&found), is_same }))
+    }
+
+    /// Whether the file that was judged still has the name.
+    fn is_still(&self, judged: Judged) -> bool {
+        let Target { parent, name, .. } = &self.target;
+        parent.symlink_metadata(os_name(name)).is_ok_and(|found| Identity::of(&found) == judged.id)
+    }
+
+    /// Gives the partial file its target's name, if that is free, or still to be replaced.
+    pub(crate) fn publish(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+        match &self.partial {
+            Some(partial) => self.rename(partial, kept, verified)?,
+            None => self.name(kept, verified)?,
+        }
+        let Target { parent, name, spelling, .. } = &self.target;
+        if let Some(spelling) = spelling {
+            spelling.note(parent, name);
+        }
+        Ok(())
+    }
+
+    /// Gives the partial file, which has no name, that of its target.
+    fn name(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+        let Target { parent, name, expected, .. } = &self.target;
+        let is_free = expected.is_none() && {
+            let _alone = alone();
+            match give_name(&self.file, parent, os_name(name)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                named => named.map(|()| true).map_err(refuse)?,
+            }
+        };
+        if !is_free {
+            // To take another file's name, it needs one of its own.
+            self.target.check()?;
+            let partial = partial_name();
+            give_name(&self.file, parent, partial.as_ref()).map_err(refuse)?;
+            self.rename(&partial, kept, verified).inspect_err(|_| {
+                self.unlink(&partial);
+            })?;
+        }
+        if let Some(claim) = &self.claim {
+            claim.leaves(self.end);
+        }
+        Ok(())
+    }
+
+    /// Gives the partial file its target's name in place of its own.
+    fn rename(&self, partial: &str, kept: &Kept, verified: &Verified) -> Outcome<()> {
+        let Target { parent, name, replace, backup, expected, .. } = &self.target;
+        self.target.prepare()?;
+        let _still = self.target.still();
+        let _alone = alone();
+        // Where whatever is there may be replaced, the kernel knows what cannot be.
+        let Target { spelling, .. } = &self.target;
+        if *replace != Replace::Always || expected.is_some() || backup.is_some() || spelling.is_some() {
+            self.target.check()?;
+        }
+        // What came since the syncs were shared is kept now.
+        if backup.is_some() {
+            let judged = match kept.judged.filter(|judged| self.is_still(*judged)) {
+                None => self.judge(verified)?,
+                judged => judged,
+            };
+            if !judged.is_some_and(|judged| judged.is_same) {
+                self.target.keep()?;
+            }
+        }
+        let replaces = self.claim.as_ref().filter(|_| parent.symlink_metadata(os_name(name)).is_ok());
+        rename(parent, partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
+        if let Some(claim) = replaces {
+            claim.replaced();
+        }
+        Ok(())
+    }
+}
+
+/// What was done for what a commit replaces.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    judged: Option<Judged>,
+    /// The directory that is to be synced for it.
+    pub(crate) dir: Option<Dir>,
+}
+
+/// A file that has the name of a target.
+#[derive(Clone, Copy, Debug)]
+struct Judged {
+    id: Identity,
+    /// Whether it is what is about to replace it.
+    is_same: bool,
+}
