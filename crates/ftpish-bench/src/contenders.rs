@@ -16,6 +16,8 @@ pub struct Contender {
     pub put: Option<Job>,
     /// Makes `{out}/{what}` what `{served}/{what}` is, where it is that already.
     pub again: Option<Job>,
+    /// The same, where nothing is taken for the same by its size and time.
+    pub compare: Option<Job>,
     /// Lists `{what}` on standard output.
     pub list: Option<Job>,
 }
@@ -55,6 +57,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("{ftpish} -q --server {host}:{port} get -r {what} {out}/"),
         put: run("{ftpish} -q --server {host}:{port} put -r {served}/{what} /{up}/"),
         again: run("{ftpish} -q sync {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
+        compare: run("{ftpish} -q sync --checksum {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
         list: run("{ftpish} -q --server {host}:{port} ls {what}"),
     },
     Contender {
@@ -64,6 +67,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("{ftpish} -q --server {host}:{port} get -j 1 -r {what} {out}/"),
         put: run("{ftpish} -q --server {host}:{port} put -j 1 -r {served}/{what} /{up}/"),
         again: None,
+        compare: None,
         list: None,
     },
     Contender {
@@ -73,6 +77,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("{ftpish} -q --server {host}:{port} get -j 4 -r {what} {out}/"),
         put: run("{ftpish} -q --server {host}:{port} put -j 4 -r {served}/{what} /{up}/"),
         again: None,
+        compare: None,
         list: None,
     },
     Contender {
@@ -82,6 +87,9 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("{ftpish} -q --plaintext --server {host}:{port} get -r {what} {out}/"),
         put: run("{ftpish} -q --plaintext --server {host}:{port} put -r {served}/{what} /{up}/"),
         again: run("{ftpish} -q --plaintext sync {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
+        compare: run(
+            "{ftpish} -q --plaintext sync --checksum {served}/{what} ftpish://{host}:{port}/{up}/{what}",
+        ),
         list: run("{ftpish} -q --plaintext --server {host}:{port} ls {what}"),
     },
     Contender {
@@ -91,6 +99,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("rsync -r rsync://{host}:{port}/files/{what} {out}/"),
         put: run("rsync -r {served}/{what} rsync://{host}:{port}/files/{up}/"),
         again: run("rsync -rt {served}/{what} rsync://{host}:{port}/files/{up}/"),
+        compare: run("rsync -rtc {served}/{what} rsync://{host}:{port}/files/{up}/"),
         list: run("rsync rsync://{host}:{port}/files/{what}/"),
     },
     Contender {
@@ -100,6 +109,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("scp -qr -P {port} -F {dir}/ssh -c aes128-gcm@openssh.com {host}:{served}/{what} {out}/"),
         put: run("scp -qr -P {port} -F {dir}/ssh -c aes128-gcm@openssh.com {served}/{what} {host}:{out}/"),
         again: None,
+        compare: None,
         list: None,
     },
     Contender {
@@ -109,6 +119,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: None,
         put: None,
         again: None,
+        compare: None,
         list: run("sh -c 'echo ls -1 {served}/{what} | sftp -q -P {port} -F {dir}/ssh -b - {host}'"),
     },
     Contender {
@@ -118,6 +129,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("curl -sSf -Z --parallel-max 8 --create-dirs -K {list}"),
         put: run("curl -sSf -Z --parallel-max 8 -K {list}"),
         again: None,
+        compare: None,
         list: run("curl -sSf http://{host}:{port}/{what}/"),
     },
     Contender {
@@ -128,6 +140,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("curl -sSf -Z --parallel-max 8 --create-dirs -K {list}"),
         put: run("curl -sSf -Z --parallel-max 8 --ftp-create-dirs -K {list}"),
         again: None,
+        compare: None,
         list: run("curl -sSf ftp://{host}:{port}/{what}/"),
     },
     Contender {
@@ -137,6 +150,7 @@ pub const CONTENDERS: &[Contender] = &[
         get: run("lftp -c 'open ftp://{host}:{port}; mirror -P 8 {what} {out}/{what}'"),
         put: run("lftp -c 'open ftp://{host}:{port}; mirror -R -P 8 {served}/{what} {up}/{what}'"),
         again: run("lftp -c 'open ftp://{host}:{port}; mirror -R -P 8 {served}/{what} {up}/{what}'"),
+        compare: None,
         list: None,
     },
     Contender {
@@ -152,6 +166,7 @@ pub const CONTENDERS: &[Contender] = &[
             run: "sh -c 'tar -C {served} -cf - {what} | nc -N {host} {port}'",
         }),
         again: None,
+        compare: None,
         list: None,
     },
     Contender {
@@ -167,6 +182,7 @@ pub const CONTENDERS: &[Contender] = &[
             run: "socat -u -b 1048576 OPEN:{served}/{what} TCP4:{host}:{port}",
         }),
         again: None,
+        compare: None,
         list: None,
     },
 ];

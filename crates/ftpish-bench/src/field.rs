@@ -182,11 +182,11 @@ impl Field {
     fn fresh(&self, row: &Row, turn: &Turn) -> Result<TempDir, String> {
         let parent = match row.verb {
             Verb::Get | Verb::List => self.work.path().to_owned(),
-            Verb::Put | Verb::Again => self.dir("served"),
+            Verb::Put | Verb::Again | Verb::Compare => self.dir("served"),
         };
         let make = || {
             let destination = tempfile::Builder::new().prefix("run-").tempdir_in(parent)?;
-            if row.verb == Verb::Again {
+            if matches!(row.verb, Verb::Again | Verb::Compare) {
                 let copied =
                     Command::new("cp").arg("-rp").arg(self.source(row)).arg(destination.path()).status()?;
                 assert!(copied.success(), "cp copies");

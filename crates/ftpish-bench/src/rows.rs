@@ -47,6 +47,8 @@ pub enum Verb {
     Put,
     /// A second run that finds nothing to do.
     Again,
+    /// The same, told by what is in the files.
+    Compare,
     List,
 }
 
@@ -57,6 +59,7 @@ impl Verb {
             Self::Get => contender.get,
             Self::Put => contender.put,
             Self::Again => contender.again,
+            Self::Compare => contender.compare,
             Self::List => contender.list,
         }
     }
@@ -132,6 +135,15 @@ pub const ROWS: &[Row] = &[
             Data::Small,
             &[bar(FTPISH, 1.0, RSYNC), bar(CLEAR, 1.0, RSYNC)],
         )
+    },
+    Row {
+        contenders: &[FTPISH, CLEAR, RSYNC],
+        ..row("second run of 10,000 files by digest, nothing changed", Verb::Compare, Data::Small, &[])
+    },
+    Row {
+        link: Link::Far,
+        contenders: &[FTPISH, CLEAR, RSYNC],
+        ..row("second run of 10,000 files by digest at 50 ms", Verb::Compare, Data::Small, &[])
     },
     Row {
         contenders: &[FTPISH, CLEAR, RSYNC, SFTP, NGINX, VSFTPD],

@@ -42,7 +42,7 @@ pub use growth::Jobs;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use login::{By, Login};
 pub use progress::{Part, Progress};
-pub use tree::{Compare, Filter, FilterError, LinkPolicy, Step, Tree, TreeJob, Way};
+pub use tree::{Compare, Filter, FilterError, LinkPolicy, Listed, Step, Tree, TreeJob, Way};
 pub use upload::Upload;
 pub use url::{ServerUrl, UrlError};
 

@@ -269,7 +269,8 @@ impl<'a, T> Pipeline<'a, T> {
 
     /// Asks for nodes of a tree.
     pub(crate) fn tree(&mut self, tag: T, tree: Tree) {
-        let (length, limit) = (tree.path.as_bytes().len(), tree.limit);
+        let after = tree.after.as_ref().map_or(0, |after| after.as_bytes().len());
+        let (length, limit) = (tree.path.as_bytes().len() + after, tree.limit);
         let asked = self.client.send(&Command::Tree(tree), false);
         self.note_asked(tag, length, asked, Asked::Tree(limit));
     }
@@ -278,6 +279,13 @@ impl<'a, T> Pipeline<'a, T> {
     pub(crate) fn ask(&mut self, tag: T, command: &Command, length: usize) {
         let asked = self.client.send(command, false);
         self.note_asked(tag, length, asked, Asked::Plain);
+    }
+
+    /// Sends what was asked for. Where that fails, so does what is awaited next.
+    pub(crate) fn flush(&mut self) {
+        if let Err(error) = self.client.connection.flush() {
+            self.client.note(error.into());
+        }
     }
 
     fn note_asked(&mut self, tag: T, length: usize, id: Result<u64, Error>, asked: Asked) {

@@ -14,6 +14,9 @@ use crate::Meter;
 /// How many bytes are read and digested at a time.
 const BUFFER: usize = 256 * 1024;
 
+/// How many at first: a small file needs no more, and to clear the rest takes longer than to read it.
+const FIRST_BUFFER: usize = 16 * 1024;
+
 /// A digest algorithm that both ends may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,13 +94,19 @@ pub(crate) fn read_through(
     meter: &Meter,
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let (mut buffer, mut wanted) = (vec![0; FIRST_BUFFER], FIRST_BUFFER);
     loop {
-        match source.read(&mut buffer) {
+        match source.read(&mut buffer[..wanted]) {
             Ok(0) => return Ok(()),
             Ok(read) => {
                 take(&buffer[..read]);
                 meter.add(read as u64)?;
+                if buffer.len() < BUFFER && read == wanted {
+                    // Up to where pieces of this size begin.
+                    (buffer, wanted) = (vec![0; BUFFER], BUFFER - read);
+                } else {
+                    wanted = buffer.len();
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::path::{deserialize_bytes, serialize_bytes};
-use crate::{MAX_PATH, Name, Refusal, RemotePath};
+use crate::{Digest, MAX_PATH, Name, Refusal, RemotePath};
 
 /// One name in a directory, and what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,10 @@ pub struct Node {
     /// The path of the first name that was told of this very file, where it has several (hard links).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same: Option<RemotePath>,
+    /// The digest of a regular file, where it was asked for and is told: of some it never is, so that nobody waits long for
+    /// a listing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// Why nothing, or not all, of what is in a directory follows; or why a link is not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,

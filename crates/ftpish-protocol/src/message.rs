@@ -92,14 +92,15 @@ impl Command {
                 after: Option<AnyBytes>,
                 backup: Option<AnyBytes>,
                 digest: Option<String>,
+                hash: Option<String>,
             }
-            if let Ok(Suspects { path, from, to, after, backup, digest }) = header.decode() {
+            if let Ok(Suspects { path, from, to, after, backup, digest, hash }) = header.decode() {
                 let mut paths = [path, from, to, after, backup].into_iter().flatten();
                 let bad = paths.find_map(|path| RemotePath::parse(&path.0).err());
                 if let Some(bad) = bad {
                     return Refusal::new(Code::BadPath, bad.to_string());
                 }
-                if digest.is_some_and(|name| name.parse::<Algorithm>().is_err()) {
+                if digest.into_iter().chain(hash).any(|name| name.parse::<Algorithm>().is_err()) {
                     return Refusal::new(Code::Unsupported, "this digest is not known here");
                 }
             }
@@ -254,7 +255,14 @@ pub struct Tree {
     /// Tell of a file that was met under another name before: see [`Node::same`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub same: bool,
+    /// Tell the digests of small files in this algorithm: see [`Node::digest`]. Servers that know nothing of it tell none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<Algorithm>,
 }
+
+/// The largest file whose digest a listing of a tree tells, in bytes. What is larger is worth a request of its own, which
+/// can be told that its work goes on; a listing cannot.
+pub const MAX_LISTED_DIGEST: u64 = 1024 * 1024;
 
 /// The arguments of `get`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -700,6 +708,8 @@ mod tests {
     fn an_unknown_digest_is_unsupported_and_not_malformed() {
         let crc = r#"{"id":1,"cmd":"get","path":"a","digest":"crc32"}"#;
         refused(crc, Code::Unsupported, "this digest is not known here");
+        let tree = r#"{"id":1,"cmd":"tree","path":"a","digest":"md5","limit":1,"hash":"crc32"}"#;
+        refused(tree, Code::Unsupported, "this digest is not known here");
         let missing = r#"{"id":1,"cmd":"get","path":"a"}"#;
         refused(missing, Code::Malformed, "missing field `digest`");
     }

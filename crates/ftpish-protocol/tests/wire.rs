@@ -94,13 +94,30 @@ const VECTORS: &[(&str, Play)] = &[
             limit: 1000,
             follow: false,
             same: true,
+            hash: None,
         };
         it.request(2, false, Command::Tree(tree));
     }),
     ("tree-every-field", |it| {
-        let (path, after) = (path("docs"), Some(path("old/b")));
-        let tree = Tree { path, digest: Algorithm::Blake3, after, limit: u64::MAX, follow: true, same: true };
+        let (path, after, digest) = (path("docs"), Some(path("old/b")), Algorithm::Blake3);
+        let hash = Some(Algorithm::Sha256);
+        let tree = Tree { path, digest, after, limit: u64::MAX, follow: true, same: true, hash };
         it.request(2, false, Command::Tree(tree));
+    }),
+    ("tree-hash-request", |it| {
+        let (path, after, digest) = (path("docs"), Some(path("a")), Algorithm::Md5);
+        let tree = Tree { path, digest, after, limit: 3, follow: false, same: false, hash: Some(digest) };
+        it.request(4, false, Command::Tree(tree));
+    }),
+    ("tree-hash-reply", |it| {
+        it.granted(4, true, Done {});
+        let target = Some(LinkTarget(b"a.txt".into()));
+        let digest = Some(Algorithm::Md5.digest(b"hello world\n"));
+        it.listing(&[
+            Node { digest, ..node("a.txt", Kind::File, 12, time(NEW_YEAR, 500_000_000), 0o644) },
+            node("disk.img", Kind::File, 8 << 30, time(NEW_YEAR, 0), 0o644),
+            Node { target, ..node("latest", Kind::Link, 5, time(NEW_YEAR, 0), 0o777) },
+        ]);
     }),
     ("tree-reply", |it| {
         it.granted(2, true, Done {});
@@ -421,7 +438,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 44, "the number of examples");
+    assert_eq!(shown, 46, "the number of examples");
 }
 
 #[test]
@@ -458,6 +475,7 @@ fn the_document_names_the_constants() {
         format!("`{}`", str::from_utf8(ALPN).unwrap()),
         format!("`version` is {VERSION};"),
         format!("at least {MIN_BLOCK} bytes"),
+        format!("files of more than {MAX_LISTED_DIGEST} bytes are,"),
     ] {
         assert!(document.contains(&text), "{text}");
     }
@@ -491,6 +509,7 @@ fn node(at: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Node {
         mode: Mode::from_bits(mode),
         target: None,
         same: None,
+        digest: None,
         error: None,
     }
 }

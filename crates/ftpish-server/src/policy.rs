@@ -18,7 +18,11 @@ fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
     match command {
         Command::Hello(_) | Command::Login(_) | Command::Unknown => vec![],
         Command::Ls(args) => vec![(Access::List, &args.path)],
-        Command::Tree(args) => vec![(Access::List, &args.path)],
+        // A digest tells of the content.
+        Command::Tree(args) => [(Access::List, &args.path)]
+            .into_iter()
+            .chain(args.hash.map(|_| (Access::Read, &args.path)))
+            .collect(),
         Command::Stat(args) | Command::Df(args) => vec![(Access::List, &args.path)],
         Command::Get(args) => vec![(Access::Read, &args.path)],
         Command::Hash(args) => vec![(Access::Read, &args.path)],
@@ -121,8 +125,8 @@ mod tests {
     }
 
     fn tree(top: &str) -> Command {
-        let digest = Algorithm::Md5;
-        Command::Tree(Tree { path: path(top), digest, after: None, limit: 1, follow: false, same: false })
+        let (path, digest) = (path(top), Algorithm::Md5);
+        Command::Tree(Tree { path, digest, after: None, limit: 1, follow: false, same: false, hash: None })
     }
 
     #[test]
@@ -181,6 +185,19 @@ mod tests {
             assert_eq!(code(&Command::Symlink(link)), Some(Code::Forbidden), "{at}");
             let set = Set { path: path(at), mtime: None, mode: None };
             assert_eq!(code(&Command::Set(set)), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_tree_with_digests_needs_the_right_to_read_all_of_it_too() {
+        let rights = Rights::new(&Rights::ALL, vec![(path("in"), vec![Access::List])]);
+        for (top, hash, permitted) in
+            [(".", false, true), (".", true, false), ("in/a", true, false), ("out", true, true)]
+        {
+            let Command::Tree(mut tree) = tree(top) else { unreachable!() };
+            tree.hash = hash.then_some(Algorithm::Md5);
+            let permit = Policy::default().permit_client(&Command::Tree(tree), Some(&rights));
+            assert_eq!(permit.is_ok(), permitted, "{top} {hash}");
         }
     }
 

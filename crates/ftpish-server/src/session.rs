@@ -27,6 +27,10 @@ use crate::{Limits, Policy};
 /// How long a client may think about its next request before it rests.
 const LINGER: Duration = Duration::from_millis(5);
 
+/// For how long a reply may lie here while there is more to read: replies leave together, but whoever digests many files is
+/// at work for long, and so might the client be meanwhile.
+const FLUSH_EVERY: Duration = Duration::from_millis(10);
+
 /// What every session of a server shares.
 pub(crate) struct Service {
     /// The root of all who have none of their own.
@@ -49,6 +53,8 @@ pub(crate) struct Session {
     full: Option<Full>,
     /// Since when the client has asked for nothing.
     idle_since: Instant,
+    /// When replies were last sent although there was more to read, or because there was not.
+    flushed: Instant,
     /// Since when a request has been there in part.
     partial_since: Option<Instant>,
     greeted: bool,
@@ -105,6 +111,7 @@ impl Session {
             greeting,
             full,
             idle_since: Instant::now(),
+            flushed: Instant::now(),
             partial_since: None,
             greeted: false,
             challenge: challenge(),
@@ -305,11 +312,12 @@ impl Session {
             self.connection.stream().set_deadline(Deadline::after(self.service.limits.request));
         }
         // While the client has not taken what is queued, it is not idle; with more to read it is not anyway, and the
-        // replies leave together.
+        // replies leave together, if they do soon.
         let drained = self.connection.drain_body();
-        let flushed = if self.connection.has_input() {
+        let flushed = if self.connection.has_input() && self.flushed.elapsed() < FLUSH_EVERY {
             drained
         } else {
+            self.flushed = Instant::now();
             drained.and_then(|()| self.connection.flush())
         };
         if let Err(error) = flushed {

@@ -270,6 +270,7 @@ fn node(path: RemotePath, metadata: &Metadata, target: Option<Vec<u8>>) -> Node 
         mode: entry.mode,
         target: entry.target,
         same: None,
+        digest: None,
         error: None,
     }
 }
@@ -280,7 +281,17 @@ fn unknown(path: RemotePath) -> Node {
         ftpish_protocol::message::Time { seconds: 0, nanoseconds: 0 },
         ftpish_protocol::message::Mode::from_bits(0),
     );
-    Node { path, kind: Kind::Other, size: 0, mtime, mode, target: None, same: None, error: None }
+    Node {
+        path,
+        kind: Kind::Other,
+        size: 0,
+        mtime,
+        mode,
+        target: None,
+        same: None,
+        digest: None,
+        error: None,
+    }
 }
 
 /// The names in a directory, sorted: a few bytes more than their own each.

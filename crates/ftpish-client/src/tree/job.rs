@@ -1,6 +1,7 @@
 //! A tree on its way: the plan's steps, done over a connection without waiting for one before the next.
 
 mod last;
+mod stretch;
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,6 +11,7 @@ use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
 use ftpish_protocol::{Algorithm, Code, PathError, Refusal, RemotePath};
 use ftpish_storage::{Backup, Links, Root, SourceFile, Walk};
 
+use self::stretch::{End, MOST_ASKED, MOST_BESIDE_BODIES, Stretch};
 use super::plan::{Next, Plan, Side};
 use super::{LinkPolicy, Step, Tree, Way};
 use crate::client::LISTING_DIGEST;
@@ -45,6 +47,8 @@ type Numbered = (u64, Step);
 /// What a request is for.
 enum Tag {
     Step(Numbered),
+    /// Files that are compared, and the digests of the server's.
+    Stretch(Vec<Numbered>),
     Page,
 }
 
@@ -74,6 +78,14 @@ pub struct TreeJob {
     ahead: HashSet<RemotePath>,
     /// Files that wait for that.
     held: BTreeMap<u64, Step>,
+    /// Files to be compared, until there are enough of them to be asked for together.
+    stretch: Option<Stretch>,
+    /// Where the one before ended.
+    stretch_end: Option<End>,
+    /// How many files are asked for together that were not yet told of.
+    asked: usize,
+    /// Whether all files are asked for one by one: the server knows nothing of digests in listings, or refuses them.
+    one_by_one: bool,
     /// Files that move over all connections, one by one, when the others have moved.
     large: BTreeMap<u64, Step>,
     /// The size of the next page.
@@ -101,6 +113,10 @@ impl TreeJob {
             sets: Vec::new(),
             ahead: HashSet::new(),
             held: BTreeMap::new(),
+            stretch: None,
+            stretch_end: None,
+            asked: 0,
+            one_by_one: false,
             large: BTreeMap::new(),
             page,
             moved: 0,
@@ -129,6 +145,7 @@ impl TreeJob {
         self.ahead.clear();
         self.todo.append(&mut self.held);
         self.todo.append(&mut self.large);
+        self.todo.extend(self.stretch.take().map_or_else(Vec::new, Stretch::into_files));
         ran.and(settled.map(drop))
     }
 
@@ -184,7 +201,8 @@ impl TreeJob {
         loop {
             page_asked &= !self.settle(pipe, crew, progress, report)?;
             pipe.client.check_interrupt()?;
-            if pipe.is_full() || crew.is_full(pipe) || self.held.len() >= MOST_HELD {
+            let too_many = self.held.len() >= MOST_HELD || self.asked >= MOST_ASKED;
+            if pipe.is_full() || crew.is_full(pipe) || too_many {
                 pipe.receive();
                 continue;
             }
@@ -196,6 +214,9 @@ impl TreeJob {
                 if Self::is_last(&step) && !crew.is_idle() {
                     self.todo.insert(number, step);
                     crew.wait();
+                } else if self.asked > MOST_BESIDE_BODIES && self.has_body(&step) {
+                    self.todo.insert(number, step);
+                    pipe.receive();
                 } else if Self::is_last(&step) && !self.large.is_empty() {
                     self.todo.insert(number, step);
                     self.move_large(pipe, crew)?;
@@ -212,7 +233,10 @@ impl TreeJob {
             match next {
                 Next::Step(step) => self.add(step),
                 Next::Starved(side) if side == self.local_side() => self.walk_on()?,
+                Next::Starved(_) | Next::End if self.stretch.is_some() => self.ask_stretch(pipe),
                 Next::Starved(_) => pipe.receive(),
+                // What has come is compared while more comes.
+                Next::End if self.asked > 0 => pipe.receive(),
                 Next::End if !self.held.is_empty() => pipe.receive(),
                 Next::End if !crew.is_idle() => {
                     pipe.drain();
@@ -246,6 +270,11 @@ impl TreeJob {
     /// Whether a step comes behind all that was begun before it, on whatever connection.
     fn is_last(step: &Step) -> bool {
         matches!(step, Step::Remove(_) | Step::BackUp { .. })
+    }
+
+    /// Whether the bytes of a step's file go out in front of all that is asked for behind it.
+    fn has_body(&self, step: &Step) -> bool {
+        self.tree.way == Way::Put && matches!(step, Step::Move { .. })
     }
 
     /// Whether a file goes where something is about to change, by a request that is on its way.
@@ -294,6 +323,10 @@ impl TreeJob {
                 (Tag::Page, answer) => {
                     page = true;
                     ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
+                }
+                (Tag::Stretch(files), answer) => {
+                    self.asked -= files.len();
+                    ended = ended.and(self.take_stretch(files, answer, report));
                 }
                 (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {
                     self.redo(step);
@@ -345,6 +378,7 @@ impl TreeJob {
             limit: self.page,
             follow: self.tree.links == LinkPolicy::Follow && self.tree.way == Way::Get,
             same: self.tree.hard_links,
+            hash: None,
         };
         pipe.tree(Tag::Page, tree);
     }
@@ -397,9 +431,7 @@ impl TreeJob {
         let is_top = step.path().is_root() && self.tree.way == Way::Put && self.tree.remote.is_root();
         match &step {
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
-            Step::Compare { path, .. } => {
-                pipe.hash(Tag::Step((number, step.clone())), self.remote(path)?, self.tree.digest);
-            }
+            Step::Compare { .. } => self.ask_digest((number, step), pipe)?,
             // The served directory itself is the server's own.
             Step::MakeDir(_) | Step::Set { .. } if is_top => {}
             _ if self.tree.dry_run => report(&step, Ok(None)),
@@ -543,7 +575,7 @@ impl TreeJob {
 
     /// Both digests of a file are known when this returns: it moves only if they differ.
     fn compare(&mut self, step: &Step, there: &ftpish_protocol::Digest) -> Result<(), Error> {
-        let Step::Compare { path, size, set, same } = step else { return Ok(()) };
+        let Step::Compare { path, size, set, same, .. } = step else { return Ok(()) };
         let from = self.local(path);
         let file = match self.tree.way {
             Way::Get => self.here(path)?.open_file(path),

@@ -99,6 +99,8 @@ pub enum Step {
         set: Option<(Time, Mode)>,
         /// The first name of the same file, and its time: it gets this name, too, in place of being moved.
         same: Option<(RemotePath, Time)>,
+        /// Where the server told of it, so that those around it can be asked for together with it.
+        listed: Option<Listed>,
     },
     /// Make a symbolic link.
     Link {
@@ -146,6 +148,17 @@ pub enum Step {
         /// Why not.
         refusal: Refusal,
     },
+}
+
+/// The place of a node in the server's walk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The node in front of it.
+    after: RemotePath,
+    /// How many nodes there are in front of it.
+    nodes: u64,
+    /// How many bytes the files in front of it have whose digests a listing tells.
+    bytes: u64,
 }
 
 impl Tree {

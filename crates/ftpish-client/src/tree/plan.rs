@@ -6,10 +6,10 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 
-use ftpish_protocol::message::{Kind, LinkTarget, Mode, Node, Replace, Time};
+use ftpish_protocol::message::{Kind, LinkTarget, MAX_LISTED_DIGEST, Mode, Node, Replace, Time};
 use ftpish_protocol::{Code, Refusal, RemotePath, WalkOrder, walk_order};
 
-use super::{Compare, LinkPolicy, Step, Tree};
+use super::{Compare, LinkPolicy, Listed, Step, Tree, Way};
 
 /// One of the two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,43 @@ struct Feed {
     nodes: VecDeque<Node>,
     order: WalkOrder,
     ended: bool,
+    /// Where somebody asks for it.
+    passed: Option<Passed>,
+}
+
+/// The part of a walk that was looked at.
+#[derive(Debug, Default)]
+struct Passed {
+    /// The last node of it.
+    last: Option<RemotePath>,
+    nodes: u64,
+    /// Of the files whose digests a listing tells.
+    bytes: u64,
+    /// The place of the last one.
+    place: Option<Listed>,
+}
+
+impl Passed {
+    fn note(&mut self, node: &Node) {
+        let Self { nodes, bytes, .. } = *self;
+        let after = self.last.replace(node.path.clone());
+        self.place = after.map(|after| Listed { after, nodes, bytes });
+        self.nodes += 1;
+        if node.kind == Kind::File && node.size <= MAX_LISTED_DIGEST {
+            self.bytes += node.size;
+        }
+    }
+}
+
+impl Feed {
+    /// The next node, which is looked at now.
+    fn take(&mut self) -> Option<Node> {
+        let node = self.nodes.pop_front()?;
+        if let Some(passed) = &mut self.passed {
+            passed.note(&node);
+        }
+        Some(node)
+    }
 }
 
 /// A directory of the source that the plan is in.
@@ -168,11 +205,19 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(rules: Tree) -> Self {
         // What is there does not matter where everything moves and nothing is removed.
-        let target = Feed { ended: rules.compare.is_none() && rules.delete.is_none(), ..Feed::default() };
+        let mut target = Feed { ended: rules.compare.is_none() && rules.delete.is_none(), ..Feed::default() };
+        let mut source = Feed::default();
+        if rules.compare == Some(Compare::Digest) {
+            let remote = match rules.way {
+                Way::Get => &mut source,
+                Way::Put => &mut target,
+            };
+            remote.passed = Some(Passed::default());
+        }
         let extras = Extras { one_by_one: rules.backup.is_some(), ..Extras::default() };
         Self {
             rules,
-            source: Feed::default(),
+            source,
             target,
             steps: VecDeque::new(),
             open: Vec::new(),
@@ -268,8 +313,8 @@ impl Plan {
                 (None, Some(_)) => Ordering::Greater,
                 (Some(source), Some(target)) => walk_order(&source.path, &target.path),
             };
-            let source = if order.is_le() { self.source.nodes.pop_front() } else { None };
-            let target = if order.is_ge() { self.target.nodes.pop_front() } else { None };
+            let source = if order.is_le() { self.source.take() } else { None };
+            let target = if order.is_ge() { self.target.take() } else { None };
             match (source, target) {
                 (Some(source), target) => self.take(source, target),
                 (None, Some(target)) => self.take_extra(target),
@@ -295,7 +340,7 @@ impl Plan {
                 if !inside && is_dir {
                     *pruned = Some(node.path.clone());
                 }
-                feed.nodes.pop_front();
+                feed.take();
             }
         }
     }
@@ -399,7 +444,13 @@ impl Plan {
                 // It may be another.
                 self.backs_up |= self.rules.backup.is_some();
                 let first = first.map(|first| (first, mtime));
-                Step::Compare { path, size, set: (!same).then_some((mtime, mode)), same: first }
+                let remote = match self.rules.way {
+                    Way::Get => &self.source,
+                    Way::Put => &self.target,
+                };
+                let listed = remote.passed.as_ref().and_then(|passed| passed.place.clone());
+                let set = (!same).then_some((mtime, mode));
+                Step::Compare { path, size, set, same: first, listed }
             }
             _ => {
                 self.tell_backup(&path, target);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ftpish_client::{Client, Compare, Error, Filter, LinkPolicy, Progress, Tree, TreeJob, Way};
+use ftpish_client::{Client, Compare, Error, Filter, LinkPolicy, Progress, Step, Tree, TreeJob, Way};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, RemotePath};
 use serde_json::{Value, json};
@@ -471,6 +471,107 @@ fn a_file_that_changed_before_its_other_name_was_made_is_fetched_under_that() {
     assert!(ended.is_ok() && failed.is_empty(), "{ended:?}");
     let one = |name: &str, content: &str| (name.to_owned(), content.to_owned());
     assert_eq!(contents(&world.local()), [one("a", "2"), one("b", "1"), one("c", "1")]);
+}
+
+/// As `sync --checksum` of a server that has the files `f 0` and so on, each of which has the content `x`; `said` is what
+/// its listings add to the node of each, where digests are asked for; it refuses them where that is nothing. Tells what was asked, one word a request.
+fn asked_by_digest(files: usize, here: &str, said: fn(&str) -> Value) -> Vec<String> {
+    let world = World::new();
+    for i in 0..files {
+        fs::write(world.local().join(format!("f {i}")), here).unwrap();
+    }
+    let (sender, asked) = std::sync::mpsc::channel();
+    let script = Script::run(move |peer| {
+        let digest = Algorithm::Md5.digest(b"x").to_string();
+        while let Some(request) = peer.next() {
+            let text = |field: &str| request[field].as_str().unwrap_or_default().to_owned();
+            sender.send(text("cmd") + &text("hash")).unwrap();
+            match text("cmd").as_str() {
+                "tree" if request["hash"].is_null() => {
+                    let nodes = (0..files).map(|i| node(format!("f {i}"), "file"));
+                    peer.grant(&request, json!({"body": true}));
+                    peer.send(&listing(&[node(".", "dir")].into_iter().chain(nodes).collect::<Vec<_>>()));
+                }
+                "tree" if said(&digest).is_null() => peer.refuse(&request, "forbidden"),
+                "tree" => {
+                    assert_eq!((text("after").as_str(), &request["limit"]), (".", &json!(files)));
+                    let nodes = (0..files).map(|i| {
+                        let mut node = node(format!("f {i}"), "file");
+                        let said = said(&digest);
+                        node.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+                        node
+                    });
+                    peer.grant(&request, json!({"body": true}));
+                    peer.send(&listing(&nodes.collect::<Vec<_>>()));
+                }
+                "hash" => peer.grant(&request, json!({"size": 1, "digest": digest})),
+                "get" => {
+                    peer.grant(&request, file(1));
+                    peer.send(&body(b"x"));
+                }
+                cmd => panic!("{cmd}"),
+            }
+        }
+    });
+    let rules = Tree { compare: Some(Compare::Digest), ..tree(&world.local()) };
+    let (failed, ended) = run(&mut script.client(), rules);
+    assert!(ended.is_ok() && failed.is_empty(), "{ended:?}");
+    assert!(contents(&world.local()).iter().all(|(_, content)| content == "x"));
+    drop(script);
+    asked.iter().collect()
+}
+
+#[test]
+fn digests_come_with_a_listing_or_where_they_do_not_by_hash() {
+    let told = |digest: &str| json!({"digest": digest});
+    let none = |_: &str| json!({});
+    let other = |_: &str| json!({"digest": Algorithm::Sha256.digest(b"x").to_string()});
+    assert_eq!(asked_by_digest(3, "x", told), ["tree", "treemd5"]);
+    assert_eq!(asked_by_digest(3, "y", told), ["tree", "treemd5", "get", "get", "get"]);
+    for said in [none, other, |_: &str| Value::Null] {
+        assert_eq!(asked_by_digest(3, "x", said), ["tree", "treemd5", "hash", "hash", "hash"]);
+    }
+    assert_eq!(asked_by_digest(1, "x", told), ["tree", "hash"]);
+    // Of another size, nobody reads it.
+    assert_eq!(asked_by_digest(1, "xyz", told), ["tree", "get"]);
+}
+
+#[test]
+fn digests_that_a_connection_broke_under_are_asked_for_again_over_the_next() {
+    let world = World::new();
+    let nodes = ["a", "b", "c"].map(|name| {
+        fs::write(world.local().join(name), "x").unwrap();
+        let mut node = node(name, "file");
+        node["digest"] = json!(Algorithm::Md5.digest(b"x").to_string());
+        node
+    });
+    let mut job = TreeJob::new(Tree { compare: Some(Compare::Digest), ..tree(&world.local()) });
+    let mut run = |script: &Script| {
+        job.run(&mut script.client(), &Progress::default(), &mut |step, outcome| {
+            assert!(matches!((step, &outcome), (Step::Set { .. }, Ok(None))), "{step:?} {outcome:?}");
+        })
+    };
+    let all = nodes.clone();
+    let first = Script::run(move |peer| {
+        let plain = peer.request();
+        peer.grant(&plain, json!({"body": true}));
+        peer.send(&listing(&[&[node(".", "dir")][..], &all].concat()));
+        let stretch = peer.request();
+        peer.grant(&stretch, json!({"body": true}));
+        peer.send(&listing(&all)[..300]);
+        peer.close();
+    });
+    assert!(matches!(run(&first), Err(Error::Connection(_))));
+    let second = Script::run(move |peer| {
+        let stretch = peer.request();
+        assert_eq!(
+            (&stretch["hash"], &stretch["after"], &stretch["limit"]),
+            (&json!("md5"), &json!("."), &json!(3))
+        );
+        peer.grant(&stretch, json!({"body": true}));
+        peer.send(&listing(&nodes));
+    });
+    assert!(run(&second).is_ok());
 }
 
 #[test]

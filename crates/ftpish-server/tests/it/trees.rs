@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
+use ftpish_protocol::message::MAX_LISTED_DIGEST;
 use ftpish_protocol::{Algorithm, RemotePath, walk_order};
 use ftpish_server::{Accounts, Policy, Right, Rights, Users};
 use rustix::fs::{CWD, FileType, mknodat};
@@ -112,6 +113,42 @@ fn a_page_of_nothing_is_nothing_and_the_end_is_told_by_fewer_than_the_limit() {
     assert_eq!(tree(&mut raw, json!({"limit": WHOLE.len(), "after": "z"})), [""; 0]);
     assert_eq!(tree(&mut raw, json!({"limit": u64::MAX})), WHOLE);
     assert_eq!(tree(&mut raw, json!({"limit": u64::MAX, "after": "."})), WHOLE[1..]);
+}
+
+#[test]
+fn digests_of_small_files_are_told_where_they_are_asked_for_and_of_nothing_else() {
+    let server = furnished();
+    let large = fs::File::create(server.path("empty/large")).unwrap();
+    large.set_len(MAX_LISTED_DIGEST + 1).unwrap();
+    fs::File::create(server.path("empty/less")).unwrap().set_len(MAX_LISTED_DIGEST).unwrap();
+    mknodat(CWD, server.path("pipe"), FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut raw = server.greeted();
+    let mut told = |fields: Value| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let nodes = try_tree(&mut raw, fields).unwrap().into_iter();
+        nodes.filter_map(|node| Some((text(&node["path"])?, text(&node["digest"])?))).collect()
+    };
+    let digest = |path: &str| (path.to_owned(), Algorithm::Blake3.digest(path.as_bytes()).to_string());
+    let zeros = Algorithm::Blake3.digest(&vec![0; usize::try_from(MAX_LISTED_DIGEST).unwrap()]).to_string();
+    let mut all = [digest("a/10"), digest("a/2"), digest("a-b"), ("empty/less".into(), zeros), digest("z")];
+    assert_eq!(told(json!({"hash": "blake3"})), all);
+    assert_eq!(told(json!({})), []);
+    assert_eq!(
+        told(json!({"hash": "md5", "path": "z"})),
+        [(".".into(), Algorithm::Md5.digest(b"z").to_string())]
+    );
+    // By the page, with others between.
+    let mut joined = Vec::new();
+    for after in [".", "a/2", "a-b", "empty/less"] {
+        joined.extend(told(json!({"hash": "blake3", "after": after, "limit": 3})));
+        assert_eq!(told(json!({"after": after, "limit": 3})), []);
+    }
+    assert_eq!(joined, all);
+    // What links stand for.
+    all[4].0 = "link/10".into();
+    assert_eq!(told(json!({"hash": "blake3", "follow": true}))[4].0, all[4].0);
+    let reply = try_tree(&mut raw, json!({"hash": "crc32"})).unwrap_err();
+    assert_eq!(code(&reply), "unsupported");
 }
 
 #[test]

@@ -216,6 +216,39 @@ fn a_change_that_size_and_time_do_not_tell_is_found_by_digest() {
 }
 
 #[test]
+fn what_differs_by_digest_alone_moves_and_nothing_else_wherever_it_lies() {
+    let world = World::plaintext();
+    let dirs = (0..40).map(|i| format!("tree/{:02}{}", i % 30, if i < 30 { "" } else { "/below" }));
+    let mut files: Vec<PathBuf> =
+        dirs.flat_map(|dir| (0..30).map(move |i| Path::new(&dir).join(i.to_string()))).collect();
+    files.extend(["tree/large", "tree/09/large"].map(PathBuf::from));
+    let fill = |path: &Path, byte: u8| {
+        let size = if path.ends_with("large") { (1 << 20) + 1 } else { 3000 };
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, vec![byte; size]).unwrap();
+        dress(path, 0o644, 1_000_000_000);
+    };
+    files.iter().for_each(|file| fill(&world.here(file), b'a'));
+    world.run("sync -q tree :tree").ok();
+    for (step, line) in [(7, "sync --checksum tree :tree"), (300, "sync --checksum :tree tree")] {
+        for file in files.iter().rev().step_by(step) {
+            let here = if step == 7 { world.here(file) } else { world.root(file) };
+            fill(&here, b'b');
+        }
+        // What one side alone has lies between, and so does what has another size.
+        fill(&world.here("tree/03/15-here"), b'c');
+        fill(&world.root("tree/04/15-there"), b'c');
+        world.run(line).ok();
+        for file in &files {
+            assert!(fs::read(world.here(file)).unwrap() == fs::read(world.root(file)).unwrap(), "{file:?}");
+        }
+        let again = line.replace("sync", "sync -q -n");
+        let would = world.run(&again).ok().text;
+        assert!(!would.contains("copy "), "{would}");
+    }
+}
+
+#[test]
 fn what_is_excluded_neither_moves_nor_goes() {
     let world = World::plaintext();
     for name in ["src/main.rs", "target/debug/main", "a.o", "keep.o"] {

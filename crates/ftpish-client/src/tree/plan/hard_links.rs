@@ -33,6 +33,7 @@ impl Files {
             mode: Mode::from_bits(0o755),
             target: None,
             same: None,
+            digest: None,
             error: None,
         };
         let mut nodes = vec![node(".", Kind::Dir)];

@@ -121,7 +121,17 @@ fn node(at: &str, item: &Item) -> Node {
         Item::Fifo => (Kind::Other, 0, 0, 0o600, None),
     };
     let mtime = Time { seconds: mtime, nanoseconds: 0 };
-    Node { path: path(at), kind, size, mtime, mode: Mode::from_bits(mode), target, same: None, error: None }
+    Node {
+        path: path(at),
+        kind,
+        size,
+        mtime,
+        mode: Mode::from_bits(mode),
+        target,
+        same: None,
+        digest: None,
+        error: None,
+    }
 }
 
 /// As `sync --delete` has them.
