@@ -38,6 +38,11 @@ trees *DIRS="/usr/share":
     cargo build --release
     scripts/trees {{DIRS}}
 
+# Where the time goes: `just profile get small clear`. Needs perf and strace; draws flame graphs where inferno is installed.
+[positional-arguments]
+profile *ARGS:
+    scripts/profile "$@"
+
 # A million names, a hundred thousand files, 20 GiB in one: how long, and the memory of both ends over time.
 scale PART="1":
     cargo build --release
