@@ -1,6 +1,7 @@
 //! Who takes part, and what each is told to do. Words in braces are filled in by `field.rs`: the server's `{host}` and
-//! `{port}`, the `{served}` directory, `{what}` in it is moved, which takes ftpish a `{-r}` where it is a tree, the new and empty directory `{out}` that it is moved to, whose
-//! name among what is served is `{up}`, `{dir}` with the servers' configurations, and curl's `{list}` of what to do.
+//! `{port}`, the `{served}` directory, `{what}` in it is moved, which takes ftpish a `{-r}` where it is a tree, the new
+//! and empty directory `{out}` that it is moved to, whose name among what is served is `{up}`, `{dir}` with the
+//! servers' configurations, and curl's `{list}` of what to do.
 
 use crate::servers::Server;
 

@@ -15,8 +15,8 @@ use crate::split::Part;
 use crate::upload::Leaves;
 use crate::{Client, Error, Progress, Upload};
 
-/// How much is sent ahead at the most: more than is on its way over a long line. It leaves in parts of one block, so that
-/// others soon join in.
+/// How much is sent ahead at the most: more than is on its way over a long line. It leaves in parts of one block, so
+/// that others soon join in.
 const MOST: u64 = 64 * 1024 * 1024;
 
 /// What was sent ahead, and is not lost.
@@ -40,7 +40,8 @@ enum Told {
 }
 
 impl Client {
-    /// Sends the beginning of a file. None where the server has something of it, which it is to be asked for, or may have.
+    /// Sends the beginning of a file. None where the server has something of it, which it is to be asked for, or may
+    /// have.
     pub(crate) fn begin_ahead(
         &mut self,
         upload: &Upload,

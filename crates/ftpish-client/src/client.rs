@@ -35,8 +35,8 @@ const TOUCH_EVERY: Duration = Duration::from_secs(20);
 /// password.
 const TICKET_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// Within which time a server greets that is near, the hashing of a password included: less than a round trip over a long
-/// line.
+/// Within which time a server greets that is near, the hashing of a password included, and each round trip of connecting
+/// to it is done: less than a round trip over a long line.
 const NEAR: Duration = Duration::from_millis(40);
 
 /// How to reach a server.

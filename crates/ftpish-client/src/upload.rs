@@ -493,8 +493,8 @@ impl Client {
 }
 
 impl Client {
-    /// Receives the replies to parts that were sent in front of the `put`. All of them, unless the connection breaks: what
-    /// counts is the first that was refused.
+    /// Receives the replies to parts that were sent in front of the `put`. All of them, unless the connection breaks:
+    /// what counts is the first that was refused.
     fn receive_unanswered(&mut self) -> Result<(), Error> {
         let mut arrived = Ok(());
         for Leaves { id, .. } in std::mem::take(&mut self.unanswered) {
