@@ -1,6 +1,7 @@
 //! Who takes part, and what each is told to do. Words in braces are filled in by `field.rs`: the server's `{host}` and
-//! `{port}`, the `{served}` directory, `{what}` in it is moved, the new and empty directory `{out}` that it is moved to, whose
-//! name among what is served is `{up}`, `{dir}` with the servers' configurations, and curl's `{list}` of what to do.
+//! `{port}`, the `{served}` directory, `{what}` in it is moved, which takes ftpish a `{-r}` where it is a tree, the new
+//! and empty directory `{out}` that it is moved to, whose name among what is served is `{up}`, `{dir}` with the
+//! servers' configurations, and curl's `{list}` of what to do.
 
 use crate::servers::Server;
 
@@ -54,8 +55,8 @@ pub const CONTENDERS: &[Contender] = &[
         name: FTPISH,
         server: Server::Ftpish,
         needs: &[],
-        get: run("{ftpish} -q --server {host}:{port} get -r {what} {out}/"),
-        put: run("{ftpish} -q --server {host}:{port} put -r {served}/{what} /{up}/"),
+        get: run("{ftpish} -q --server {host}:{port} get {-r} {what} {out}/"),
+        put: run("{ftpish} -q --server {host}:{port} put {-r} {served}/{what} /{up}/"),
         again: run("{ftpish} -q sync {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
         compare: run("{ftpish} -q sync --checksum {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
         list: run("{ftpish} -q --server {host}:{port} ls {what}"),
@@ -64,8 +65,8 @@ pub const CONTENDERS: &[Contender] = &[
         name: ONE,
         server: Server::Ftpish,
         needs: &[],
-        get: run("{ftpish} -q --server {host}:{port} get -j 1 -r {what} {out}/"),
-        put: run("{ftpish} -q --server {host}:{port} put -j 1 -r {served}/{what} /{up}/"),
+        get: run("{ftpish} -q --server {host}:{port} get -j 1 {-r} {what} {out}/"),
+        put: run("{ftpish} -q --server {host}:{port} put -j 1 {-r} {served}/{what} /{up}/"),
         again: None,
         compare: None,
         list: None,
@@ -74,8 +75,8 @@ pub const CONTENDERS: &[Contender] = &[
         name: FOUR,
         server: Server::Ftpish,
         needs: &[],
-        get: run("{ftpish} -q --server {host}:{port} get -j 4 -r {what} {out}/"),
-        put: run("{ftpish} -q --server {host}:{port} put -j 4 -r {served}/{what} /{up}/"),
+        get: run("{ftpish} -q --server {host}:{port} get -j 4 {-r} {what} {out}/"),
+        put: run("{ftpish} -q --server {host}:{port} put -j 4 {-r} {served}/{what} /{up}/"),
         again: None,
         compare: None,
         list: None,
@@ -84,8 +85,8 @@ pub const CONTENDERS: &[Contender] = &[
         name: CLEAR,
         server: Server::FtpishPlaintext,
         needs: &[],
-        get: run("{ftpish} -q --plaintext --server {host}:{port} get -r {what} {out}/"),
-        put: run("{ftpish} -q --plaintext --server {host}:{port} put -r {served}/{what} /{up}/"),
+        get: run("{ftpish} -q --plaintext --server {host}:{port} get {-r} {what} {out}/"),
+        put: run("{ftpish} -q --plaintext --server {host}:{port} put {-r} {served}/{what} /{up}/"),
         again: run("{ftpish} -q --plaintext sync {served}/{what} ftpish://{host}:{port}/{up}/{what}"),
         compare: run(
             "{ftpish} -q --plaintext sync --checksum {served}/{what} ftpish://{host}:{port}/{up}/{what}",

@@ -46,6 +46,11 @@ impl Data {
         }
     }
 
+    /// Whether it is a directory.
+    pub fn is_tree(self) -> bool {
+        !matches!(self, Self::Giant | Self::Medium)
+    }
+
     /// How many files there are.
     pub fn files(self, scale: f64) -> usize {
         let whole = match self {

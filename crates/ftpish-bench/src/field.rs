@@ -218,6 +218,7 @@ impl Field {
             ("{host}", turn.host.to_string()),
             ("{near}", NEAR.to_string()),
             ("{port}", turn.port.to_string()),
+            ("{-r}", if row.data.is_tree() { "-r" } else { "" }.to_owned()),
             ("{what}", row.data.name().to_owned()),
             ("{served}", self.dir("served").display().to_string()),
             ("{out}", out.display().to_string()),

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::hostkeys::KeyVerifier;
 use crate::login::sign;
+use crate::upload::Leaves;
 use crate::{AGENT, By, Error, Jobs, Login, Progress, Trust};
 
 /// The digest of listings, which every server has.
@@ -34,8 +35,8 @@ const TOUCH_EVERY: Duration = Duration::from_secs(20);
 /// password.
 const TICKET_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// Within which time a server greets that is near, the hashing of a password included: less than a round trip over a long
-/// line.
+/// Within which time a server greets that is near, the hashing of a password included, and each round trip of connecting
+/// to it is done: less than a round trip over a long line.
 const NEAR: Duration = Duration::from_millis(40);
 
 /// How to reach a server.
@@ -114,6 +115,8 @@ pub struct Client {
     /// How it came to be, and when: for others like it.
     options: Options,
     since: Instant,
+    /// How long it took to connect, and in how many round trips.
+    connected_in: (Duration, u32),
     /// How long the server took to greet, once it has.
     greeted_in: Option<Duration>,
     /// Others like it that are idle.
@@ -124,7 +127,11 @@ pub struct Client {
     pub(crate) greeting: Greeting,
     pub(crate) broken: bool,
     /// The requests whose replies have bodies, until they are answered: a body proves which request it is for.
-    asked: VecDeque<(u64, Header)>,
+    pub(crate) asked: VecDeque<(u64, Header)>,
+    /// Parts whose replies come in front of that to the `put` that takes them up.
+    pub(crate) unanswered: VecDeque<Leaves>,
+    /// Whether the server takes parts that are sent ahead, as far as is known.
+    pub(crate) knows_ahead: bool,
 }
 
 /// Where the exchange of `hello` stands.
@@ -146,7 +153,7 @@ impl Client {
             return Err(Error::Refused(Refusal::new(Code::LoginFailed, line)));
         }
         let no_connection = |error| Error::Connect { endpoint: endpoint.clone(), error };
-        let deadline = Deadline::after(timeouts.connect);
+        let (began, deadline) = (Instant::now(), Deadline::after(timeouts.connect));
         let socket = endpoint.connect(timeouts.connect).map_err(no_connection)?;
         let socket = Socket::new(socket, deadline, interrupt.clone()).map_err(no_connection)?;
         let (stream, host_key) = match security {
@@ -162,6 +169,7 @@ impl Client {
             timeouts: *timeouts,
             options: options.clone(),
             since: Instant::now(),
+            connected_in: (began.elapsed(), if host_key.is_some() { 2 } else { 1 }),
             greeted_in: None,
             others: Vec::new(),
             host_key,
@@ -170,6 +178,8 @@ impl Client {
             greeting: Greeting::Sent(0, None),
             broken: false,
             asked: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            knows_ahead: true,
         };
         client.send(&Command::Hello(Hello { version: VERSION, agent: AGENT.to_owned() }), false)?;
         if let Some(login) = login {
@@ -221,6 +231,12 @@ impl Client {
     /// Whether the server answered so quickly that another connection costs little; `false` where that is not known.
     pub(crate) fn is_near(&self) -> bool {
         self.greeted_in.is_some_and(|took| took < NEAR)
+    }
+
+    /// Whether it took so long to connect that a round trip is better spent on sending than on asking.
+    pub(crate) fn is_far(&self) -> bool {
+        let (took, round_trips) = self.connected_in;
+        took >= NEAR * round_trips
     }
 
     /// How to make another connection that works for this one: to the same server, as the same user, without a password
@@ -381,16 +397,20 @@ impl Client {
 
     /// Reads the reply to `hello`, if it was not yet read: it comes before all others.
     pub(crate) fn greet(&mut self) -> Result<(), Error> {
-        let was_greeted = self.greeting.is_done();
         let greeted = self.greeting.receive(&mut self.connection, &self.timeouts);
-        if !was_greeted && self.greeting.is_done() {
-            self.greeted_in = Some(self.since.elapsed());
-        }
+        self.note_greeted();
         // Whoever refuses the greeting refuses all that was sent along with it.
         greeted.map_err(|error| {
             self.broken = true;
             self.note(error)
         })
+    }
+
+    /// Notes how long the server took to greet, when it has.
+    pub(crate) fn note_greeted(&mut self) {
+        if self.greeting.is_done() {
+            self.greeted_in.get_or_insert_with(|| self.since.elapsed());
+        }
     }
 
     fn receive_reply<T: DeserializeOwned>(
@@ -484,7 +504,7 @@ impl Greeting {
     }
 }
 
-fn receive_reply<T: DeserializeOwned>(
+pub(crate) fn receive_reply<T: DeserializeOwned>(
     connection: &mut Connection<Stream>,
     timeouts: &Timeouts,
     id: u64,

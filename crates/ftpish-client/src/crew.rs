@@ -160,7 +160,7 @@ impl<T: Send + 'static> Crew<T> {
 
     /// Looks whether the last connection was worth its while.
     fn look(&mut self, arrived: u64) {
-        if self.growth.look(Instant::now(), arrived) == Change::Back
+        if self.growth.look(Instant::now(), arrived, None) == Change::Back
             && let Some(helper) = self.helpers.last_mut()
         {
             helper.work = None;

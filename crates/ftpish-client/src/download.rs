@@ -237,7 +237,7 @@ impl Client {
             self.connection.drain_body().map_err(|error| self.note(error.into()))?;
             return self.download_whole(download, root, name, progress);
         };
-        let cut = Cut { size, mtime, block: blocks.block(), length: 0, tag, upload: None };
+        let cut = Cut { size, mtime, block: blocks.block(), length: 0, tag, upload: None, ahead: false };
         progress.set_size(size);
         let refused = |refusal| local(&download.to, refusal);
         let staged = root.resume(name, download.replace, Some(mtime), LOCK_WAIT);

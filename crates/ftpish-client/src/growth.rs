@@ -43,6 +43,11 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// How much faster it must be with another connection, in percent of what it was.
 const WORTH: u64 = 115;
 
+/// How long what is left must take for another connection to be opened: as long as it takes to know whether that helps,
+/// and to be at its speed before. What would end sooner ends later, in fact, by the round trip in which the first hears
+/// that the other one has all of its part.
+const WORTH_OPENING: Duration = Duration::from_millis(1500);
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -89,8 +94,8 @@ impl Growth {
         self.jobs.grows && self.jobs.most > 1
     }
 
-    /// Takes into account that so many bytes have moved by now.
-    pub(crate) fn look(&mut self, now: Instant, moved: u64) -> Change {
+    /// Takes into account that so many bytes have moved by now, and so many are left, where that is known.
+    pub(crate) fn look(&mut self, now: Instant, moved: u64, left: Option<u64>) -> Change {
         if !self.is_open() {
             return Change::Nothing;
         }
@@ -117,6 +122,10 @@ impl Growth {
             self.jobs.grows = false;
             return Change::Nothing;
         }
+        let soon = speed.saturating_mul(WORTH_OPENING.as_millis() as u64) / LOOK.as_millis() as u64;
+        if left.is_some_and(|left| left < soon) {
+            return Change::Nothing;
+        }
         (self.before, self.wanted, self.settling) = (speed, self.wanted + 1, true);
         Change::Another
     }
@@ -130,12 +139,12 @@ mod tests {
     #[track_caller]
     fn check(jobs: Jobs, speeds: &[u64], wanted: &[usize]) {
         let (mut growth, mut now, mut moved) = (Growth::new(jobs), Instant::now(), 1);
-        assert_eq!(growth.look(now, moved), Change::Nothing);
+        assert_eq!(growth.look(now, moved, None), Change::Nothing);
         let mut told = Vec::new();
         for speed in speeds {
             (now, moved) = (now + LOOK, moved + speed);
             let before = growth.wanted();
-            let expected = match growth.look(now, moved) {
+            let expected = match growth.look(now, moved, None) {
                 Change::Nothing => before,
                 Change::Another => before + 1,
                 Change::Back => before - 1,
@@ -168,10 +177,19 @@ mod tests {
         );
         let (mut growth, now) = (Growth::new(Jobs::growing_to(8)), Instant::now());
         growth.begin_near();
-        assert_eq!(growth.look(now, 1), Change::Nothing);
-        assert_eq!((growth.look(now + LOOK, 100), growth.wanted()), (Change::Another, 3));
+        assert_eq!(growth.look(now, 1, None), Change::Nothing);
+        assert_eq!((growth.look(now + LOOK, 100, None), growth.wanted()), (Change::Another, 3));
         growth.begin_near();
         assert_eq!(growth.wanted(), 3);
+    }
+
+    #[test]
+    fn what_is_about_to_end_has_no_other_connection() {
+        for (left, told) in [(299, Change::Nothing), (300, Change::Another)] {
+            let (mut growth, now) = (Growth::new(Jobs::growing_to(8)), Instant::now());
+            assert_eq!(growth.look(now, 1, Some(400)), Change::Nothing);
+            assert_eq!(growth.look(now + LOOK, 101, Some(left)), told);
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! Out of scope: arguments, bars, prompts, exit codes.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod ahead;
 mod client;
 mod compare;
 mod crew;
@@ -43,7 +44,7 @@ pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use login::{By, Login};
 pub use progress::{Part, Progress};
 pub use tree::{Compare, Filter, FilterError, LinkPolicy, Listed, Step, Tree, TreeJob, Way};
-pub use upload::Upload;
+pub use upload::{Ahead, Upload};
 pub use url::{ServerUrl, UrlError};
 
 /// What this client calls itself in `hello`.

@@ -24,6 +24,9 @@ pub(crate) const PART: u64 = 8 * 1024 * 1024;
 /// How many parts a connection is at: one more than moves, so that no round trip lies between two.
 pub(crate) const AT_A_TIME: usize = 2;
 
+/// The same where it has nobody to share them with.
+pub(crate) const ALONE_AT_A_TIME: u64 = 8;
+
 /// How often one of the others connects at the most.
 const MOST_TRIES: u32 = 4;
 
@@ -36,6 +39,8 @@ pub(crate) struct Parts {
     changed: Condvar,
     /// How many bytes there are by now, those that were there before among them.
     moved: AtomicU64,
+    /// How many there will be.
+    size: u64,
 }
 
 /// One of them, and how often it was given back.
@@ -71,13 +76,15 @@ pub(crate) enum Leader {
 impl Parts {
     /// The parts of these ranges of a file, of which `kept` bytes are there.
     pub(crate) fn of(blocks: Blocks, ranges: &[Range<u64>], kept: u64) -> Self {
-        let most = PART.max(blocks.block());
+        // A subtree is not all of the file.
+        let most = PART.max(blocks.block()).min(1 << (blocks.size() - 1).ilog2());
         let cut = ranges.iter().flat_map(|range| blocks.subtrees(range, most));
         let left = cut.map(|range| Part { range, attempt: 0 }).collect();
         Self {
             state: Mutex::new(State { left, ..State::default() }),
             changed: Condvar::new(),
             moved: AtomicU64::new(kept),
+            size: blocks.size(),
         }
     }
 
@@ -89,6 +96,17 @@ impl Parts {
         let part = if is_over { None } else { state.left.pop_front() };
         state.taken += usize::from(part.is_some());
         part
+    }
+
+    /// Counts parts in that are not among those left: somebody has sent them already.
+    pub(crate) fn adopt(&self, sent: usize) {
+        self.state().taken += sent;
+    }
+
+    /// Whether these parts that somebody is at are all that has yet to move.
+    pub(crate) fn are_but(&self, taken: usize) -> bool {
+        let state = self.state();
+        state.left.is_empty() && state.taken == taken && !state.stopped
     }
 
     /// Says that a part has moved.
@@ -232,7 +250,8 @@ fn enlist_others<'scope>(
         if !growth.is_open() || parts.passes(LOOK_EVERY) {
             break;
         }
-        if growth.look(Instant::now(), parts.moved.load(Ordering::Relaxed)) == Change::Back {
+        let moved = parts.moved.load(Ordering::Relaxed);
+        if growth.look(Instant::now(), moved, Some(parts.size.saturating_sub(moved))) == Change::Back {
             parts.state().surplus += 1;
         }
     }

@@ -2,20 +2,22 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, BlockDigest, Blocks};
 use ftpish_protocol::message::{Command, Done, Kind, MAX_RANGES, PartArgs, Put, Replace, Resume, Stored};
 use ftpish_protocol::{
-    Algorithm, Code, Connection, Digest, Refusal, RemotePath, Secret, SendError, Sent, Watch, send_body,
-    send_part, send_ranges,
+    Algorithm, Code, Connection, Digest, Error as ProtocolError, Refusal, RemotePath, Secret, SendError,
+    Sent, Watch, send_body, send_part, send_ranges,
 };
 use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
+use crate::ahead::Begun;
 use crate::client::{Greeting, Timeouts, receive_message};
-use crate::split::{AT_A_TIME, Leader, Part, Parts, SPLIT_FROM, spread};
+use crate::split::{ALONE_AT_A_TIME, AT_A_TIME, Leader, PART, Part, Parts, SPLIT_FROM, spread};
 use crate::{Client, Error, Jobs, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// A local file to be stored under a remote name.
@@ -35,6 +37,21 @@ pub struct Upload {
     pub repair: bool,
     /// Where the server keeps what is replaced, if it is to be kept.
     pub backup: Option<RemotePath>,
+    /// Whether a large file is begun before it is known what the server has of it.
+    pub ahead: Ahead,
+}
+
+/// When a large file is begun before the server has said what it has of it already. What it has is never sent over in
+/// either case; but what left until it said so was sent for nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ahead {
+    /// Never: an earlier try may have left something.
+    Never,
+    /// Where the server is so far that asking takes long.
+    #[default]
+    WhereFar,
+    /// Always.
+    Always,
 }
 
 /// A file that leaves in parts, over several connections.
@@ -47,14 +64,22 @@ struct Leaving<'a> {
     /// What the server has.
     left: Mutex<&'a mut Assembly>,
     progress: &'a Progress,
+    /// Whether one connection alone sends it.
+    is_alone: bool,
 }
 
 /// A part that was sent, and of which the server has said nothing yet.
-struct Leaves {
-    id: u64,
-    part: Part,
+pub(crate) struct Leaves {
+    pub(crate) id: u64,
+    pub(crate) part: Part,
     /// The digests of its blocks; or why it was not sent to its end.
-    digests: Result<Digests, Error>,
+    pub(crate) digests: Result<Digests, Error>,
+}
+
+impl Leaves {
+    fn length(&self) -> u64 {
+        self.part.range.end - self.part.range.start
+    }
 }
 
 type Digests = Vec<(usize, BlockDigest)>;
@@ -115,6 +140,12 @@ impl Client {
         let put = upload.put(&file);
         let by_block = *repair || file.size() >= RESUME_FROM;
         match Blocks::of(file.size()).filter(|_| by_block) {
+            Some(blocks) if self.may_go_ahead(upload, &file)? => {
+                match self.begin_ahead(upload, &file, blocks, progress)? {
+                    Some(begun) => self.put_begun(begun, put, &file, blocks, upload, progress),
+                    None => self.upload(&Upload { ahead: Ahead::Never, ..upload.clone() }, progress),
+                }
+            }
             Some(blocks) => match self.put_missing(put.clone(), &file, blocks, upload, progress) {
                 // The server knows of no blocks.
                 Err(Error::Refused(refusal)) if refusal.code == Code::Unsupported => {
@@ -157,6 +188,72 @@ impl Client {
         Ok(Transferred { size: stored.size, moved: sent.length, digest: stored.digest, mtime })
     }
 
+    /// Whether a file can be begun without knowing what the server has of it. What has another digest, or holes, goes in
+    /// order, and not in parts.
+    fn may_go_ahead(&mut self, upload: &Upload, file: &SourceFile) -> Result<bool, Error> {
+        let is_to = match upload.ahead {
+            Ahead::Never => false,
+            Ahead::WhereFar => self.is_far(),
+            Ahead::Always => true,
+        };
+        let plain = is_to && upload.digest == Algorithm::Blake3 && !upload.repair && !file.is_sparse();
+        // Where the server has not greeted, nobody waits for that either.
+        Ok(plain && self.knows_ahead && (!self.greeting.is_done() || self.knows("part")?))
+    }
+
+    /// Sends the rest of a file of which nothing was on the server before.
+    fn put_begun(
+        &mut self,
+        Begun { name, sent, end }: Begun,
+        put: Put,
+        file: &SourceFile,
+        blocks: Blocks,
+        upload: &Upload,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let size = blocks.size();
+        let mut assembly = Assembly::new(blocks);
+        let rest: Vec<Range<u64>> = (end < size).then_some(end..size).into_iter().collect();
+        let parts = Parts::of(blocks, &rest, end);
+        parts.adopt(sent.len());
+        self.unanswered = sent;
+        let is_alone = self.jobs() == Jobs::ONE || size < SPLIT_FROM;
+        let left = Mutex::new(&mut assembly);
+        let leaving = Leaving { upload, name: &name, file, blocks, left, progress, is_alone };
+        let moved = if is_alone {
+            self.put_parts(&leaving, &parts)
+        } else {
+            spread(self, &parts, Leader::IsNeeded, &|client, parts| client.put_parts(&leaving, parts))
+        };
+        self.note_moved(moved)?;
+        self.take_up(put, &mut assembly, upload, progress)?;
+        let digest = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
+        Ok(Transferred { size, moved: size, digest, mtime: Some(file.mtime()) })
+    }
+
+    /// Where parts came to nothing, so that no `put` follows, nobody reads the replies to those on their way.
+    fn note_moved(&mut self, moved: Result<(), Error>) -> Result<(), Error> {
+        self.broken |= moved.is_err() && !self.unanswered.is_empty();
+        moved
+    }
+
+    /// Has the server store what parts have become.
+    fn take_up(
+        &mut self,
+        put: Put,
+        assembly: &mut Assembly,
+        upload: &Upload,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        let (size, digest) = (assembly.blocks().size(), put.digest);
+        let put = Put { ranges: Some(Vec::new()), ..put };
+        let (_, stored) = self.send_put(put, &upload.from, size, progress, |connection, watch| {
+            send_ranges(connection, &mut std::io::empty(), assembly, Vec::new(), digest, watch)
+        })?;
+        let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
+        confirm(whole, size, &stored)
+    }
+
     /// Sends the blocks of a file that are not on the server, or not right.
     fn put_missing(
         &mut self,
@@ -171,7 +268,8 @@ impl Client {
         // What is to leave holes is better written in order.
         let parts =
             self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 && size >= SPLIT_FROM && !put.sparse;
-        let resume = Resume { path: to.clone(), size, mtime, repair: *repair, replace: *replace, parts };
+        let (path, repair, replace) = (to.clone(), *repair, *replace);
+        let resume = Resume { path, size, mtime, repair, replace, parts, ahead: false };
         let id = self.send(&Command::Resume(resume), false)?;
         let (cut, theirs, kept) = self.receive_digests(id)?;
         if theirs != blocks || cut.size != size {
@@ -198,9 +296,11 @@ impl Client {
         let moved = size - base;
         if let Some(name) = cut.upload.as_ref().filter(|_| moved >= SPLIT_FROM) {
             let left = Mutex::new(&mut assembly);
-            let leaving = Leaving { upload, name, file, blocks, left, progress };
+            let leaving = Leaving { upload, name, file, blocks, left, progress, is_alone: false };
             let parts = Parts::of(blocks, &ranges, base);
-            spread(self, &parts, Leader::IsNeeded, &|client, parts| client.put_parts(&leaving, parts))?;
+            let moved =
+                spread(self, &parts, Leader::IsNeeded, &|client, parts| client.put_parts(&leaving, parts));
+            self.note_moved(moved)?;
             ranges.clear();
         }
         let mut source = file.ranges(ranges.clone()).map_err(local)?;
@@ -229,10 +329,13 @@ impl Client {
 
     /// Sends parts of a file, as many as are left to take.
     fn put_parts(&mut self, leaving: &Leaving<'_>, parts: &Parts) -> Result<(), Error> {
-        let mut sent: VecDeque<Leaves> = VecDeque::new();
+        let mut sent = std::mem::take(&mut self.unanswered);
+        let leads = leaving.is_alone || self.jobs() != Jobs::ONE;
+        let at_a_time = if leaving.is_alone { ALONE_AT_A_TIME } else { AT_A_TIME as u64 };
+        let most = (at_a_time - 1) * PART.max(leaving.blocks.block());
         let mut ended = Ok(());
         while ended.is_ok() {
-            if sent.len() >= AT_A_TIME {
+            if sent.iter().map(Leaves::length).sum::<u64>() > most {
                 ended = self.confirm_part(&mut sent, leaving, parts);
             } else if let Some(part) = parts.take(self) {
                 match self.send_one(&part, leaving, parts) {
@@ -243,6 +346,11 @@ impl Client {
                     }
                 }
             } else if sent.is_empty() {
+                return Ok(());
+            } else if leads && parts.are_but(sent.len()) && sent.iter().all(|part| part.digests.is_ok()) {
+                // The `put` that comes next need not wait for them: on this connection they are in front of it.
+                sent.iter_mut().for_each(|part| self.note_part(part, leaving, parts));
+                self.unanswered = sent;
                 return Ok(());
             } else {
                 ended = self.confirm_part(&mut sent, leaving, parts);
@@ -257,6 +365,14 @@ impl Client {
         ended
     }
 
+    /// Takes a part for one that has arrived.
+    fn note_part(&self, part: &mut Leaves, leaving: &Leaving<'_>, parts: &Parts) {
+        let mut left = leaving.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let digests = part.digests.as_mut().map(std::mem::take).unwrap_or_default();
+        digests.into_iter().for_each(|(index, digest)| left.note(index, digest));
+        parts.done();
+    }
+
     /// Sends one part.
     fn send_one(
         &mut self,
@@ -268,7 +384,7 @@ impl Client {
         let mut source = file.ranges(vec![range.clone()]).map_err(|refusal| upload.local(refusal))?;
         let (path, name) = (upload.to.clone(), Secret::clone(name));
         let (offset, length, attempt) = (range.start, range.end - range.start, *attempt);
-        let args = PartArgs { path, upload: name, offset, length, attempt };
+        let args = PartArgs { path, upload: Some(name), offset, length, attempt };
         let id = self.send(&Command::Part(args), true)?;
         let (interrupt, mut before) = (self.interrupt.clone(), 0);
         let sent = send_part(&mut self.connection, &mut source, *blocks, range.clone(), &mut |_, now| {
@@ -355,8 +471,12 @@ impl Client {
         match sent {
             Ok(sent) => {
                 progress.set_done(base + sent.length);
-                let stored: Stored = self.receive(id, &Progress::default()).map_err(mismatch)?;
-                Ok((sent, stored))
+                let arrived = self.receive_unanswered();
+                if self.broken {
+                    return Err(arrived.err().unwrap_or(Error::Connection(ProtocolError::Closed)));
+                }
+                let stored: Result<Stored, Error> = self.receive(id, &Progress::default()).map_err(mismatch);
+                arrived.and(stored).map(|stored| (sent, stored))
             }
             Err(SendError::Source(error)) => match self.receive::<Stored>(id, &Progress::default()) {
                 Err(lost @ Error::Connection(_)) => Err(lost),
@@ -369,6 +489,22 @@ impl Client {
                 _ => Err(self.note(error.into())),
             },
         }
+    }
+}
+
+impl Client {
+    /// Receives the replies to parts that were sent in front of the `put`. All of them, unless the connection breaks:
+    /// what counts is the first that was refused.
+    fn receive_unanswered(&mut self) -> Result<(), Error> {
+        let mut arrived = Ok(());
+        for Leaves { id, .. } in std::mem::take(&mut self.unanswered) {
+            if self.broken {
+                break;
+            }
+            let received = self.receive::<Done>(id, &Progress::default()).map_err(mismatch);
+            arrived = arrived.and(received.map(drop));
+        }
+        arrived
     }
 }
 

@@ -366,9 +366,13 @@ pub struct Resume {
     /// What may be replaced.
     #[serde(default, skip_serializing_if = "Replace::is_always")]
     pub replace: Replace,
-    /// The file is to be put in parts, over several connections.
+    /// The file is to be put in parts, perhaps over several connections.
     #[serde(default, skip_serializing_if = "is_false")]
     pub parts: bool,
+    /// Parts follow without waiting for the reply: refused with `ask-first` where anything is here already, or it takes
+    /// time to know.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ahead: bool,
 }
 
 /// The arguments of `part`.
@@ -376,8 +380,9 @@ pub struct Resume {
 pub struct PartArgs {
     /// The name that the file is being put under.
     pub path: RemotePath,
-    /// What the reply to `resume` named the upload.
-    pub upload: Secret,
+    /// What the reply to `resume` named the upload; where absent, it is that of this very connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<Secret>,
     /// Where the part begins.
     pub offset: u64,
     /// How many bytes it has.
@@ -401,9 +406,13 @@ pub struct Cut {
     /// What tells the file from others that have, or had, its name: the same as long as it is the same file, opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// In the reply to `resume`, what parts of the file are to name, if they are to come over several connections.
+    /// In the reply to `resume`, what parts of the file are to name, if it is to come in parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<Secret>,
+    /// In the reply to `resume`, that parts which were sent ahead of it are taken: servers that know nothing of that say
+    /// nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ahead: bool,
 }
 
 /// Whether a `put` or `mv` may replace an existing file.

@@ -55,6 +55,9 @@ pub enum Code {
     NoSpace,
     /// The range begins or ends beyond the end of the file.
     BadRange,
+    /// Something of the file is here already, or has its name, or that takes time to know: `resume` tells, to a client
+    /// that waits for it.
+    AskFirst,
     /// The received bytes have another digest or length than the trailer says; nothing was stored.
     Mismatch,
     /// The file is not, or no longer, what it was: it changed while it was read, or since the digest was taken that

@@ -293,6 +293,7 @@ const VECTORS: &[(&str, Play)] = &[
             repair: false,
             replace: Replace::Always,
             parts: false,
+            ahead: false,
         };
         it.request(14, false, Command::Resume(resume));
     }),
@@ -306,20 +307,36 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("resume-every-field", |it| {
         let (size, mtime) = (u64::MAX, time(i64::MIN, 999_999_999));
-        let resume =
-            Resume {
-                path: path("a/b c/é"), size, mtime, repair: true, replace: Replace::Older, parts: true
-            };
+        let (replace, parts, ahead) = (Replace::Older, true, true);
+        let resume = Resume { path: path("a/b c/é"), size, mtime, repair: true, replace, parts, ahead };
         it.request(u64::MAX, false, Command::Resume(resume));
     }),
     ("resume-parts-request", |it| {
         let (size, mtime, replace) = (YES, time(NEW_YEAR, 0), Replace::Always);
-        let resume = Resume { path: path("copy.txt"), size, mtime, repair: false, replace, parts: true };
+        let (repair, parts, ahead) = (false, true, false);
+        let resume = Resume { path: path("copy.txt"), size, mtime, repair, replace, parts, ahead };
         it.request(19, false, Command::Resume(resume));
     }),
     ("resume-parts-reply", |it| {
         it.granted(19, true, Cut { tag: None, upload: Some(upload()), ..cut(0) });
         it.body(Algorithm::Blake3, &[]);
+    }),
+    ("resume-ahead-request", |it| {
+        let (size, mtime, replace) = (YES, time(NEW_YEAR, 0), Replace::Always);
+        let (repair, parts, ahead) = (false, true, true);
+        let resume = Resume { path: path("copy.txt"), size, mtime, repair, replace, parts, ahead };
+        it.request(20, false, Command::Resume(resume));
+        it.request(21, true, Command::Part(PartArgs { upload: None, ..part(0) }));
+        it.part(&yes(), MIN_BLOCK..YES);
+    }),
+    ("resume-ahead-reply", |it| {
+        it.granted(20, true, Cut { tag: None, upload: Some(upload()), ahead: true, ..cut(0) });
+        it.body(Algorithm::Blake3, &[]);
+        it.granted(21, false, Done {});
+    }),
+    ("resume-ahead-refusal", |it| {
+        it.refused(Some(20), Code::AskFirst, "something of it may be here already");
+        it.refused(Some(21), Code::BadRange, "there is no such upload, or none any more");
     }),
     ("part-request", |it| {
         it.request(4, true, Command::Part(part(0)));
@@ -438,7 +455,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 46, "the number of examples");
+    assert_eq!(shown, 49, "the number of examples");
 }
 
 #[test]
@@ -542,7 +559,15 @@ fn digests() -> Vec<u8> {
 
 /// How it is cut, before so many bytes of digests.
 fn cut(length: u64) -> Cut {
-    Cut { size: YES, mtime: time(NEW_YEAR, 0), block: MIN_BLOCK, length, tag: tag(), upload: None }
+    Cut {
+        size: YES,
+        mtime: time(NEW_YEAR, 0),
+        block: MIN_BLOCK,
+        length,
+        tag: tag(),
+        upload: None,
+        ahead: false,
+    }
 }
 
 fn tag() -> Option<String> {
@@ -554,7 +579,7 @@ fn upload() -> Secret {
 }
 
 fn part(attempt: u64) -> PartArgs {
-    PartArgs { path: path("copy.txt"), upload: upload(), offset: MIN_BLOCK, length: 5, attempt }
+    PartArgs { path: path("copy.txt"), upload: Some(upload()), offset: MIN_BLOCK, length: 5, attempt }
 }
 
 fn put_ranges(ranges: &[(u64, u64)]) -> Put {

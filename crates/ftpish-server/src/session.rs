@@ -351,6 +351,9 @@ impl Session {
         let exchange = &mut Exchange::new(&mut self.connection, &self.service.limits, id);
         let root = &self.root;
         if is_slow {
+            if matches!(&command, Command::Resume(args) if commands::resume::is_ahead(args)) {
+                return Err(commands::resume::ask_first().into());
+            }
             room::prepare(&command, root, exchange)?;
         }
         match command {
@@ -386,7 +389,7 @@ impl Session {
             Command::Part(args) => {
                 // An upload waits while parts of it come on its own connection, too.
                 self.upload = upload.take_if(|upload| upload.is_of(&args));
-                commands::part::run(&args, &self.service.uploads, exchange)
+                commands::part::run(&args, self.upload.as_ref(), &self.service.uploads, exchange)
             }
             Command::Mkdir(args) => commands::mkdir::run(&args, root, &mut self.group, exchange),
             Command::Symlink(args) => commands::symlink::run(&args, root, exchange),

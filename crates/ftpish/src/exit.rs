@@ -71,9 +71,13 @@ impl Exit {
             Code::Busy | Code::ShuttingDown => Self::Busy,
             Code::Changed => Self::Changed,
             Code::Malformed | Code::TooLarge | Code::Unsupported | Code::HelloFirst => Self::Protocol,
-            Code::BadPath | Code::BadRange | Code::Cancelled | Code::Io | Code::Internal | Code::Unknown => {
-                Self::Other
-            }
+            Code::BadPath
+            | Code::BadRange
+            | Code::AskFirst
+            | Code::Cancelled
+            | Code::Io
+            | Code::Internal
+            | Code::Unknown => Self::Other,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::crew::Crew;
 use crate::download::local;
 use crate::pipeline::{Answer, Moving, Pipeline};
 use crate::split::SPLIT_FROM;
-use crate::{Client, Download, Error, Progress, Transferred, Upload, digest_of};
+use crate::{Ahead, Client, Download, Error, Progress, Transferred, Upload, digest_of};
 
 /// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
 /// will not.
@@ -633,7 +633,9 @@ impl TreeJob {
     fn upload(&self, path: &RemotePath, to: RemotePath) -> Result<Upload, Error> {
         let (Tree { digest, replace, .. }, backup) = (&self.tree, self.backup(path)?);
         let from = self.local(path);
-        Ok(Upload { from, to, digest: *digest, replace: *replace, expect: None, repair: false, backup })
+        let (digest, replace) = (*digest, *replace);
+        let ahead = if self.lost.contains(path) { Ahead::Never } else { Ahead::WhereFar };
+        Ok(Upload { from, to, digest, replace, expect: None, repair: false, backup, ahead })
     }
 
     /// Where the server keeps what has a path.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ftpish_client::{Client, Download, Error, Jobs, Options, Progress, Transferred, Upload};
+use ftpish_client::{Ahead, Client, Download, Error, Jobs, Options, Progress, Transferred, Upload};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code};
 use serde_json::{Value, json};
@@ -34,8 +34,8 @@ fn download(script: &Script, to: &Path) -> Result<Transferred, Error> {
 
 fn upload(script: &Script, from: &Path) -> Result<Transferred, Error> {
     let (from, to, digest) = (from.to_owned(), "file".parse().unwrap(), Algorithm::Blake3);
-    let upload =
-        Upload { from, to, digest, replace: Replace::Always, expect: None, repair: false, backup: None };
+    let (replace, ahead) = (Replace::Always, Ahead::Never);
+    let upload = Upload { from, to, digest, replace, expect: None, repair: false, backup: None, ahead };
     client(script).upload(&upload, &Progress::default())
 }
 

@@ -4,6 +4,7 @@
 
 mod script;
 
+mod ahead;
 mod downloads;
 mod fixtures;
 mod interrupts;

@@ -163,12 +163,22 @@ impl Peer {
     }
 
     /// The abort at the end of a body, whose other bytes are thrown away.
+    #[track_caller]
     pub fn rest_of_aborted_body(&mut self) -> Value {
+        self.rest_of_body_or_abort().expect("the body has a trailer")
+    }
+
+    /// The same; none where the body has a trailer, which is thrown away, too.
+    pub fn rest_of_body_or_abort(&mut self) -> Option<Value> {
         loop {
             let mut prefix = [0; 4];
             self.socket.read_exact(&mut prefix).unwrap();
             match u32::from_be_bytes(prefix) {
-                u32::MAX => return self.request(),
+                u32::MAX => return Some(self.request()),
+                0 => {
+                    self.request();
+                    return None;
+                }
                 length => {
                     let mut chunk = (&mut self.socket).take(length.into());
                     assert_eq!(io::copy(&mut chunk, &mut io::sink()).unwrap(), u64::from(length));

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _};
 
-use ftpish_client::{Client, Error, Progress, Transferred, Upload};
+use ftpish_client::{Ahead, Client, Error, Progress, Transferred, Upload};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code};
 use serde_json::json;
@@ -203,6 +203,7 @@ fn what_is_no_file_here_is_refused_before_anything_is_sent() {
             expect: None,
             repair: false,
             backup: None,
+            ahead: Ahead::default(),
         };
         let error = client.upload(&upload, &Progress::default()).unwrap_err();
         let Error::Local { path, refusal } = error else { panic!("{error}") };
@@ -237,6 +238,7 @@ fn a_local_file_that_changes_while_it_is_sent_is_not_stored() {
         expect: None,
         repair: false,
         backup: None,
+        ahead: Ahead::default(),
     };
     let error = client.upload(&upload, &Progress::default()).unwrap_err();
     assert!(matches!(&error, Error::Local { refusal, .. } if refusal.code == Code::Changed), "{error:?}");

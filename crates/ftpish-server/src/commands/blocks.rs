@@ -21,7 +21,8 @@ pub fn run(args: &BlocksArgs, root: &Root, exchange: &mut Exchange<'_>) -> Resul
     let mut reader = file.range(0, end)?;
     let assembly = exchange.while_working(|meter| Assembly::of(&mut reader, blocks, meter))?;
     let digests = assembly.map_err(|error| Refusal::from_io(&error))?.to_bytes();
-    let cut = Cut { size, mtime, block: blocks.block(), length: digests.len() as u64, tag, upload: None };
+    let (block, length) = (blocks.block(), digests.len() as u64);
+    let cut = Cut { size, mtime, block, length, tag, upload: None, ahead: false };
     exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;
     Ok(())
 }

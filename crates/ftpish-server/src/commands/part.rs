@@ -11,6 +11,7 @@ use ftpish_protocol::message::{Done, PartArgs};
 use ftpish_protocol::{Code, Refusal, RemotePath, Secret};
 use ftpish_storage::StageWriter;
 
+use super::resume::Upload;
 use crate::exchange::{Exchange, Failure};
 
 /// The uploads that parts may come for, by what they are named.
@@ -60,8 +61,19 @@ impl WriteAt for Claimed<'_> {
     }
 }
 
-pub fn run(args: &PartArgs, uploads: &Uploads, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
-    let upload = uploads.find(args).ok_or_else(|| bad("there is no such upload, or none any more"))?;
+/// `own` is the upload of the connection that the part comes over, if it has one.
+pub fn run(
+    args: &PartArgs,
+    own: Option<&Upload>,
+    uploads: &Uploads,
+    exchange: &mut Exchange<'_>,
+) -> Result<(), Failure> {
+    let upload = match &args.upload {
+        Some(name) => uploads.find(name),
+        None => own.and_then(Upload::shared).cloned(),
+    };
+    let upload = upload.filter(|upload| upload.path == args.path);
+    let upload = upload.ok_or_else(|| bad("there is no such upload, or none any more"))?;
     let end = args.offset.checked_add(args.length).ok_or_else(|| bad("it is beyond the end of the file"))?;
     let range = args.offset..end;
     let Some(claim) = upload.begin(range.clone(), args.attempt)? else { return exchange.grant(&Done {}) };
@@ -97,10 +109,9 @@ impl Uploads {
         shared
     }
 
-    fn find(&self, args: &PartArgs) -> Option<Arc<Shared>> {
+    fn find(&self, name: &Secret) -> Option<Arc<Shared>> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let upload = all.get(args.upload.reveal())?.upgrade()?;
-        Some(upload).filter(|upload| upload.path == args.path)
+        all.get(name.reveal())?.upgrade()
     }
 }
 

@@ -46,6 +46,9 @@ pub fn run(
     let Some(blocks) = Blocks::of(args.size) else {
         return Err(Refusal::new(Code::BadRange, "a file of one block or less is put as a whole").into());
     };
+    if is_ahead(args) {
+        return run_ahead(args, blocks, root, uploads, exchange).map(Some);
+    }
     // A session whose client is gone without a word holds its partial file until its own deadline.
     let patience = exchange.limits().pace + Duration::from_secs(2);
     let staged =
@@ -75,22 +78,52 @@ pub fn run(
             read.map_err(|error| Refusal::from_io(&error))
         }
     })??;
-    let digests = assembly.to_bytes();
     // What another file has is copied before anything is written: that is left to the `put`.
     let shared = match base {
         Base::Partial if args.parts => Some(share(&mut stage, &assembly, args, uploads)?),
         _ => None,
     };
-    let cut = Cut {
-        size: args.size,
-        mtime: args.mtime,
-        block: blocks.block(),
-        length: digests.len() as u64,
-        tag: None,
-        upload: shared.as_ref().map(|shared| shared.name().clone()),
-    };
-    exchange.grant_with_body(&cut, &mut &digests[..], DIGEST)?;
-    Ok(Some(Upload { path: args.path.clone(), stage, assembly, base, shared }))
+    let upload = Upload { path: args.path.clone(), stage, assembly, base, shared };
+    upload.tell(args, exchange)?;
+    Ok(Some(upload))
+}
+
+/// Whether parts follow without waiting for the reply.
+pub fn is_ahead(args: &Resume) -> bool {
+    args.ahead && args.parts
+}
+
+/// What a client is refused with that did not wait, but has to.
+pub fn ask_first() -> Refusal {
+    Refusal::new(Code::AskFirst, "something of it may be here already: ask, and wait for the reply")
+}
+
+/// Tells a client that does not wait that nothing is here, or else that it has to. Neither takes long: it may be unable
+/// to hear that work goes on. And parts that are on their way by then must find nothing that they could overwrite.
+fn run_ahead(
+    args: &Resume,
+    blocks: Blocks,
+    root: &Root,
+    uploads: &Uploads,
+    exchange: &mut Exchange<'_>,
+) -> Result<Upload, Failure> {
+    let has_name = root
+        .stat(&args.path)
+        .is_ok_and(|found| found.kind == Kind::File && (found.size, found.mtime) == (args.size, args.mtime));
+    if args.repair || has_name || root.partial_length(&args.path).is_some() {
+        return Err(ask_first().into());
+    }
+    let mut stage = root.resume(&args.path, args.replace, Some(args.mtime), Duration::ZERO)?;
+    if stage.length() > 0 {
+        // Somebody has left it there this very moment.
+        stage.abandon();
+        return Err(ask_first().into());
+    }
+    let assembly = Assembly::new(blocks);
+    let shared = Some(share(&mut stage, &assembly, args, uploads)?);
+    let upload = Upload { path: args.path.clone(), stage, assembly, base: Base::Partial, shared };
+    upload.tell(args, exchange)?;
+    Ok(upload)
 }
 
 /// Prepares the partial file for parts over several connections.
@@ -115,6 +148,26 @@ fn share(
 }
 
 impl Upload {
+    /// Answers the `resume`.
+    fn tell(&self, args: &Resume, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+        let digests = self.assembly.to_bytes();
+        let cut = Cut {
+            size: args.size,
+            mtime: args.mtime,
+            block: self.assembly.blocks().block(),
+            length: digests.len() as u64,
+            tag: None,
+            upload: self.shared.as_ref().map(|shared| shared.name().clone()),
+            ahead: is_ahead(args),
+        };
+        exchange.grant_with_body(&cut, &mut &digests[..], DIGEST).map(drop)
+    }
+
+    /// What its parts come into, if it comes in parts.
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+
     /// How long a client may take to read as much of its file as is here, from a slow disk.
     pub fn time_to_read(&self) -> Duration {
         Duration::from_secs(self.assembly.present() / SLOW_DISK)
@@ -132,7 +185,10 @@ impl Upload {
 
     /// Whether a part is one of it.
     pub fn is_of(&self, part: &PartArgs) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.name().reveal() == part.upload.reveal())
+        let is_named = |shared: &Arc<Shared>| {
+            part.upload.as_ref().is_none_or(|name| shared.name().reveal() == name.reveal())
+        };
+        self.shared.as_ref().is_some_and(is_named)
     }
 
     /// Whether `put` is what the `resume` announced.

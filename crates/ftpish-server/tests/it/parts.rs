@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ftpish_client::{Client, Download, Jobs, Options, Progress, Upload};
+use ftpish_client::{Ahead, Client, Download, Jobs, Options, Progress, Upload};
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Meter};
@@ -227,8 +227,16 @@ fn the_client_moves_a_large_file_either_way_whatever_the_transport() {
             fs::write(&from, &bytes).unwrap();
             let mut client = Client::connect(&Options { jobs, ..server.options() }).unwrap();
             let (digest, replace, progress) = (Algorithm::Blake3, Replace::Always, Progress::default());
-            let upload =
-                Upload { from, to: path("file"), digest, replace, expect: None, repair: false, backup: None };
+            let upload = Upload {
+                from,
+                to: path("file"),
+                digest,
+                replace,
+                expect: None,
+                repair: false,
+                backup: None,
+                ahead: Ahead::default(),
+            };
             let stored = client.upload(&upload, &progress).unwrap();
             assert_eq!(
                 (stored.size, stored.moved, stored.digest),
@@ -279,8 +287,142 @@ fn a_server_with_no_room_for_others_serves_the_one() {
         backup: None,
     };
     client.download(&download, &Progress::default()).unwrap();
-    let upload =
-        Upload { from: to, to: path("again"), digest, replace, expect: None, repair: false, backup: None };
+    let upload = Upload {
+        from: to,
+        to: path("again"),
+        digest,
+        replace,
+        expect: None,
+        repair: false,
+        backup: None,
+        ahead: Ahead::default(),
+    };
     client.upload(&upload, &Progress::default()).unwrap();
     assert!(server.read("again") == server.read("file"));
+}
+
+/// Asks for an upload, and sends blocks of `bytes` along, and whatever comes behind them.
+fn send_ahead(raw: &mut Raw, more: &Value, bytes: &[u8], indices: &[usize], behind: &[u8]) -> Value {
+    let mut resume = json!({"id": 1, "cmd": "resume", "path": "file", "size": SIZE, "mtime": [1, 0],
+                            "parts": true, "ahead": true});
+    resume.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let parts = indices.iter().flat_map(|index| {
+        let mut part = header("file", &Value::Null, *index, 0);
+        part.as_object_mut().unwrap().remove("upload");
+        [frame(&part), body(bytes, *index)].concat()
+    });
+    raw.send(&[frame(&resume), parts.collect(), behind.to_vec()].concat());
+    raw.receive()
+}
+
+/// The `put` that takes the upload up.
+fn last(bytes: &[u8]) -> Vec<u8> {
+    let put = json!({"id": 3, "cmd": "put", "body": true, "path": "file", "digest": "blake3", "size": SIZE,
+                     "mtime": [1, 0], "ranges": []});
+    let (nothing, file) = (Algorithm::Blake3.digest(b""), Algorithm::Blake3.digest(bytes));
+    let trailer = json!({"length": 0, "digest": nothing.to_string(), "file": file.to_string()});
+    [frame(&put), vec![0; 4], frame(&trailer)].concat()
+}
+
+#[test]
+fn a_new_file_is_stored_that_was_sent_without_waiting_for_anything() {
+    let server = TestServer::start();
+    let (bytes, mut raw) = (pattern(SIZE), server.greeted());
+    let reply = send_ahead(&mut raw, &json!({}), &bytes, &[0, 1, 2, 3], &last(&bytes));
+    assert_eq!((&reply["ahead"], &reply["length"]), (&json!(true), &json!(0)), "{reply}");
+    raw.body(Algorithm::Blake3).unwrap();
+    for _ in 0..4 {
+        assert_eq!(raw.receive()["ok"], true);
+    }
+    assert_eq!(raw.receive()["digest"], Algorithm::Blake3.digest(&bytes).to_string());
+    assert!(server.read("file") == bytes);
+    assert_eq!(server.tree().len(), 1);
+}
+
+#[test]
+fn parts_that_are_sent_ahead_touch_nothing_of_what_is_there() {
+    let bytes = pattern(SIZE);
+    let other = vec![7; SIZE];
+    for what in ["kept", "in use", "the same", "to repair"] {
+        let server = TestServer::start();
+        let (mut raw, mut first) = (server.greeted(), server.greeted());
+        let mut more = json!({});
+        match what {
+            "kept" | "in use" => {
+                let upload = open(&mut first, "file");
+                assert_eq!(send(&mut first, "file", &upload, &bytes, 0, 0)["ok"], true);
+            }
+            "the same" => {
+                server.write("file", &bytes);
+                let mtime = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+                fs::File::open(server.path("file")).unwrap().set_modified(mtime).unwrap();
+            }
+            _ => more["repair"] = json!(true),
+        }
+        if what == "kept" {
+            first.ask(&json!({"id": 4, "cmd": "df", "path": "."}));
+        }
+        let before = server.tree();
+        assert_eq!(code(&send_ahead(&mut raw, &more, &other, &[0, 3], b"")), "ask-first", "{what}");
+        for _ in 0..2 {
+            assert_eq!(code(&raw.receive()), "bad-range", "{what}");
+        }
+        assert_eq!(server.tree(), before, "{what}");
+        if what == "kept" {
+            let resume = json!({"id": 1, "cmd": "resume", "path": "file", "size": SIZE, "mtime": [1, 0]});
+            assert_eq!(raw.ask(&resume)["length"], 32);
+            let digests = raw.body(Algorithm::Blake3).unwrap();
+            let hex: String = digests.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(format!("blake3:{hex}"), digest(&bytes, 0));
+        }
+    }
+}
+
+#[test]
+fn what_may_not_be_put_is_refused_before_its_parts() {
+    let server = TestServer::start();
+    let bytes = pattern(SIZE);
+    server.write("file", "old");
+    for (more, expected) in [
+        (json!({"replace": "never"}), "exists"),
+        (json!({"replace": "older"}), "not-newer"),
+        (json!({"path": "missing/file"}), "not-found"),
+    ] {
+        let mut raw = server.greeted();
+        assert_eq!(code(&send_ahead(&mut raw, &more, &bytes, &[0], b"")), expected);
+        assert_eq!(code(&raw.receive()), "bad-range");
+        assert_eq!(server.read("file"), b"old");
+    }
+    assert_eq!(server.tree().len(), 1);
+}
+
+#[test]
+fn an_upload_that_broke_off_ahead_is_resumed_by_the_next_client_though_it_does_not_ask_first() {
+    let server = TestServer::start();
+    let (bytes, mut raw) = (pattern(SIZE + (2 << 20)), server.greeted());
+    let local = tempfile::tempdir().unwrap();
+    let from = local.path().join("file");
+    fs::write(&from, &bytes).unwrap();
+    let size = json!({"size": bytes.len()});
+    let reply = send_ahead(&mut raw, &size, &bytes, &[0, 1, 2], b"");
+    assert_eq!(reply["ahead"], true, "{reply}");
+    raw.body(Algorithm::Blake3).unwrap();
+    for _ in 0..3 {
+        assert_eq!(raw.receive()["ok"], true);
+    }
+    raw.finish();
+    let upload = Upload {
+        from,
+        to: path("file"),
+        digest: Algorithm::Blake3,
+        replace: Replace::Always,
+        expect: None,
+        repair: false,
+        backup: None,
+        ahead: Ahead::Always,
+    };
+    let done = server.client().upload(&upload, &Progress::default()).unwrap();
+    assert_eq!((done.size - done.moved, done.size), (3 << 20, bytes.len() as u64));
+    assert!(server.read("file") == bytes);
+    assert_eq!(server.tree().len(), 1);
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ftpish_client::{Client, Error, Progress, Upload};
+use ftpish_client::{Ahead, Client, Error, Progress, Upload};
 use ftpish_protocol::blocks::MIN_BLOCK;
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code};
@@ -37,6 +37,7 @@ fn upload(client: &mut Client, from: &Path, to: &str) -> Result<(), Error> {
         expect: None,
         repair: false,
         backup: None,
+        ahead: Ahead::default(),
     };
     client.upload(&upload, &Progress::default()).map(drop)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ftpish_client::{Client, Comparison, Download, Error, Progress, Transferred, Upload};
+use ftpish_client::{Ahead, Client, Comparison, Download, Error, Progress, Transferred, Upload};
 use ftpish_protocol::blocks::MIN_BLOCK;
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code, Digest};
@@ -22,7 +22,10 @@ fn upload(
     repair: bool,
 ) -> Result<Transferred, Error> {
     let (from, to, digest, replace) = (from.to_owned(), path("file"), Algorithm::Blake3, Replace::Always);
-    client.upload(&Upload { from, to, digest, replace, expect, repair, backup: None }, &Progress::default())
+    client.upload(
+        &Upload { from, to, digest, replace, expect, repair, backup: None, ahead: Ahead::default() },
+        &Progress::default(),
+    )
 }
 
 fn download(client: &mut Client, to: &Path, repair: bool) -> Transferred {

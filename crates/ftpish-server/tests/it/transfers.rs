@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ftpish_client::{Client, Download, Progress, Upload};
+use ftpish_client::{Ahead, Client, Download, Progress, Upload};
 use ftpish_protocol::message::{Kind, Replace};
 use ftpish_protocol::{Algorithm, RemotePath};
 use serde_json::json;
@@ -23,6 +23,7 @@ fn upload(client: &mut Client, from: &Path, to: &str) {
         expect: None,
         repair: false,
         backup: None,
+        ahead: Ahead::default(),
     };
     let progress = Progress::default();
     let done = client.upload(&upload, &progress).unwrap();

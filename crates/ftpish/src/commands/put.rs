@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ftpish_client::{Error, SMALL_FILE, Transferred, Tree, Upload, Way};
+use ftpish_client::{Ahead, Error, SMALL_FILE, Transferred, Tree, Upload, Way};
 use ftpish_protocol::message::{Kind, Replace};
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, Name, RemotePath};
@@ -144,6 +144,7 @@ fn send_crowd(
                 expect: None,
                 repair: false,
                 backup: None,
+                ahead: Ahead::default(),
             });
         }
     }
@@ -270,7 +271,7 @@ fn transfer(
         Some(Condition::Unchanged(expect)) => (replace, Some(expect)),
     };
     let mut input = Input { interrupt: session.interrupt.clone() };
-    let upload = Upload {
+    let mut upload = Upload {
         from: word.into(),
         to: to.clone(),
         digest,
@@ -278,6 +279,7 @@ fn transfer(
         expect,
         repair: args.repair,
         backup: None,
+        ahead: if lost { Ahead::Never } else { Ahead::default() },
     };
     progress::watch(&ui, &to.to_string(), |progress| {
         if word == STDIN {
@@ -293,6 +295,9 @@ fn transfer(
                 done => done,
             };
             lost |= matches!(done, Err(Error::Connection(_)));
+            if lost {
+                upload.ahead = Ahead::Never;
+            }
             done
         })
     })
