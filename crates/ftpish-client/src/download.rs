@@ -52,9 +52,13 @@ impl Download {
     /// Whether there is something on this side that may be worth keeping, so that the file is better fetched by
     /// [`Client::download`].
     pub fn has_base(&self) -> bool {
-        let Ok((root, name)) = local_target(&self.to, self.sync) else { return false };
-        let target = root.stat(&name).is_ok_and(|found| self.repair || found.size >= RESUME_FROM);
-        target || root.partial_length(&name).is_some_and(|length| length >= MIN_BLOCK)
+        local_target(&self.to, self.sync).is_ok_and(|(root, name)| self.has_base_in(&root, &name))
+    }
+
+    /// The same, where it is known where the file goes.
+    pub(crate) fn has_base_in(&self, root: &Root, name: &RemotePath) -> bool {
+        let target = root.stat(name).is_ok_and(|found| self.repair || found.size >= RESUME_FROM);
+        target || root.partial_length(name).is_some_and(|length| length >= MIN_BLOCK)
     }
 
     /// Has a stage keep what it replaces, where that is asked.
@@ -120,26 +124,37 @@ impl Client {
     /// Fetches a file, and stores it with its time and permission bits: whole, or not at all. What an earlier try
     /// left is proven, and kept where it is right; a file that is here already does not move.
     pub fn download(&mut self, download: &Download, progress: &Progress) -> Result<Transferred, Error> {
-        let Download { from, to, digest, replace, sync, .. } = download;
-        let (root, name) = local_target(to, *sync)?;
+        let (root, name) = local_target(&download.to, download.sync)?;
+        self.download_in(&root, &name, download, progress)
+    }
+
+    /// The same, where it is known where the file goes.
+    pub(crate) fn download_in(
+        &mut self,
+        root: &Root,
+        name: &RemotePath,
+        download: &Download,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let Download { from, to, digest, replace, .. } = download;
         let mtime = match replace {
             Replace::Older => Some(self.probe(from, *digest)?.mtime),
             Replace::Always | Replace::Never => None,
         };
         // What can be refused here is refused before bytes are on their way.
-        root.check(&name, *replace, mtime).map_err(|refusal| local(to, refusal))?;
-        match self.base(download, &root, &name)? {
+        root.check(name, *replace, mtime).map_err(|refusal| local(to, refusal))?;
+        match self.base(download, root, name)? {
             Base::Nothing if self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 => {
-                self.download_split(download, &root, &name, progress)
+                self.download_split(download, root, name, progress)
             }
-            Base::Nothing => self.download_whole(download, &root, &name, progress),
-            base => match self.download_missing(download, &root, &name, base, progress) {
-                Ok(done) => self.in_digest(*digest, done, download, &root, &name),
+            Base::Nothing => self.download_whole(download, root, name, progress),
+            base => match self.download_missing(download, root, name, base, progress) {
+                Ok(done) => self.in_digest(*digest, done, download, root, name),
                 // The file has become too small for blocks, or the server knows of none.
                 Err(Error::Refused(refusal))
                     if matches!(refusal.code, Code::BadRange | Code::Unsupported) =>
                 {
-                    self.download_whole(download, &root, &name, progress)
+                    self.download_whole(download, root, name, progress)
                 }
                 downloaded => downloaded,
             },

@@ -217,7 +217,7 @@ impl<'a, T> Pipeline<'a, T> {
     pub(crate) fn move_file(&mut self, tag: T, file: Moving) {
         let (is_large, cost) = (file.size() >= RESUME_FROM, file.cost());
         match file {
-            Moving::Get { download, root, name, .. } if !is_large || !download.has_base() => {
+            Moving::Get { download, root, name, .. } if !is_large || !download.has_base_in(&root, &name) => {
                 self.get(tag, download, root, name, cost);
             }
             Moving::Put { upload, .. } if !is_large => self.put(tag, &upload, cost),
@@ -230,9 +230,9 @@ impl<'a, T> Pipeline<'a, T> {
         self.drain();
         let (size, progress) = (file.size(), self.progress);
         let done = match file {
-            Moving::Get { download, .. } => {
+            Moving::Get { download, root, name, .. } => {
                 progress.begin_part(download.from.to_string(), size, self.moved);
-                self.client.download(download, progress)
+                self.client.download_in(root, name, download, progress)
             }
             Moving::Put { upload, .. } => {
                 progress.begin_part(upload.to.to_string(), size, self.moved);

@@ -22,6 +22,7 @@ fn needs(command: &Command) -> Option<u64> {
     match command {
         Command::Put(args) => Some(args.size.unwrap_or(0)),
         Command::Link(args) => Some(args.size.unwrap_or(0)),
+        Command::Resume(args) if args.parts => Some(args.size),
         Command::Rm(args) if args.backup.is_some() => Some(0),
         // A rename makes none, and yet waits until nothing is counted.
         Command::Resume(_) | Command::Mkdir(_) | Command::Symlink(_) | Command::Mv(_) => Some(0),

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::Outcome;
-use crate::dir::{os_name, rename, sync_dir};
+use crate::dir::{Directory, os_name, rename, sync_dir};
 use crate::link::{is_same, link};
 use crate::quota::Bound;
 use crate::root::os_path;
@@ -22,7 +22,7 @@ use crate::root::os_path;
 /// that others cannot enter.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    root: Arc<Dir>,
+    root: Arc<Directory>,
     /// Below which links are not followed: the directory that holds both what is kept and where it goes.
     base: RemotePath,
     /// The directories from there on.
@@ -35,7 +35,7 @@ pub struct Backup {
 impl Backup {
     /// That of `path` at `to`.
     pub(crate) fn new(
-        root: &Arc<Dir>,
+        root: &Arc<Directory>,
         path: &RemotePath,
         to: &RemotePath,
         sync: bool,

@@ -2,14 +2,74 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
 use ftpish_protocol::Name;
 use ftpish_protocol::message::Replace;
 use rustix::fs::{AtFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
+
+/// An open directory, and what is asked of its file system once.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    dir: Dir,
+    kind: OnceLock<Option<FileSystem>>,
+}
+
+/// File systems that are known well enough to do with them what others do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileSystem {
+    Ext,
+    Xfs,
+    Btrfs,
+    F2fs,
+    Tmpfs,
+}
+
+impl FileSystem {
+    /// By what statfs(2) calls it.
+    fn of(kind: i64) -> Option<Self> {
+        match kind {
+            0xef53 => Some(Self::Ext),
+            0x5846_5342 => Some(Self::Xfs),
+            0x9123_683e => Some(Self::Btrfs),
+            0xf2f5_2010 => Some(Self::F2fs),
+            0x0102_1994 => Some(Self::Tmpfs),
+            _ => None,
+        }
+    }
+}
+
+impl From<Dir> for Directory {
+    fn from(dir: Dir) -> Self {
+        Self { dir, kind: OnceLock::new() }
+    }
+}
+
+impl Deref for Directory {
+    type Target = Dir;
+
+    fn deref(&self) -> &Dir {
+        &self.dir
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+impl Directory {
+    /// What it lies on, if that is one of those which are known.
+    pub(crate) fn file_system(&self) -> Option<FileSystem> {
+        *self.kind.get_or_init(|| FileSystem::of(rustix::fs::fstatfs(&self.dir).ok()?.f_type))
+    }
+}
 
 pub(crate) fn os_name(name: &Name) -> &OsStr {
     OsStr::from_bytes(name.as_bytes())

@@ -8,11 +8,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use cap_std::fs::{Dir, MetadataExt as _};
+use cap_std::fs::MetadataExt as _;
 use ftpish_protocol::message::Mode;
 use ftpish_protocol::{Code, Refusal, Verified};
 
-use crate::dir::sync_dir;
+use crate::dir::{Directory, sync_dir};
 use crate::stage::{Kept, Stage};
 use crate::{Outcome, refuse};
 
@@ -89,7 +89,7 @@ struct Place {
 /// The places of files, one for each; none for those that are not to be synced. Files of one directory mostly have the
 /// same handle of it, which is asked once.
 fn places(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Option<Place>> {
-    let mut known: HashMap<*const Dir, Place> = HashMap::new();
+    let mut known: HashMap<*const Directory, Place> = HashMap::new();
     let mut flushes: HashMap<u64, bool> = HashMap::new();
     let mut place = |stage: &Stage| {
         let dir = stage.parent();
@@ -161,15 +161,10 @@ fn sync_parents(files: &[Ready], places: &[Option<Place>], outcomes: &mut [Outco
 }
 
 /// Whether the file system that holds a directory can be flushed, and tells of errors: syncfs(2) does since Linux 5.8, but not
-/// for all. FUSE need not ask who serves it, and overlayfs keeps the errors of the layer below; so these are the ones
-/// that are known to do it right (statfs(2) has the numbers).
+/// for all. FUSE need not ask who serves it, and overlayfs keeps the errors of the layer below; those that are known do it
+/// right.
 #[cfg(target_os = "linux")]
-fn can_flush(dir: &Dir) -> bool {
-    const EXT: i64 = 0xef53;
-    const XFS: i64 = 0x5846_5342;
-    const BTRFS: i64 = 0x9123_683e;
-    const F2FS: i64 = 0xf2f5_2010;
-    const TMPFS: i64 = 0x0102_1994;
+fn can_flush(dir: &Directory) -> bool {
     static IS_NEW: LazyLock<bool> = LazyLock::new(|| {
         let system = rustix::system::uname();
         let mut version = system.release().to_bytes().split(|byte| !byte.is_ascii_digit());
@@ -177,12 +172,11 @@ fn can_flush(dir: &Dir) -> bool {
             || version.next().and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
         (next(), next()) >= (Some(5), Some(8))
     });
-    let known = |kind: i64| [EXT, XFS, BTRFS, F2FS, TMPFS].contains(&kind);
-    *IS_NEW && rustix::fs::fstatfs(dir).is_ok_and(|found| known(found.f_type))
+    *IS_NEW && dir.file_system().is_some()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn can_flush(_: &Dir) -> bool {
+fn can_flush(_: &Directory) -> bool {
     false
 }
 

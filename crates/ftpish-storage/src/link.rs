@@ -47,7 +47,7 @@ pub(crate) fn make_symlink(target: &Target, holds: &LinkTarget, bound: Option<&A
     if holds.0.is_empty() || holds.0.contains(&0) {
         return Err(Refusal::new(Code::BadPath, "a link holds at least one byte, and no NUL"));
     }
-    let Target { parent, name, replace, backup, spelling, .. } = target;
+    let Target { parent, name, replace, backup, .. } = target;
     let holds = OsStr::from_bytes(&holds.0);
     let is_done =
         || backup.is_some() && parent.read_link_contents(os_name(name)).is_ok_and(|held| held == holds);
@@ -69,16 +69,15 @@ pub(crate) fn make_symlink(target: &Target, holds: &LinkTarget, bound: Option<&A
             return Ok(false);
         }
         target.keep()?;
-        rename(parent, partial.as_ref(), parent, os_name(name), *replace).map(|()| true).map_err(refuse)
+        rename(parent, partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
+        target.note_spelling();
+        Ok(true)
     });
     if !matches!(made, Ok(true)) {
         parent.remove_file(&partial).map_err(refuse)?;
     }
     if !made? {
         return Ok(false);
-    }
-    if let Some(spelling) = spelling {
-        spelling.note(parent, name);
     }
     if let Some(claim) = claim {
         claim.leaves(0);

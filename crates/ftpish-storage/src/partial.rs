@@ -9,8 +9,11 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use ftpish_protocol::{Algorithm, Name};
 use rustix::fs::{FlockOperation, OFlags};
+
+use crate::dir::Directory;
 #[cfg(target_os = "linux")]
 use {
+    crate::dir::FileSystem,
     rustix::fs::{AtFlags, CWD, Mode},
     rustix::io::Errno,
     std::os::fd::AsRawFd as _,
@@ -56,17 +59,23 @@ pub(crate) fn open_options() -> OpenOptions {
 }
 
 /// A partial file that has no name, so that nothing is left of it however it ends (open(2), `O_TMPFILE`). None where the file
-/// system has no such files, or where they could not be [named](give_name) later.
+/// system has no such files, or is not known to treat them well, or where they could not be [named](give_name) later.
+///
+/// Btrfs does not: it syncs nothing of a file as long as that has no name, and of one that has got its name since only that
+/// it exists, when the directory is synced (`btrfs_log_inode_parent` in Linux' `fs/btrfs/tree-log.c`).
 #[cfg(target_os = "linux")]
-pub(crate) fn open_unnamed(dir: &Dir) -> Option<File> {
+pub(crate) fn open_unnamed(dir: &Directory) -> Option<File> {
+    use FileSystem::{Ext, F2fs, Tmpfs, Xfs};
+
     static CAN_NAME: LazyLock<bool> = LazyLock::new(|| Path::new(DESCRIPTORS).exists());
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let open = || rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(PARTIAL_MODE)).ok();
-    CAN_NAME.then(open).flatten().map(File::from)
+    let is_apt = *CAN_NAME && matches!(dir.file_system(), Some(Ext | Xfs | F2fs | Tmpfs));
+    is_apt.then(open).flatten().map(File::from)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn open_unnamed(_: &Dir) -> Option<File> {
+pub(crate) fn open_unnamed(_: &Directory) -> Option<File> {
     None
 }
 

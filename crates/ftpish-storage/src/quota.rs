@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cap_std::fs::{Dir, MetadataExt as _};
+use cap_std::fs::MetadataExt as _;
 use ftpish_protocol::{Code, Refusal};
 
 use crate::count::{FileId, count};
+use crate::dir::Directory;
 use crate::{Outcome, refuse};
 
 /// Where nothing is known to have gone, a count is not repeated before so many times have passed as it took: what others
@@ -71,7 +72,7 @@ pub struct Ledgers(Mutex<HashMap<FileId, Arc<Ledger>>>);
 
 impl Ledgers {
     /// The ledger of a directory.
-    pub(crate) fn of(&self, dir: &Arc<Dir>) -> Outcome<Arc<Ledger>> {
+    pub(crate) fn of(&self, dir: &Arc<Directory>) -> Outcome<Arc<Ledger>> {
         let metadata = dir.dir_metadata().map_err(refuse)?;
         let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // As long as the ledger holds the directory open, no other one gets its inode.
@@ -84,7 +85,7 @@ impl Ledgers {
 /// What is known of a directory.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    dir: Arc<Dir>,
+    dir: Arc<Directory>,
     /// Locked while the directory is counted.
     book: Mutex<Book>,
     /// Whether something may have gone since the last count began.
@@ -120,7 +121,7 @@ impl Book {
 }
 
 impl Ledger {
-    fn new(dir: &Arc<Dir>) -> Self {
+    fn new(dir: &Arc<Directory>) -> Self {
         let (book, gone, doubted, counting) = Default::default();
         Self { dir: Arc::clone(dir), book, gone, doubted, counting }
     }

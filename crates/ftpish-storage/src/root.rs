@@ -21,7 +21,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use crate::backup::Backup;
-use crate::dir::{alone, os_name, rename, sync_dir};
+use crate::dir::{Directory, alone, os_name, rename, sync_dir};
 use crate::link::{is_same, link, make_symlink};
 use crate::partial::{forget, is_partial, partial_of, sweep};
 use crate::quota::{Bound, Ledgers, Quota};
@@ -41,12 +41,12 @@ const MOST_SWEPT: usize = 1000;
 /// The directory that a file was put into last, for those who put one behind the other. It is what had the path when it
 /// was opened: whoever keeps it for longer than a moment may put a file where it is no more.
 #[derive(Debug, Default)]
-pub struct Nearby(Option<(RemotePath, Arc<Dir>)>);
+pub struct Nearby(Option<(RemotePath, Arc<Directory>)>);
 
 /// A directory that cannot be left, and whether what changes in it is made durable.
 #[derive(Clone, Debug)]
 pub struct Root {
-    dir: Arc<Dir>,
+    dir: Arc<Directory>,
     sync: bool,
     /// The directories that were looked through for stale partial files.
     swept: Arc<Mutex<HashSet<RemotePath>>>,
@@ -60,7 +60,7 @@ impl Root {
     /// Opens the directory at `path`, links in which are followed. With `sync`, every change is on the disk before
     /// it is reported done (fsync(2) of files and of directories).
     pub fn open(path: &Path, sync: bool) -> io::Result<Self> {
-        let dir = Arc::new(Dir::open_ambient_dir(path, ambient_authority())?);
+        let dir = Arc::new(Directory::from(Dir::open_ambient_dir(path, ambient_authority())?));
         Ok(Self { dir, sync, swept: Arc::default(), bound: None, spellings: None })
     }
 
@@ -246,10 +246,7 @@ impl Root {
         };
         if self.spellings.is_some() && !path.is_root() {
             // One that is there under another spelling is used, and must not be removed under that.
-            let Target { parent, name, spelling, .. } = self.target(path, Replace::Never, None)?;
-            if let Some(spelling) = spelling {
-                spelling.note(&parent, &name);
-            }
+            self.target(path, Replace::Never, None)?.note_spelling();
         }
         made
     }
@@ -501,15 +498,15 @@ impl Root {
         path.parent().is_some_and(|parent| swept.insert(parent))
     }
 
-    fn open_dir(&self, path: &RemotePath) -> Outcome<Arc<Dir>> {
+    fn open_dir(&self, path: &RemotePath) -> Outcome<Arc<Directory>> {
         if path.is_root() {
             return Ok(Arc::clone(&self.dir));
         }
-        self.dir.open_dir(os_path(path)).map(Arc::new).map_err(refuse)
+        self.dir.open_dir(os_path(path)).map(|dir| Arc::new(dir.into())).map_err(refuse)
     }
 
     /// The directory that holds `path`, and its name there. The root has none.
-    fn parent_of(&self, path: &RemotePath) -> Outcome<(Arc<Dir>, Name)> {
+    fn parent_of(&self, path: &RemotePath) -> Outcome<(Arc<Directory>, Name)> {
         match (path.parent(), path.name()) {
             (Some(parent), Some(name)) => Ok((self.open_dir(&parent)?, name)),
             _ => Err(Refusal::new(Code::Forbidden, "the served root itself stays where it is")),
@@ -522,7 +519,7 @@ impl Root {
 
     fn target_in(
         &self,
-        (parent, name): (Arc<Dir>, Name),
+        (parent, name): (Arc<Directory>, Name),
         path: &RemotePath,
         replace: Replace,
         mtime: Option<Time>,

@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cap_std::fs::{Dir, Metadata, MetadataExt as _};
+use cap_std::fs::{Metadata, MetadataExt as _};
 use ftpish_protocol::{Code, Name, Refusal, RemotePath};
 
 use crate::Outcome;
 use crate::count::FileId;
-use crate::dir::os_name;
+use crate::dir::{Directory, os_name};
 
 /// How many bytes are held of names. Beyond that the earlier ones are forgotten.
 const MOST: usize = 4 * 1024 * 1024;
@@ -27,7 +27,7 @@ struct Written {
     bytes: usize,
     /// Whether the directory that was asked last takes upper case for lower. Files that come behind one another have the
     /// same handle of it.
-    folds: Option<(Arc<Dir>, bool)>,
+    folds: Option<(Arc<Directory>, bool)>,
 }
 
 /// One spelling of a name.
@@ -51,7 +51,7 @@ impl Spelling {
     }
 
     /// Takes note of what was just written under this one.
-    pub(crate) fn note(&self, dir: &Arc<Dir>, name: &Name) {
+    pub(crate) fn note(&self, dir: &Arc<Directory>, name: &Name) {
         let is_ascii = name.as_bytes().is_ascii();
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         if is_ascii && all.folds.as_ref().is_some_and(|(asked, folds)| Arc::ptr_eq(asked, dir) && !folds) {
@@ -74,7 +74,7 @@ impl Spelling {
 
 impl Written {
     /// Whether a directory takes upper case for lower, going by a file that was just written to it.
-    fn folds(&mut self, file: FileId, dir: &Arc<Dir>, name: &Name) -> bool {
+    fn folds(&mut self, file: FileId, dir: &Arc<Directory>, name: &Name) -> bool {
         if let Some((_, folds)) = self.folds.as_ref().filter(|(asked, _)| Arc::ptr_eq(asked, dir)) {
             return *folds;
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cap_std::fs::Dir;
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
 use ftpish_protocol::message::{Mode, Time};
 use ftpish_protocol::{Meter, Refusal, Verified};
@@ -17,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::backup::Backup;
 use crate::count::FileId;
+use crate::dir::{Directory, FileSystem};
 use crate::group::{Ready, commit_together};
 use crate::partial::{
     has_name, is_ours, lock, open_options, open_partial, open_unnamed, partial_name, partial_of,
@@ -31,9 +31,6 @@ pub(crate) use publish::Kept;
 /// How often the lock of a partial file is tried that somebody else is at: flock(2) waits either not at all or without
 /// an end.
 const LOCK_CHECK: Duration = Duration::from_millis(10);
-
-/// What statfs(2) calls a tmpfs.
-const TMPFS: i64 = 0x0102_1994;
 
 /// From how many zero bytes on a hole is made in place of writing them: less is rarely a hole of the source.
 const HOLE: usize = 64 * 1024;
@@ -231,7 +228,7 @@ impl Stage {
         if stat.f_blocks > 0 && size.saturating_sub(here) > available {
             return Err(refuse(io::Error::from(io::ErrorKind::StorageFull)));
         }
-        if stat.f_type == TMPFS {
+        if self.target.parent.file_system() == Some(FileSystem::Tmpfs) {
             // It would fill each page with zeros now, to have them overwritten a moment later.
             return Ok(());
         }
@@ -271,7 +268,7 @@ impl Stage {
         &self.file
     }
 
-    pub(crate) fn parent(&self) -> &Arc<Dir> {
+    pub(crate) fn parent(&self) -> &Arc<Directory> {
         &self.target.parent
     }
 

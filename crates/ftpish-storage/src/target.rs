@@ -3,19 +3,18 @@
 use std::io;
 use std::sync::Arc;
 
-use cap_std::fs::Dir;
 use ftpish_protocol::message::{Replace, Time};
 use ftpish_protocol::{Code, Name, Refusal};
 
 use crate::backup::Backup;
-use crate::dir::os_name;
+use crate::dir::{Directory, os_name};
 use crate::spelling::Spelling;
 use crate::{Identity, Outcome, mtime, refuse};
 
 /// Where a staged file will go.
 #[derive(Debug)]
 pub(crate) struct Target {
-    pub(crate) parent: Arc<Dir>,
+    pub(crate) parent: Arc<Directory>,
     pub(crate) name: Name,
     pub(crate) replace: Replace,
     pub(crate) mtime: Option<Time>,
@@ -42,6 +41,13 @@ impl Target {
     pub(crate) fn keep(&self) -> Outcome<()> {
         let kept = self.backup.iter().try_for_each(|backup| backup.keep_durably(&self.parent, &self.name));
         kept.map_err(refuse)
+    }
+
+    /// Takes note of how the name is spelled that has just been given, under the same lock as the check before.
+    pub(crate) fn note_spelling(&self) {
+        if let Some(spelling) = &self.spelling {
+            spelling.note(&self.parent, &self.name);
+        }
     }
 
     /// Whether what is there now may be replaced. The rename decides once more, for what comes meanwhile.

@@ -48,7 +48,10 @@ type Numbered = (u64, Step);
 enum Tag {
     Step(Numbered),
     /// Files that are compared, and the digests of the server's.
-    Stretch(Vec<Numbered>),
+    Stretch {
+        files: Vec<Numbered>,
+        nodes: u64,
+    },
     Page,
 }
 
@@ -82,8 +85,8 @@ pub struct TreeJob {
     stretch: Option<Stretch>,
     /// Where the one before ended.
     stretch_end: Option<End>,
-    /// How many files are asked for together that were not yet told of.
-    asked: usize,
+    /// How many nodes and digests were asked for that were not yet told, but for a page.
+    asked: u64,
     /// Whether all files are asked for one by one: the server knows nothing of digests in listings, or refuses them.
     one_by_one: bool,
     /// Files that move over all connections, one by one, when the others have moved.
@@ -214,7 +217,7 @@ impl TreeJob {
                 if Self::is_last(&step) && !crew.is_idle() {
                     self.todo.insert(number, step);
                     crew.wait();
-                } else if self.asked > MOST_BESIDE_BODIES && self.has_body(&step) {
+                } else if self.is_awaiting_much(page_asked) && self.has_body(&step) {
                     self.todo.insert(number, step);
                     pipe.receive();
                 } else if Self::is_last(&step) && !self.large.is_empty() {
@@ -272,6 +275,11 @@ impl TreeJob {
         matches!(step, Step::Remove(_) | Step::BackUp { .. })
     }
 
+    /// Whether so much is still to be told that a server which is busy telling it might read no more.
+    fn is_awaiting_much(&self, page_asked: bool) -> bool {
+        self.asked + if page_asked { self.page } else { 0 } > MOST_BESIDE_BODIES
+    }
+
     /// Whether the bytes of a step's file go out in front of all that is asked for behind it.
     fn has_body(&self, step: &Step) -> bool {
         self.tree.way == Way::Put && matches!(step, Step::Move { .. })
@@ -306,8 +314,13 @@ impl TreeJob {
         while let Some(((tag, answer), is_ours)) =
             pipe.answer().map(|answer| (answer, true)).or_else(|| Some((crew.answer()?, false)))
         {
-            if let Tag::Step((_, step)) = &tag {
-                self.pass(step.path());
+            match &tag {
+                Tag::Step((_, step)) => {
+                    self.asked -= u64::from(matches!(step, Step::Compare { .. }));
+                    self.pass(step.path());
+                }
+                Tag::Stretch { nodes, .. } => self.asked -= nodes,
+                Tag::Page => {}
             }
             match (tag, answer) {
                 (Tag::Page, Err(Error::Refused(refusal)))
@@ -324,8 +337,7 @@ impl TreeJob {
                     page = true;
                     ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
                 }
-                (Tag::Stretch(files), answer) => {
-                    self.asked -= files.len();
+                (Tag::Stretch { files, .. }, answer) => {
                     ended = ended.and(self.take_stretch(files, answer, report));
                 }
                 (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {

@@ -98,8 +98,8 @@ pub fn ask_first() -> Refusal {
     Refusal::new(Code::AskFirst, "something of it may be here already: ask, and wait for the reply")
 }
 
-/// Tells a client that does not wait that nothing is here, or else that it has to. Neither takes long: it may be unable
-/// to hear that work goes on. And parts that are on their way by then must find nothing that they could overwrite.
+/// Tells a client that does not wait that nothing is here, or else that it has to. Neither takes long, but for the first look
+/// at a directory of very many names: it may be unable to hear that work goes on. And parts that are on their way by then must find nothing that they could overwrite.
 fn run_ahead(
     args: &Resume,
     blocks: Blocks,

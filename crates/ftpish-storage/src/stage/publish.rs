@@ -8,7 +8,7 @@ use ftpish_protocol::{Code, Meter, Refusal, Verified};
 
 use super::{Stage, timestamps};
 use crate::dir::{alone, os_name, rename};
-use crate::partial::{give_name, partial_name};
+use crate::partial::{give_name, lock, partial_name};
 use crate::target::Target;
 use crate::{Identity, Outcome, SourceFile, mtime, refuse};
 
@@ -82,49 +82,56 @@ impl Stage {
     /// Gives the partial file its target's name, if that is free, or still to be replaced.
     pub(crate) fn publish(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
         match &self.partial {
-            Some(partial) => self.rename(partial, kept, verified)?,
-            None => self.name(kept, verified)?,
+            Some(partial) => self.rename(partial, kept, verified),
+            None => self.publish_unnamed(kept, verified),
         }
-        let Target { parent, name, spelling, .. } = &self.target;
-        if let Some(spelling) = spelling {
-            spelling.note(parent, name);
-        }
-        Ok(())
     }
 
-    /// Gives the partial file, which has no name, that of its target.
-    fn name(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+    /// The same, for one that has no name.
+    fn publish_unnamed(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
         let Target { parent, name, expected, .. } = &self.target;
         let is_free = expected.is_none() && {
             let _alone = alone();
             match give_name(&self.file, parent, os_name(name)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-                named => named.map(|()| true).map_err(refuse)?,
+                named => {
+                    named.map_err(refuse)?;
+                    self.target.note_spelling();
+                    true
+                }
             }
         };
         if !is_free {
-            // To take another file's name, it needs one of its own.
+            // To take another file's name, it needs one of its own, which no sweep takes away.
             self.target.check()?;
             let partial = partial_name();
+            let _ = lock(&self.file);
             give_name(&self.file, parent, partial.as_ref()).map_err(refuse)?;
-            self.rename(&partial, kept, verified).inspect_err(|_| {
-                self.unlink(&partial);
-            })?;
+            if let Err(refusal) = self.rename(&partial, kept, verified) {
+                if !self.unlink(&partial) {
+                    self.leaves_all();
+                }
+                return Err(refusal);
+            }
         }
+        self.leaves_all();
+        Ok(())
+    }
+
+    /// It has a name, and counts.
+    fn leaves_all(&self) {
         if let Some(claim) = &self.claim {
             claim.leaves(self.end);
         }
-        Ok(())
     }
 
     /// Gives the partial file its target's name in place of its own.
     fn rename(&self, partial: &str, kept: &Kept, verified: &Verified) -> Outcome<()> {
-        let Target { parent, name, replace, backup, expected, .. } = &self.target;
+        let Target { parent, name, replace, backup, expected, spelling, .. } = &self.target;
         self.target.prepare()?;
         let _still = self.target.still();
         let _alone = alone();
         // Where whatever is there may be replaced, the kernel knows what cannot be.
-        let Target { spelling, .. } = &self.target;
         if *replace != Replace::Always || expected.is_some() || backup.is_some() || spelling.is_some() {
             self.target.check()?;
         }
@@ -140,6 +147,7 @@ impl Stage {
         }
         let replaces = self.claim.as_ref().filter(|_| parent.symlink_metadata(os_name(name)).is_ok());
         rename(parent, partial.as_ref(), parent, os_name(name), *replace).map_err(refuse)?;
+        self.target.note_spelling();
         if let Some(claim) = replaces {
             claim.replaced();
         }

@@ -35,7 +35,7 @@ impl Disk {
             return None;
         }
         let image = dir.with_extension("ntfs");
-        File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        File::create(&image).unwrap().set_len(100 << 20).unwrap();
         let made = Command::new("mkntfs").args(["-F", "-Q", "-q"]).arg(&image).stderr(Stdio::null()).status();
         assert!(made.unwrap().success());
         // It drops privileges that root of a namespace does not have.

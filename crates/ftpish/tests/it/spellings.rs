@@ -42,6 +42,34 @@ fn in_a_tree_the_second_is_refused_and_the_first_stays() {
 }
 
 #[test]
+fn large_files_that_move_by_themselves_are_told_apart_too() {
+    on_a_folding_disk(|world, run, read| {
+        fs::create_dir(world.root("large")).unwrap();
+        for (size, names) in [(5 << 20, ["MIDDLE", "middle"]), (33 << 20, ["BIG", "big"])] {
+            for name in names {
+                let path = world.root("large").join(name);
+                fs::write(&path, name).unwrap();
+                fs::File::options().write(true).open(path).unwrap().set_len(size).unwrap();
+            }
+        }
+        let outcome = run("get -q -r -j 2 large out").exits(12);
+        for names in [["MIDDLE", "middle"], ["BIG", "big"]] {
+            // Over several connections either may be the first.
+            let first =
+                names.into_iter().find(|name| read(&format!("large/{name}")).starts_with(*name)).unwrap();
+            let told =
+                format!("the file system does not tell it from {first}, which was written just before");
+            assert!(outcome.stderr.contains(&told), "{}", outcome.stderr);
+        }
+        assert!(
+            outcome.stderr.ends_with("ftpish: 2 of the names in `large` were not done\n"),
+            "{}",
+            outcome.stderr
+        );
+    });
+}
+
+#[test]
 fn of_several_files_the_second_is_refused_and_the_first_stays() {
     on_a_folding_disk(|_, run, read| {
         let outcome = run("get -q tree/README tree/readme out/").exits(12);

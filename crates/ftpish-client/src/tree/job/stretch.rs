@@ -22,12 +22,12 @@ const MOST_BYTES: u64 = 8 * 1024 * 1024;
 /// How many bytes other files in it may have, which the server reads in vain.
 const MOST_IN_VAIN: u64 = 64 * 1024;
 
-/// How many files are asked for at a time, which are held meanwhile.
-pub(super) const MOST_ASKED: usize = 16_384;
+/// How many nodes are asked for at a time; the files among them are held meanwhile.
+pub(super) const MOST_ASKED: u64 = 16_384;
 
-/// The same in front of a file that is put: a server that cannot send what it was asked for reads no more, and we would
-/// both wait.
-pub(super) const MOST_BESIDE_BODIES: usize = 256;
+/// How many nodes and digests, those of a page among them, may be awaited when a file is put: a server that cannot send
+/// them reads no more, and we would both wait.
+pub(super) const MOST_BESIDE_BODIES: u64 = 256;
 
 /// Files that lie near each other in the server's tree.
 pub(super) struct Stretch {
@@ -91,6 +91,7 @@ impl TreeJob {
         let size = *size;
         let Some(place) = listed.clone().filter(|_| size <= MAX_LISTED_DIGEST && !self.one_by_one) else {
             let path = self.remote(path)?;
+            self.asked += 1;
             pipe.hash(Tag::Step((number, step)), path, self.tree.digest);
             return Ok(());
         };
@@ -113,7 +114,7 @@ impl TreeJob {
         if let Some((_, Step::Compare { path, size, listed: Some(place), .. })) = files.last() {
             self.stretch_end = Some(End { path: path.clone(), nodes, bytes: place.bytes + size });
         }
-        self.asked += files.len();
+        self.asked += nodes - begin.nodes;
         let tree = ftpish_protocol::message::Tree {
             path: self.tree.remote.clone(),
             digest: LISTING_DIGEST,
@@ -123,7 +124,7 @@ impl TreeJob {
             same: false,
             hash: Some(self.tree.digest),
         };
-        pipe.tree(Tag::Stretch(files), tree);
+        pipe.tree(Tag::Stretch { files, nodes: tree.limit }, tree);
         // The server reads while the rest is walked through here.
         pipe.flush();
     }
