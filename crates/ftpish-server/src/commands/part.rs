@@ -1,4 +1,4 @@
-//! `part`: a part of a file that is being put over several connections, into the partial file of its upload.
+//! `part`: a part of a file that is being put, over one connection or several, into the partial file of its upload.
 
 use std::collections::HashMap;
 use std::io;

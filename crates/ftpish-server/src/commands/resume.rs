@@ -25,7 +25,7 @@ pub struct Upload {
     /// What is here, of which the client has confirmed nothing yet.
     assembly: Assembly,
     base: Base,
-    /// What parts come into, where the file comes over several connections: that knows better what is here.
+    /// What parts come into, where the file comes in parts: that knows better what is here.
     shared: Option<Arc<Shared>>,
 }
 
@@ -126,7 +126,7 @@ fn run_ahead(
     Ok(upload)
 }
 
-/// Prepares the partial file for parts over several connections.
+/// Prepares the partial file for parts.
 fn share(
     stage: &mut Stage,
     assembly: &Assembly,
