@@ -54,7 +54,7 @@ impl Client {
         let (size, mtime) = (blocks.size(), file.mtime());
         let resume = Resume { path, size, mtime, repair: false, replace, parts, ahead: true };
         let id = self.send(&Command::Resume(resume), false)?;
-        let asked = self.asked.pop_back().map(|(_, request)| request);
+        let awaited = Awaited { id, request: self.asked.pop_back().map(|(_, request)| request), blocks };
         let (mut told, mut sent, mut end) = (None, VecDeque::new(), 0);
         for range in blocks.subtrees(&(0..size.min(MOST.max(blocks.block()))), blocks.block()) {
             let part = Part { range, attempt: 0 };
@@ -67,7 +67,7 @@ impl Client {
                 progress,
                 &mut |it, greeting, limits| {
                     if told.is_none() {
-                        told = look(it, greeting, limits, id, asked.as_ref(), blocks).transpose();
+                        told = awaited.look(it, greeting, limits).transpose();
                     }
                     matches!(told, None | Some(Ok(Told::Nothing(_))))
                 },
@@ -83,7 +83,7 @@ impl Client {
                 self.greet()?;
                 let Self { connection, greeting, timeouts, .. } = self;
                 loop {
-                    let told = hear(connection, greeting, timeouts, id, asked.as_ref(), blocks);
+                    let told = awaited.hear(connection, greeting, timeouts);
                     if let Some(told) = told.transpose() {
                         break told;
                     }
@@ -151,57 +151,68 @@ impl Client {
     }
 }
 
-/// Hears what the server says, if it says anything.
-fn look(
-    connection: &mut Connection<Stream>,
-    greeting: &mut Greeting,
-    timeouts: &Timeouts,
+/// What is listened for while parts leave: the answer to the `resume` in front of them.
+struct Awaited {
     id: u64,
-    asked: Option<&Header>,
+    /// The request, which its answer has to prove that it is to.
+    request: Option<Header>,
     blocks: Blocks,
-) -> Result<Option<Told>, Error> {
-    let mut told = None;
-    while told.is_none()
-        && (connection.has_input() || !matches!(connection.stream().is_readable(), Ok(false)))
-    {
-        told = hear(connection, greeting, timeouts, id, asked, blocks)?;
-        connection.stream().set_deadline(timeouts.moving());
-    }
-    Ok(told)
 }
 
-/// Receives a message: the reply to `hello`; that the server is at work; or its answer, with all that belongs to it.
-fn hear(
-    connection: &mut Connection<Stream>,
-    greeting: &mut Greeting,
-    timeouts: &Timeouts,
-    id: u64,
-    asked: Option<&Header>,
-    blocks: Blocks,
-) -> Result<Option<Told>, Error> {
-    if !greeting.is_done() {
-        return greeting.receive(connection, timeouts).map(|()| None);
+impl Awaited {
+    /// Hears what the server says, if it says anything.
+    fn look(
+        &self,
+        connection: &mut Connection<Stream>,
+        greeting: &mut Greeting,
+        timeouts: &Timeouts,
+    ) -> Result<Option<Told>, Error> {
+        let mut told = None;
+        while told.is_none()
+            && (connection.has_input() || !matches!(connection.stream().is_readable(), Ok(false)))
+        {
+            told = self.hear(connection, greeting, timeouts)?;
+            connection.stream().set_deadline(timeouts.moving());
+        }
+        Ok(told)
     }
-    let cut = match receive_message::<Cut>(connection, timeouts, id, true, &Progress::default()) {
-        Ok(None) => return Ok(None),
-        Ok(Some(cut)) => cut,
-        Err(Error::Refused(refusal)) if refusal.code == Code::AskFirst => return Ok(Some(Told::AskFirst)),
-        Err(Error::Refused(refusal)) if refusal.code == Code::Unsupported => return Ok(Some(Told::TooOld)),
-        Err(error) => return Err(error),
-    };
-    if Blocks::new(cut.size, cut.block) != Some(blocks) || cut.length > (blocks.count() * BLOCK_DIGEST) as u64
-    {
-        return Err(Error::Protocol("blocks of another file".to_owned()));
+
+    /// Receives a message: the reply to `hello`; that the server is at work; or its answer, with all that belongs to it.
+    fn hear(
+        &self,
+        connection: &mut Connection<Stream>,
+        greeting: &mut Greeting,
+        timeouts: &Timeouts,
+    ) -> Result<Option<Told>, Error> {
+        if !greeting.is_done() {
+            return greeting.receive(connection, timeouts).map(|()| None);
+        }
+        let Self { id, request, blocks } = self;
+        let cut = match receive_message::<Cut>(connection, timeouts, *id, true, &Progress::default()) {
+            Ok(None) => return Ok(None),
+            Ok(Some(cut)) => cut,
+            Err(Error::Refused(refusal)) if refusal.code == Code::AskFirst => {
+                return Ok(Some(Told::AskFirst));
+            }
+            Err(Error::Refused(refusal)) if refusal.code == Code::Unsupported => {
+                return Ok(Some(Told::TooOld));
+            }
+            Err(error) => return Err(error),
+        };
+        let is_ours = Blocks::new(cut.size, cut.block) == Some(*blocks);
+        if !is_ours || cut.length > (blocks.count() * BLOCK_DIGEST) as u64 {
+            return Err(Error::Protocol("blocks of another file".to_owned()));
+        }
+        connection.answer(request.as_ref());
+        connection.begin_body();
+        let (digests, length) = (&mut std::io::sink(), Some(cut.length));
+        connection.stream().set_deadline(timeouts.moving());
+        let received = receive_body(connection, digests, Algorithm::Blake3, length, &mut |_, _| true);
+        let _digests = received.map_err(|error| Error::of_body(error, "-".as_ref()))?;
+        Ok(Some(match cut {
+            Cut { ahead: true, length: 0, upload: Some(name), .. } => Told::Nothing(name),
+            // What it has it would not have said to one that does not wait.
+            _ => Told::TooOld,
+        }))
     }
-    connection.answer(asked);
-    connection.begin_body();
-    let (digests, length) = (&mut std::io::sink(), Some(cut.length));
-    connection.stream().set_deadline(timeouts.moving());
-    let received = receive_body(connection, digests, Algorithm::Blake3, length, &mut |_, _| true);
-    let _digests = received.map_err(|error| Error::of_body(error, "-".as_ref()))?;
-    Ok(Some(match cut {
-        Cut { ahead: true, length: 0, upload: Some(name), .. } => Told::Nothing(name),
-        // What it has it would not have said to one that does not wait.
-        _ => Told::TooOld,
-    }))
 }

@@ -220,21 +220,10 @@ impl Client {
         let is_alone = self.jobs() == Jobs::ONE || size < SPLIT_FROM;
         let left = Mutex::new(&mut assembly);
         let leaving = Leaving { upload, name: &name, file, blocks, left, progress, is_alone };
-        let moved = if is_alone {
-            self.put_parts(&leaving, &parts)
-        } else {
-            spread(self, &parts, Leader::IsNeeded, &|client, parts| client.put_parts(&leaving, parts))
-        };
-        self.note_moved(moved)?;
+        self.put_all_parts(&leaving, &parts)?;
         self.take_up(put, &mut assembly, upload, progress)?;
         let digest = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
         Ok(Transferred { size, moved: size, digest, mtime: Some(file.mtime()) })
-    }
-
-    /// Where parts came to nothing, so that no `put` follows, nobody reads the replies to those on their way.
-    fn note_moved(&mut self, moved: Result<(), Error>) -> Result<(), Error> {
-        self.broken |= moved.is_err() && !self.unanswered.is_empty();
-        moved
     }
 
     /// Has the server store what parts have become.
@@ -298,9 +287,7 @@ impl Client {
             let left = Mutex::new(&mut assembly);
             let leaving = Leaving { upload, name, file, blocks, left, progress, is_alone: false };
             let parts = Parts::of(blocks, &ranges, base);
-            let moved =
-                spread(self, &parts, Leader::IsNeeded, &|client, parts| client.put_parts(&leaving, parts));
-            self.note_moved(moved)?;
+            self.put_all_parts(&leaving, &parts)?;
             ranges.clear();
         }
         let mut source = file.ranges(ranges.clone()).map_err(local)?;
@@ -325,6 +312,18 @@ impl Client {
             let found = self.find_stored(upload)?;
             found.map(|found| Transferred { moved: done.moved, ..found }).ok_or(Error::Refused(changed()))
         }
+    }
+
+    /// Sends all parts of a file, over as many connections as may.
+    fn put_all_parts(&mut self, leaving: &Leaving<'_>, parts: &Parts) -> Result<(), Error> {
+        let moved = if leaving.is_alone {
+            self.put_parts(leaving, parts)
+        } else {
+            spread(self, parts, Leader::IsNeeded, &|client, parts| client.put_parts(leaving, parts))
+        };
+        // Where they came to nothing no `put` follows, and nobody reads the replies to those on their way.
+        self.broken |= moved.is_err() && !self.unanswered.is_empty();
+        moved
     }
 
     /// Sends parts of a file, as many as are left to take.

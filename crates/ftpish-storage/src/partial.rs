@@ -61,8 +61,8 @@ pub(crate) fn open_options() -> OpenOptions {
 /// A partial file that has no name, so that nothing is left of it however it ends (open(2), `O_TMPFILE`). None where the file
 /// system has no such files, or is not known to treat them well, or where they could not be [named](give_name) later.
 ///
-/// Btrfs does not: it syncs nothing of a file as long as that has no name, and of one that has got its name since only that
-/// it exists, when the directory is synced (`btrfs_log_inode_parent` in Linux' `fs/btrfs/tree-log.c`).
+/// Btrfs does not, in most kernels: it syncs nothing of a file as long as that has no name, and of one that has got its name
+/// since only that it exists, when the directory is synced (`btrfs_log_inode_parent` in Linux' `fs/btrfs/tree-log.c`).
 #[cfg(target_os = "linux")]
 pub(crate) fn open_unnamed(dir: &Directory) -> Option<File> {
     use FileSystem::{Ext, F2fs, Tmpfs, Xfs};

@@ -179,7 +179,8 @@ impl Root {
     /// `replace` says what may be there already.
     pub fn stage(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Stage> {
         let target = self.target(path, replace, mtime)?;
-        Stage::begin(target, self.sync, self.bound.as_ref(), false)
+        target.check()?;
+        Stage::begin(target, self.sync, self.bound.as_ref())
     }
 
     /// As [`stage`](Self::stage), for one of several files in a row. With [`Replace::Always`], what cannot be replaced, such
@@ -199,7 +200,10 @@ impl Root {
         };
         nearby.0 = path.parent().map(|path| (path, Arc::clone(&place.0)));
         let target = self.target_in(place, path, replace, mtime);
-        Stage::begin(target, self.sync, self.bound.as_ref(), replace == Replace::Always)
+        if replace != Replace::Always {
+            target.check()?;
+        }
+        Stage::begin(target, self.sync, self.bound.as_ref())
     }
 
     /// Whether a file that is to get `mtime` could be stored under `path`, as far as it can be told now.

@@ -58,17 +58,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An empty partial file, of which nobody else knows the name. Whether the target may be replaced is seen at once, or, with
-    /// `hasty`, no later than when it is.
-    pub(crate) fn begin(
-        target: Target,
-        sync: bool,
-        bound: Option<&Arc<Bound>>,
-        hasty: bool,
-    ) -> Outcome<Self> {
+    /// An empty partial file, of which nobody else knows the name.
+    pub(crate) fn begin(target: Target, sync: bool, bound: Option<&Arc<Bound>>) -> Outcome<Self> {
         let unnamed = open_unnamed(&target.parent);
         // A rename does not ask what it replaces; whoever gives a first name has to.
-        if unnamed.is_none() || !hasty {
+        if unnamed.is_none() {
             target.check()?;
         }
         let mut claim = bound.map(Bound::claim).transpose()?;
@@ -116,12 +110,12 @@ impl Stage {
                     continue;
                 }
                 // Something that is no file of ours is in the way.
-                (Err(_), _) => return Self::begin(target, sync, bound, true),
+                (Err(_), _) => return Self::begin(target, sync, bound),
             };
             let locked = lock(&file);
             if locked && has_name(&file, &target.parent, &partial).unwrap_or(true) {
                 if !is_ours(&file).unwrap_or(false) {
-                    return Self::begin(target, sync, bound, true);
+                    return Self::begin(target, sync, bound);
                 }
                 let end = file.metadata().map_err(refuse)?.len();
                 match (&mut claim, bound) {
@@ -146,7 +140,7 @@ impl Stage {
                 });
             }
             if Instant::now() >= until {
-                return Self::begin(target, sync, bound, true);
+                return Self::begin(target, sync, bound);
             }
             // Where it was committed before the lock was ours, there is a new one to be made at once.
             if !locked {
