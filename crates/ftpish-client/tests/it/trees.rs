@@ -171,6 +171,20 @@ fn trees_that_lead_elsewhere_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn names_that_lead_elsewhere_on_other_systems_alone_are_names_like_any() {
+    let names = ["..\\x", "C:", "C:\\x", "CON", "a\\b", "nul.txt"];
+    for rules in [tree, sync] {
+        let nodes = [node(".", "dir")].into_iter().chain(names.map(|name| node(name, "file")));
+        let (world, script) = (World::new(), server(nodes.collect()));
+        let (failed, ended) = run(&mut script.client(), rules(&world.local()));
+        assert!(ended.is_ok() && failed.is_empty(), "{failed:?} {ended:?}");
+        let made: Vec<_> = contents(&world.local()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(made, names);
+        world.outside_is_as_it_was();
+    }
+}
+
+#[test]
 fn a_later_page_is_held_to_the_order_of_those_before_it() {
     for bad in ["a", "f 0500", ".", "none/file"] {
         let world = World::new();
