@@ -24,6 +24,9 @@ use crate::{AGENT, By, Error, Jobs, Login, Progress, Trust};
 /// The digest of listings, which every server has.
 pub(crate) const LISTING_DIGEST: Algorithm = Algorithm::Md5;
 
+/// For how long at most a server may take nothing of a body and say that it is alive.
+const STALL: Duration = Duration::from_secs(60 * 60);
+
 /// How many bytes must move within [`Timeouts::pace`].
 const PACE_BYTES: u64 = 16 * 1024;
 
@@ -102,7 +105,7 @@ impl Default for Timeouts {
 
 impl Timeouts {
     pub(crate) fn moving(&self) -> Deadline {
-        Deadline::Pace { bytes: PACE_BYTES, window: self.pace }
+        Deadline::Pace { bytes: PACE_BYTES, window: self.pace, stall: STALL }
     }
 }
 

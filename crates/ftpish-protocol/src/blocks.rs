@@ -191,12 +191,9 @@ impl Assembly {
     /// Digests what `source` yields of a file that is cut so, as far as it has whole blocks; `meter` counts the
     /// bytes, and may stop it.
     pub fn of(source: &mut impl Read, blocks: Blocks, meter: &Meter) -> io::Result<Self> {
-        let mut assembly = Self::new(blocks);
-        let mut hasher = BlockHasher::new(blocks, 0);
-        read_through(&mut source.take(blocks.size), meter, |bytes| {
-            hasher.update(bytes, &mut |index, digest| assembly.note(index, digest));
-        })?;
-        Ok(assembly)
+        let mut assembler = Assembler::new(blocks);
+        read_through(&mut source.take(blocks.size), meter, |bytes| assembler.update(bytes))?;
+        Ok(assembler.finish())
     }
 
     /// The digests of the blocks that are here, up to the first that is not: as they travel.
@@ -307,6 +304,30 @@ impl Assembly {
     }
 }
 
+/// An [`Assembly`] in the making, of the bytes of a file from its beginning on.
+pub struct Assembler {
+    assembly: Assembly,
+    hasher: BlockHasher,
+}
+
+impl Assembler {
+    /// Of a file that is cut so.
+    pub fn new(blocks: Blocks) -> Self {
+        Self { assembly: Assembly::new(blocks), hasher: BlockHasher::new(blocks, 0) }
+    }
+
+    /// Takes in the next bytes. Those beyond the file's end are not taken in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        let Self { assembly, hasher } = self;
+        hasher.update(bytes, &mut |index, digest| assembly.note(index, digest));
+    }
+
+    /// What was taken in, as far as it has whole blocks.
+    pub fn finish(self) -> Assembly {
+        self.assembly
+    }
+}
+
 /// Blocks that arrived as one body, which was verified: for an [`Assembly`].
 #[derive(Debug)]
 #[must_use = "what was verified is worth nothing until it is joined with the rest"]
@@ -399,8 +420,13 @@ impl<'a, W: WriteAt> Scatter<'a, W> {
         Self { sink, places: Places::new(blocks, ranges) }
     }
 
-    pub(crate) fn into_digests(self) -> Vec<(usize, BlockDigest)> {
-        self.places.done
+    /// The digests of the blocks that came.
+    pub(crate) fn digests(&self) -> &[(usize, BlockDigest)] {
+        &self.places.done
+    }
+
+    pub(crate) fn take_digests(&mut self) -> Vec<(usize, BlockDigest)> {
+        std::mem::take(&mut self.places.done)
     }
 }
 
@@ -553,7 +579,7 @@ mod tests {
         io::copy(&mut gather, &mut scatter).unwrap();
         assert!(scatter.write_all(b"x").is_err(), "one byte too many");
         gather.into_digests().into_iter().for_each(|(index, digest)| sent.note(index, digest));
-        scatter.into_digests().into_iter().for_each(|(index, digest)| received.receive(index, digest));
+        scatter.take_digests().into_iter().for_each(|(index, digest)| received.receive(index, digest));
         assert_eq!(sent.missing(), [MIN_BLOCK..2 * MIN_BLOCK]);
         assert_eq!(received.missing(), sent.missing());
         assert_eq!(&sink.0[2 * MIN_BLOCK as usize..], &bytes[2 * MIN_BLOCK as usize..]);

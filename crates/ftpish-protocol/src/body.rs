@@ -1,11 +1,15 @@
 //! Bodies: chunks, hashed in the same pass as they are read or written. Sender and receiver are roles; this is
 //! the code of both, for both ends. Beside `blocks.rs` the only maker of [`Verified`].
+//!
+//! [`BodySender`], [`BodyReceiver`] and what is built on them move a block at a time: each step may fail with `WouldBlock`
+//! over a stream that does not wait, and is then repeated. [`send_body`], [`receive_body`] and their like move a body
+//! to its end.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use crate::blocks::{Assembly, BlockDigest, Blocks, Gather, Part, Scatter, WriteAt, is_subtree, subtree_of};
-use crate::connection::{BLOCK, BodyPart};
+use crate::connection::BodyPart;
 use crate::message::Trailer;
 use crate::{Algorithm, Code, Connection, Digest, Error, Hasher, Refusal};
 
@@ -119,6 +123,87 @@ impl BodyError {
 /// the peer has to say meanwhile: the two directions do not know of each other.
 pub type Watch<'a, S> = dyn FnMut(&mut Connection<S>, u64) -> bool + 'a;
 
+/// A body on its way out. The message that it belongs to was sent last.
+pub struct BodySender {
+    /// None where the source hashes what it yields.
+    hasher: Option<Hasher>,
+    head: Digest,
+    length: u64,
+}
+
+impl BodySender {
+    /// A body with a digest of its own.
+    pub fn new<S: Read + Write>(connection: &Connection<S>, algorithm: Algorithm) -> Self {
+        Self { hasher: Some(algorithm.hasher()), ..Self::unhashed(connection, algorithm) }
+    }
+
+    /// A body that is a [subtree](is_subtree) of a file and begins at `offset`: its digest is the chaining value.
+    pub fn of_subtree<S: Read + Write>(connection: &Connection<S>, offset: u64) -> Self {
+        Self { hasher: Some(Hasher::of_subtree(offset)), ..Self::unhashed(connection, Algorithm::Blake3) }
+    }
+
+    fn unhashed<S: Read + Write>(connection: &Connection<S>, algorithm: Algorithm) -> Self {
+        Self { hasher: None, head: connection.sent_head(algorithm), length: 0 }
+    }
+
+    /// Queues the next block of what `source` yields, behind those before it; `false` where there is none: the trailer comes
+    /// next. A source that fails aborts the body with [`Refusal::from_io`].
+    pub fn step<S: Read + Write>(
+        &mut self,
+        connection: &mut Connection<S>,
+        source: &mut impl Read,
+    ) -> Result<bool, SendError> {
+        connection.make_room()?;
+        let hasher = &mut self.hasher;
+        let read = connection.queue_chunk(|block| {
+            let read = read_some(source, block)?;
+            update(hasher, &block[..read]);
+            Ok(read)
+        });
+        match read {
+            Ok(0) => {
+                connection.queue_end();
+                Ok(false)
+            }
+            Ok(read) => {
+                self.length += read as u64;
+                Ok(true)
+            }
+            Err(error) => {
+                connection.queue_abort(Refusal::from_io(&error));
+                Err(SendError::Source(error))
+            }
+        }
+    }
+
+    /// Queues the trailer; that of a listing has its number of entries.
+    pub fn finish<S: Read + Write>(self, connection: &mut Connection<S>, entries: Option<u64>) -> Sent {
+        let digest = self.hasher.map(Hasher::finish).expect("only bodies with a digest of their own end so");
+        let (length, head) = (self.length, Some(self.head));
+        connection.queue(&Trailer { length, digest, entries, file: None, head });
+        Sent { length, digest }
+    }
+
+    /// Moves all that `source` yields.
+    fn run<S: Read + Write>(
+        &mut self,
+        connection: &mut Connection<S>,
+        source: &mut impl Read,
+        watch: &mut Watch<'_, S>,
+    ) -> Result<u64, SendError> {
+        loop {
+            if !watch(connection, self.length) {
+                connection.queue_abort(Refusal::new(Code::Cancelled, "the sender stopped"));
+                connection.make_room()?;
+                return Err(SendError::Stopped);
+            }
+            if !self.step(connection, source)? {
+                return Ok(self.length);
+            }
+        }
+    }
+}
+
 /// Sends all that `source` yields as a body with its trailer.
 ///
 /// `watch` is called before each chunk; where it says `false`, the body is aborted. A source that fails aborts it with
@@ -129,11 +214,9 @@ pub fn send_body<S: Read + Write>(
     algorithm: Algorithm,
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
-    let head = Some(connection.sent_head(algorithm));
-    let sent = send_hashed(connection, source, algorithm.hasher(), watch)?;
-    let Sent { length, digest } = sent;
-    connection.send(&Trailer { length, digest, entries: None, file: None, head })?;
-    Ok(sent)
+    let mut sender = BodySender::new(connection, algorithm);
+    sender.run(connection, source, watch)?;
+    Ok(sender.finish(connection, None))
 }
 
 /// Sends all that `source` yields, which is a [subtree](is_subtree) of a file and begins at `offset`: the trailer's digest
@@ -144,11 +227,9 @@ pub fn send_subtree<S: Read + Write>(
     offset: u64,
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
-    let head = Some(connection.sent_head(Algorithm::Blake3));
-    let sent = send_hashed(connection, source, Hasher::of_subtree(offset), watch)?;
-    let Sent { length, digest } = sent;
-    connection.send(&Trailer { length, digest, entries: None, file: None, head })?;
-    Ok(sent)
+    let mut sender = BodySender::of_subtree(connection, offset);
+    sender.run(connection, source, watch)?;
+    Ok(sender.finish(connection, None))
 }
 
 /// [`send_subtree`], which tells the digests of the blocks that the subtree has.
@@ -159,18 +240,57 @@ pub fn send_part<S: Read + Write>(
     range: Range<u64>,
     watch: &mut Watch<'_, S>,
 ) -> Result<(Sent, Vec<(usize, BlockDigest)>), SendError> {
-    let head = Some(connection.sent_head(Algorithm::Blake3));
+    let mut sender = BodySender::unhashed(connection, Algorithm::Blake3);
     let total = range.end - range.start;
     let mut gather = Gather::new(source, blocks, vec![range]);
-    let length = send_chunks(connection, &mut gather, &mut |_| {}, watch)?;
+    let length = sender.run(connection, &mut gather, watch)?;
     let digests = gather.into_digests();
     let digest = proof(&digests, length, total, blocks);
-    connection.send(&Trailer { length, digest, entries: None, file: None, head })?;
+    connection.send(&Trailer { length, digest, entries: None, file: None, head: Some(sender.head) })?;
     Ok((Sent { length, digest }, digests))
 }
 
-/// Receives an aligned `range` of a file into `sink`. It is proven by a digest of its bytes in this algorithm; or, where
-/// there is none, by its chaining value: then it is a subtree.
+/// A part of a file on its way in.
+pub struct PartReceiver<'a, W> {
+    body: BodyReceiver,
+    scatter: Scatter<'a, W>,
+    blocks: Blocks,
+    total: u64,
+}
+
+impl<'a, W: WriteAt> PartReceiver<'a, W> {
+    /// An aligned `range` of a file, which goes into `sink`. It is proven by a digest of its bytes in this algorithm; or,
+    /// where there is none, by its chaining value: then it is a subtree.
+    pub fn new<S: Read + Write>(
+        connection: &Connection<S>,
+        sink: &'a mut W,
+        blocks: Blocks,
+        range: Range<u64>,
+        algorithm: Option<Algorithm>,
+    ) -> Self {
+        debug_assert!(
+            blocks.is_aligned(&range) && (algorithm.is_some() || is_subtree(&range, blocks.size()))
+        );
+        let total = range.end - range.start;
+        let body = BodyReceiver::of(connection, algorithm.map(Algorithm::hasher), Some(total));
+        Self { body, scatter: Scatter::new(sink, blocks, vec![range]), blocks, total }
+    }
+
+    /// Receives a block; `false` where there is no more.
+    pub fn step<S: Read + Write>(&mut self, connection: &mut Connection<S>) -> Result<bool, BodyError> {
+        self.body.step(connection, &mut self.scatter)
+    }
+
+    /// Receives the trailer, and verifies what came.
+    pub fn finish<S: Read + Write>(&mut self, connection: &mut Connection<S>) -> Result<Part, BodyError> {
+        let digests = self.scatter.digests();
+        let (total, blocks) = (self.total, self.blocks);
+        let _proof = self.body.verify(connection, |length| proof(digests, length, total, blocks))?;
+        Ok(Part::new(self.blocks, self.scatter.take_digests()))
+    }
+}
+
+/// Receives an aligned `range` of a file into `sink`, as [`PartReceiver::new`] says.
 pub fn receive_part<S: Read + Write>(
     connection: &mut Connection<S>,
     sink: &mut impl WriteAt,
@@ -179,19 +299,11 @@ pub fn receive_part<S: Read + Write>(
     algorithm: Option<Algorithm>,
     watch: &mut Watch<'_, S>,
 ) -> Result<Part, BodyError> {
-    debug_assert!(blocks.is_aligned(&range) && (algorithm.is_some() || is_subtree(&range, blocks.size())));
-    let total = range.end - range.start;
-    let mut hasher = algorithm.map(Algorithm::hasher);
-    let mut scatter = Scatter::new(sink, blocks, vec![range]);
-    let hash = &mut |bytes: &[u8]| update(&mut hasher, bytes);
-    let length = receive_chunks(connection, &mut scatter, hash, Some(total), watch)?;
-    let digests = scatter.into_digests();
-    let digest = match hasher {
-        Some(hasher) => hasher.finish(),
-        None => proof(&digests, length, total, blocks),
-    };
-    let _proof = verify(connection, digest, length, Some(total))?;
-    Ok(Part::new(blocks, digests))
+    let mut part = PartReceiver::new(connection, sink, blocks, range, algorithm);
+    while part.step(connection)? {
+        part.body.look(connection, watch)?;
+    }
+    part.finish(connection)
 }
 
 /// Sends the `ranges` of a file, which `source` yields one after the other. What `assembly` knows of the rest of the
@@ -204,16 +316,63 @@ pub fn send_ranges<S: Read + Write>(
     algorithm: Algorithm,
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
-    let mut hasher = (!merges(&ranges, assembly, algorithm)).then(|| algorithm.hasher());
-    let head = Some(connection.sent_head(algorithm));
+    let hasher = (!merges(&ranges, assembly, algorithm)).then(|| algorithm.hasher());
+    let mut sender = BodySender { hasher, ..BodySender::unhashed(connection, algorithm) };
     let mut gather = Gather::new(source, assembly.blocks(), ranges);
-    let length = send_chunks(connection, &mut gather, &mut |bytes| update(&mut hasher, bytes), watch)?;
+    let length = sender.run(connection, &mut gather, watch)?;
     gather.into_digests().into_iter().for_each(|(index, digest)| assembly.note(index, digest));
     let file = assembly.digest();
     // Blocks that were left out are for the receiver to miss.
-    let hashed = hasher.map(Hasher::finish).or(file).unwrap_or_else(|| algorithm.digest(&[]));
-    connection.send(&Trailer { length, digest: hashed, entries: None, file, head })?;
+    let hashed = sender.hasher.map(Hasher::finish).or(file).unwrap_or_else(|| algorithm.digest(&[]));
+    connection.send(&Trailer { length, digest: hashed, entries: None, file, head: Some(sender.head) })?;
     Ok(Sent { length, digest: hashed })
+}
+
+/// Ranges of a file on their way in.
+pub struct RangesReceiver<'a, W> {
+    body: BodyReceiver,
+    scatter: Scatter<'a, W>,
+    total: u64,
+}
+
+impl<'a, W: WriteAt> RangesReceiver<'a, W> {
+    /// `ranges` of a file, which go into `sink`; `assembly` tells what is here of the rest.
+    pub fn new<S: Read + Write>(
+        connection: &Connection<S>,
+        sink: &'a mut W,
+        assembly: &Assembly,
+        ranges: Vec<Range<u64>>,
+        algorithm: Algorithm,
+    ) -> Self {
+        let total = ranges.iter().map(|range| range.end - range.start).sum();
+        let hasher = (!merges(&ranges, assembly, algorithm)).then(|| algorithm.hasher());
+        let body = BodyReceiver::of(connection, hasher, Some(total));
+        Self { body, scatter: Scatter::new(sink, assembly.blocks(), ranges), total }
+    }
+
+    /// Receives a block; `false` where there is no more.
+    pub fn step<S: Read + Write>(&mut self, connection: &mut Connection<S>) -> Result<bool, BodyError> {
+        self.body.step(connection, &mut self.scatter)
+    }
+
+    /// Receives the trailer, verifies what came, and notes its blocks in `assembly`. Tells the digest of the whole file,
+    /// if the sender did.
+    pub fn finish<S: Read + Write>(
+        &mut self,
+        connection: &mut Connection<S>,
+        assembly: &mut Assembly,
+    ) -> Result<Option<Digest>, BodyError> {
+        let mut arrived = assembly.clone();
+        self.scatter.digests().iter().for_each(|(index, digest)| arrived.receive(*index, *digest));
+        let merged = if self.body.hasher.is_some() { None } else { arrived.digest() };
+        if self.body.hasher.is_none() && merged.is_none() {
+            return Err(BodyError::TooShort { announced: self.total, received: self.body.received });
+        }
+        let digest = |_| merged.expect("where nothing is hashed, the blocks merge");
+        let (_, trailer) = self.body.verify(connection, digest)?;
+        *assembly = arrived;
+        Ok(trailer.file)
+    }
 }
 
 /// Receives `ranges` of a file into `sink`, and notes their blocks in `assembly` once they are verified. Tells the
@@ -226,18 +385,11 @@ pub fn receive_ranges<S: Read + Write>(
     algorithm: Algorithm,
     watch: &mut Watch<'_, S>,
 ) -> Result<Option<Digest>, BodyError> {
-    let total = ranges.iter().map(|range| range.end - range.start).sum();
-    let mut hasher = (!merges(&ranges, assembly, algorithm)).then(|| algorithm.hasher());
-    let mut scatter = Scatter::new(sink, assembly.blocks(), ranges);
-    let hash = &mut |bytes: &[u8]| update(&mut hasher, bytes);
-    let length = receive_chunks(connection, &mut scatter, hash, Some(total), watch)?;
-    let mut arrived = assembly.clone();
-    scatter.into_digests().into_iter().for_each(|(index, digest)| arrived.receive(index, digest));
-    let digest = hasher.map(Hasher::finish).or(arrived.digest());
-    let digest = digest.ok_or(BodyError::TooShort { announced: total, received: length })?;
-    let (_, trailer) = verify(connection, digest, length, Some(total))?;
-    *assembly = arrived;
-    Ok(trailer.file)
+    let mut receiver = RangesReceiver::new(connection, sink, assembly, ranges, algorithm);
+    while receiver.step(connection)? {
+        receiver.body.look(connection, watch)?;
+    }
+    receiver.finish(connection, assembly)
 }
 
 /// The chaining value of a subtree of which so many bytes went by. Of only a part of it nothing is proven.
@@ -257,46 +409,97 @@ fn update(hasher: &mut Option<Hasher>, bytes: &[u8]) {
     }
 }
 
-/// [`send_body`] without the trailer.
-pub(crate) fn send_hashed<S: Read + Write>(
-    connection: &mut Connection<S>,
-    source: &mut impl Read,
-    mut hasher: Hasher,
-    watch: &mut Watch<'_, S>,
-) -> Result<Sent, SendError> {
-    let length = send_chunks(connection, source, &mut |bytes| hasher.update(bytes), watch)?;
-    Ok(Sent { length, digest: hasher.finish() })
+/// A body on its way in, which [`Connection::begin_body`] began.
+pub struct BodyReceiver {
+    /// None where the blocks that it consists of are hashed, and merge.
+    hasher: Option<Hasher>,
+    announced: Option<u64>,
+    /// What was hashed and written.
+    received: u64,
+    /// What came behind that: `block[..filled]`.
+    block: Vec<u8>,
+    filled: usize,
 }
 
-/// Sends all that `source` yields as chunks, each given to `hash`; tells how many bytes that were.
-fn send_chunks<S: Read + Write>(
-    connection: &mut Connection<S>,
-    source: &mut impl Read,
-    hash: &mut dyn FnMut(&[u8]),
-    watch: &mut Watch<'_, S>,
-) -> Result<u64, SendError> {
-    let mut length = 0;
-    loop {
-        if !watch(connection, length) {
-            connection.send_abort(Refusal::new(Code::Cancelled, "the sender stopped"))?;
-            return Err(SendError::Stopped);
-        }
-        let read = connection.send_chunk(|block| {
-            let read = read_some(source, block)?;
-            hash(&block[..read]);
-            Ok(read)
-        })?;
-        match read {
-            Ok(0) => break,
-            Ok(read) => length += read as u64,
-            Err(error) => {
-                connection.send_abort(Refusal::from_io(&error))?;
-                return Err(SendError::Source(error));
-            }
-        }
+impl BodyReceiver {
+    /// `announced` is the length that the header gave: no byte beyond it is written.
+    pub fn new<S: Read + Write>(
+        connection: &Connection<S>,
+        algorithm: Algorithm,
+        announced: Option<u64>,
+    ) -> Self {
+        Self::of(connection, Some(algorithm.hasher()), announced)
     }
-    connection.send_end();
-    Ok(length)
+
+    fn of<S: Read + Write>(
+        connection: &Connection<S>,
+        hasher: Option<Hasher>,
+        announced: Option<u64>,
+    ) -> Self {
+        // One byte beyond what is announced tells that there is more, and a small file needs no large block.
+        let most = connection.block();
+        let wanted =
+            announced.map_or(most, |n| usize::try_from(n.saturating_add(1)).map_or(most, |n| n.min(most)));
+        Self { hasher, announced, received: 0, block: vec![0; wanted], filled: 0 }
+    }
+
+    /// Receives a block, hashes it, and writes it into `sink`; `false` where there is no more: the trailer comes next.
+    pub fn step<S: Read + Write>(
+        &mut self,
+        connection: &mut Connection<S>,
+        sink: &mut impl Write,
+    ) -> Result<bool, BodyError> {
+        let ended = match connection.read_body(&mut self.block, &mut self.filled)? {
+            BodyPart::Full => false,
+            BodyPart::End => true,
+            BodyPart::Aborted(refusal) => return Err(BodyError::Aborted(refusal)),
+        };
+        let block = &self.block[..std::mem::take(&mut self.filled)];
+        if let Some(announced) = self.announced.filter(|n| self.received + block.len() as u64 > *n) {
+            return Err(BodyError::TooLong { announced });
+        }
+        update(&mut self.hasher, block);
+        sink.write_all(block).map_err(BodyError::Sink)?;
+        self.received += block.len() as u64;
+        Ok(!ended)
+    }
+
+    /// Receives the trailer, and holds it against what arrived.
+    pub fn finish<S: Read + Write>(
+        &mut self,
+        connection: &mut Connection<S>,
+    ) -> Result<(Verified, Trailer), BodyError> {
+        self.verify(connection, |_| unreachable!("only bodies with a digest of their own end so"))
+    }
+
+    /// [`finish`](Self::finish); `merged` tells the digest of so many bytes where none was made of them here.
+    fn verify<S: Read + Write>(
+        &mut self,
+        connection: &mut Connection<S>,
+        merged: impl FnOnce(u64) -> Digest,
+    ) -> Result<(Verified, Trailer), BodyError> {
+        let trailer = connection.read_trailer()?;
+        let received = self.received;
+        let digest = self.hasher.take().map_or_else(|| merged(received), Hasher::finish);
+        if let Some(announced) = self.announced.filter(|n| received != *n) {
+            return Err(BodyError::TooShort { announced, received });
+        }
+        if trailer.digest != digest || trailer.length != received {
+            return Err(BodyError::Mismatch { sent: trailer.digest, received: digest });
+        }
+        if trailer.head.is_some_and(|head| head != connection.received_head(head.algorithm())) {
+            return Err(BodyError::Head);
+        }
+        Ok((Verified { length: received, digest }, trailer))
+    }
+
+    fn look<S: Read + Write>(
+        &self,
+        connection: &mut Connection<S>,
+        watch: &mut Watch<'_, S>,
+    ) -> Result<(), BodyError> {
+        if watch(connection, self.received) { Ok(()) } else { Err(BodyError::Stopped) }
+    }
 }
 
 /// Receives the body that [`Connection::begin_body`] began into `sink`, and verifies it.
@@ -321,62 +524,11 @@ pub(crate) fn receive_with_trailer<S: Read + Write>(
     announced: Option<u64>,
     watch: &mut Watch<'_, S>,
 ) -> Result<(Verified, Trailer), BodyError> {
-    let mut hasher = algorithm.hasher();
-    let length = receive_chunks(connection, sink, &mut |bytes| hasher.update(bytes), announced, watch)?;
-    verify(connection, hasher.finish(), length, announced)
-}
-
-/// Receives the chunks of a body into `sink`, each block given to `hash` first; tells how many bytes that were.
-fn receive_chunks<S: Read + Write>(
-    connection: &mut Connection<S>,
-    sink: &mut impl Write,
-    hash: &mut dyn FnMut(&[u8]),
-    announced: Option<u64>,
-    watch: &mut Watch<'_, S>,
-) -> Result<u64, BodyError> {
-    let mut received = 0_u64;
-    // One byte beyond what is announced tells that there is more, and a small file needs no large block.
-    let wanted =
-        announced.map_or(BLOCK, |n| usize::try_from(n.saturating_add(1)).map_or(BLOCK, |n| n.min(BLOCK)));
-    let mut block = vec![0; wanted];
-    loop {
-        let read = match connection.read_body(&mut block)? {
-            BodyPart::Bytes(read) => read,
-            BodyPart::Aborted(refusal) => return Err(BodyError::Aborted(refusal)),
-        };
-        if let Some(announced) = announced.filter(|n| received + read as u64 > *n) {
-            return Err(BodyError::TooLong { announced });
-        }
-        hash(&block[..read]);
-        sink.write_all(&block[..read]).map_err(BodyError::Sink)?;
-        received += read as u64;
-        if read < block.len() {
-            return Ok(received);
-        }
-        if !watch(connection, received) {
-            return Err(BodyError::Stopped);
-        }
+    let mut body = BodyReceiver::new(connection, algorithm, announced);
+    while body.step(connection, sink)? {
+        body.look(connection, watch)?;
     }
-}
-
-/// Reads the trailer, and holds it against what arrived.
-fn verify<S: Read + Write>(
-    connection: &mut Connection<S>,
-    digest: Digest,
-    received: u64,
-    announced: Option<u64>,
-) -> Result<(Verified, Trailer), BodyError> {
-    let trailer = connection.read_trailer()?;
-    if let Some(announced) = announced.filter(|n| received != *n) {
-        return Err(BodyError::TooShort { announced, received });
-    }
-    if trailer.digest != digest || trailer.length != received {
-        return Err(BodyError::Mismatch { sent: trailer.digest, received: digest });
-    }
-    if trailer.head.is_some_and(|head| head != connection.received_head(head.algorithm())) {
-        return Err(BodyError::Head);
-    }
-    Ok((Verified { length: received, digest }, trailer))
+    body.finish(connection)
 }
 
 fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

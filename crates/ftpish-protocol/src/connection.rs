@@ -1,5 +1,9 @@
 //! One end of the wire over any `Read + Write`: messages and chunks in step, buffered in both directions.
 //!
+//! A stream that fails with `WouldBlock` in place of waiting is as good: a call that returns that error has lost nothing,
+//! and goes on where it was when it is repeated. [`Connection::send`] alone must not be repeated;
+//! [`Connection::queue`] is for such streams.
+//!
 //! Deliberately elsewhere: what a body's bytes are and whether they verify (`body.rs`).
 
 use std::io::{Read, Write};
@@ -12,7 +16,10 @@ use crate::{Algorithm, Digest, Error, Header, MAX_HEADER, Refusal};
 
 /// How many bytes a body is read, hashed and sent at a time. A power of two, so that BLAKE3 works on whole
 /// subtrees; small enough to stay in a core's second-level cache between reading, hashing and sending.
-pub(crate) const BLOCK: usize = 256 * 1024;
+pub const BLOCK: usize = 256 * 1024;
+
+/// How many at the least, where many connections share the memory: BLAKE3 hashes so many bytes in parallel.
+pub const MIN_BLOCK: usize = 16 * 1024;
 
 /// How many bytes are asked of the stream at the most when only a message is expected.
 const READ_AHEAD: usize = 16 * 1024;
@@ -26,6 +33,8 @@ pub struct Connection<S> {
     incoming: Incoming,
     /// The longest message that is received.
     max_header: usize,
+    /// How many bytes of a body are held at a time, in each direction.
+    block: usize,
     /// The request that the next body answers; empty where the body is a request's own.
     asked: Vec<u8>,
     /// The message that was sent last: what a body that is sent next belongs to.
@@ -45,12 +54,6 @@ struct Input {
 }
 
 impl Input {
-    /// Reads once, when all was taken: at most `ahead` bytes.
-    fn read_from(&mut self, stream: &mut impl Read, ahead: usize) -> Result<usize, Error> {
-        (self.taken, self.filled) = (0, 0);
-        self.read_more(stream, ahead)
-    }
-
     /// Reads once, behind what was not yet taken, so that there are `size` bytes at the most.
     fn read_more(&mut self, stream: &mut impl Read, size: usize) -> Result<usize, Error> {
         self.buffer.copy_within(self.taken..self.filled, 0);
@@ -78,10 +81,12 @@ pub enum Arrived {
     End,
 }
 
-/// Bytes that were queued and not yet written. `buffer` never shrinks, so that a block is zeroed once only.
+/// Bytes that were queued and not yet written: `buffer[written..filled]`. It never shrinks, so that a block is zeroed
+/// once only.
 #[derive(Default)]
 pub(crate) struct Output {
     buffer: Vec<u8>,
+    written: usize,
     filled: usize,
 }
 
@@ -102,6 +107,20 @@ impl Output {
         self.spare(bytes.len()).copy_from_slice(bytes);
         self.advance(bytes.len());
     }
+
+    /// Writes what is queued, as far as the stream takes it.
+    fn write_to(&mut self, stream: &mut impl Write) -> Result<(), Error> {
+        while self.written < self.filled {
+            match stream.write(&self.buffer[self.written..self.filled]) {
+                Ok(0) => return Err(Error::Io(std::io::ErrorKind::WriteZero.into())),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        (self.written, self.filled) = (0, 0);
+        Ok(())
+    }
 }
 
 /// Where in an incoming body the stream stands.
@@ -113,12 +132,17 @@ enum Incoming {
     Chunk(usize),
     /// Behind the last chunk: the trailer is next.
     Trailer,
+    /// Where the sender gave up: the error is next.
+    Aborted,
 }
 
-/// What [`Connection::read_body`] found.
+/// What [`Connection::read_body`] came to.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BodyPart {
-    /// This many bytes, all that were asked for unless the body ended.
-    Bytes(usize),
+    /// The buffer is full.
+    Full,
+    /// The body has no more bytes: its trailer is next.
+    End,
     /// The body ended with this error in place of a trailer. The stream is in step.
     Aborted(Refusal),
 }
@@ -128,13 +152,24 @@ impl<S: Read + Write> Connection<S> {
     pub fn new(stream: S) -> Self {
         let (input, output) = (Input::default(), Output::default());
         let (asked, sent, received, head) = Default::default();
-        let (incoming, max_header) = (Incoming::Message, MAX_HEADER);
-        Self { stream, input, output, incoming, max_header, asked, sent, received, head }
+        let (incoming, max_header, block) = (Incoming::Message, MAX_HEADER, BLOCK);
+        Self { stream, input, output, incoming, max_header, block, asked, sent, received, head }
     }
 
     /// Receives no message that is longer, and reads no further ahead: what a peer may make this end hold.
     pub fn set_max_header(&mut self, bytes: usize) {
         self.max_header = bytes.min(MAX_HEADER);
+    }
+
+    /// How many bytes of a body are read, hashed and sent at a time.
+    pub fn block(&self) -> usize {
+        self.block
+    }
+
+    /// Holds no more than so many bytes of a body at a time, in each direction: a power of two, from [`MIN_BLOCK`] to
+    /// [`BLOCK`].
+    pub fn set_block(&mut self, bytes: usize) {
+        self.block = bytes.clamp(MIN_BLOCK, BLOCK);
     }
 
     /// How many bytes are asked of the stream when only a message is expected.
@@ -152,27 +187,29 @@ impl<S: Read + Write> Connection<S> {
         self.input.taken < self.input.filled
     }
 
-    /// Queues a message.
+    /// Queues a message, and writes what is queued once that is a block.
     pub fn send(&mut self, message: &impl Serialize) -> Result<(), Error> {
+        self.queue(message);
+        self.make_room()
+    }
+
+    /// Queues a message, and writes nothing.
+    pub fn queue(&mut self, message: &impl Serialize) {
         let mut bytes = Vec::with_capacity(256);
         frame::encode(message, &mut bytes);
         self.output.extend(&bytes);
         self.sent = bytes;
-        self.flush_full()
     }
 
     /// Writes all that is queued.
     pub fn flush(&mut self) -> Result<(), Error> {
-        if self.output.filled == 0 {
-            return Ok(());
-        }
-        let filled = std::mem::take(&mut self.output.filled);
-        self.stream.write_all(&self.output.buffer[..filled])?;
+        self.output.write_to(&mut self.stream)?;
         Ok(self.stream.flush()?)
     }
 
-    fn flush_full(&mut self) -> Result<(), Error> {
-        if self.output.filled >= BLOCK { self.flush() } else { Ok(()) }
+    /// Writes all that is queued, if that is a block or more: so much and no more is held back.
+    pub fn make_room(&mut self) -> Result<(), Error> {
+        if self.output.filled >= self.block { self.flush() } else { Ok(()) }
     }
 
     /// Reads the next message as far as it is here, over a stream whose reads fail with `WouldBlock` in place of waiting. A
@@ -205,13 +242,17 @@ impl<S: Read + Write> Connection<S> {
 
     /// Gives back the memory that is not needed while nothing moves.
     pub fn rest(&mut self) {
-        debug_assert_eq!(self.output.filled, 0, "what is queued is written first");
+        if self.output.filled == 0 {
+            self.output = Output::default();
+        }
         let input = &mut self.input;
         input.buffer.copy_within(input.taken..input.filled, 0);
         (input.taken, input.filled) = (0, input.filled - input.taken);
         input.buffer.truncate(input.filled);
         input.buffer.shrink_to_fit();
-        self.output = Output::default();
+        if self.in_body() {
+            return;
+        }
         for last in [&mut self.asked, &mut self.sent, &mut self.received, &mut self.head] {
             *last = Vec::new();
         }
@@ -221,14 +262,19 @@ impl<S: Read + Write> Connection<S> {
     /// with [`begin_body`](Self::begin_body).
     pub fn receive(&mut self) -> Result<Option<Header>, Error> {
         debug_assert!(!self.in_body(), "a body is drained before the next message is received");
-        let mut prefix = [0; LENGTH];
-        match self.fill(&mut prefix)? {
-            0 => return Ok(None),
-            LENGTH => {}
-            _ => return Err(Error::Closed),
+        self.read_header()
+    }
+
+    fn read_header(&mut self) -> Result<Option<Header>, Error> {
+        let Some(prefix) = self.peek_length()? else {
+            return if self.has_input() { Err(Error::Closed) } else { Ok(None) };
+        };
+        let length = frame::header_length(prefix, self.max_header)?;
+        if !self.have(LENGTH + length)? {
+            return Err(Error::Closed);
         }
-        let mut json = vec![0; frame::header_length(prefix, self.max_header)?];
-        self.fill_exact(&mut json)?;
+        let json = self.input.rest()[LENGTH..LENGTH + length].to_vec();
+        self.input.taken += LENGTH + length;
         self.received.clone_from(&json);
         Ok(Some(Header(json)))
     }
@@ -273,41 +319,40 @@ impl<S: Read + Write> Connection<S> {
         }
         let mut block = vec![0; self.read_ahead()];
         loop {
-            match self.read_body(&mut block)? {
+            match self.read_body(&mut block, &mut 0)? {
+                BodyPart::Full => {}
+                BodyPart::End => return self.read_trailer().map(drop),
                 BodyPart::Aborted(_) => return Ok(()),
-                BodyPart::Bytes(read) if read < block.len() => break,
-                BodyPart::Bytes(_) => {}
             }
         }
-        self.read_trailer().map(drop)
     }
 
-    /// Reads body bytes until `buffer` is full or the body ends.
-    pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> Result<BodyPart, Error> {
-        let mut read = 0;
+    /// Reads body bytes into `buffer` behind those of them that are `filled`, until it is full or the body ends.
+    pub(crate) fn read_body(&mut self, buffer: &mut [u8], filled: &mut usize) -> Result<BodyPart, Error> {
         loop {
             match self.incoming {
-                Incoming::Message | Incoming::Trailer => return Ok(BodyPart::Bytes(read)),
+                Incoming::Message | Incoming::Trailer => return Ok(BodyPart::End),
+                Incoming::Aborted => {
+                    let Aborted { error } = self.read_message()?;
+                    return Ok(BodyPart::Aborted(error));
+                }
                 Incoming::Chunk(0) => {
-                    let mut prefix = [0; LENGTH];
-                    self.fill_exact(&mut prefix)?;
-                    match frame::chunk_prefix(prefix)? {
-                        ChunkPrefix::Chunk(length) => self.incoming = Incoming::Chunk(length),
-                        ChunkPrefix::End => self.incoming = Incoming::Trailer,
-                        ChunkPrefix::Aborted => {
-                            let Aborted { error } = self.read_message()?;
-                            return Ok(BodyPart::Aborted(error));
-                        }
-                    }
+                    let prefix = self.peek_length()?.ok_or(Error::Closed)?;
+                    self.incoming = match frame::chunk_prefix(prefix)? {
+                        ChunkPrefix::Chunk(length) => Incoming::Chunk(length),
+                        ChunkPrefix::End => Incoming::Trailer,
+                        ChunkPrefix::Aborted => Incoming::Aborted,
+                    };
+                    self.input.taken += LENGTH;
                 }
                 Incoming::Chunk(left) => {
-                    let wanted = left.min(buffer.len() - read);
+                    let wanted = left.min(buffer.len() - *filled);
                     if wanted == 0 {
-                        return Ok(BodyPart::Bytes(read));
+                        return Ok(BodyPart::Full);
                     }
-                    self.fill_exact(&mut buffer[read..read + wanted])?;
-                    read += wanted;
-                    self.incoming = Incoming::Chunk(left - wanted);
+                    let read = self.read_into(&mut buffer[*filled..*filled + wanted])?;
+                    *filled += read;
+                    self.incoming = Incoming::Chunk(left - read);
                 }
             }
         }
@@ -321,72 +366,75 @@ impl<S: Read + Write> Connection<S> {
 
     /// Reads a message that must be there and of this form, and that ends a body.
     fn read_message<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let header = self.read_header()?.ok_or(Error::Closed)?;
         self.incoming = Incoming::Message;
-        let header = self.receive()?.ok_or(Error::Closed)?;
         header.decode().map_err(|e| Error::Malformed(e.to_string()))
     }
 
-    /// Queues one chunk of what `fill` puts into the given buffer of [`BLOCK`] bytes, if any; tells how much.
-    pub(crate) fn send_chunk<E>(
+    /// Queues one chunk of what `fill` puts into the given buffer of a block, if any; tells how much.
+    pub(crate) fn queue_chunk<E>(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<Result<usize, E>, Error> {
-        let spare = self.output.spare(LENGTH + BLOCK);
-        let length = match fill(&mut spare[LENGTH..]) {
-            Ok(0) => return Ok(Ok(0)),
-            Ok(length) => length,
-            Err(error) => return Ok(Err(error)),
-        };
-        let prefix = u32::try_from(length).expect("a block is far below 4 GiB");
-        spare[..LENGTH].copy_from_slice(&prefix.to_be_bytes());
-        self.output.advance(LENGTH + length);
-        self.flush_full()?;
-        Ok(Ok(length))
+    ) -> Result<usize, E> {
+        let spare = self.output.spare(LENGTH + self.block);
+        let length = fill(&mut spare[LENGTH..])?;
+        if length > 0 {
+            let prefix = u32::try_from(length).expect("a block is far below 4 GiB");
+            spare[..LENGTH].copy_from_slice(&prefix.to_be_bytes());
+            self.output.advance(LENGTH + length);
+        }
+        Ok(length)
     }
 
     /// Queues the end of a body's chunks; the trailer comes next.
-    pub(crate) fn send_end(&mut self) {
+    pub(crate) fn queue_end(&mut self) {
         self.output.extend(&[0; LENGTH]);
     }
 
     /// Queues the end of a body that has no trailer, but an error.
-    pub(crate) fn send_abort(&mut self, error: Refusal) -> Result<(), Error> {
+    pub(crate) fn queue_abort(&mut self, error: Refusal) {
         self.output.extend(&ABORTED.to_be_bytes());
-        self.send(&Aborted { error })
+        self.queue(&Aborted { error });
     }
 
-    /// Fills `out` as far as the stream goes; short only where the peer closed.
-    fn fill(&mut self, out: &mut [u8]) -> Result<usize, Error> {
-        let mut done = 0;
-        let ahead = self.read_ahead();
-        while done < out.len() {
-            let input = &mut self.input;
-            if input.taken < input.filled {
-                let take = (out.len() - done).min(input.filled - input.taken);
-                out[done..done + take].copy_from_slice(&input.buffer[input.taken..input.taken + take]);
-                input.taken += take;
-                done += take;
-                continue;
-            }
+    /// The length that a message or a chunk begins with, left where it is; `None` where the peer closed before it was whole.
+    fn peek_length(&mut self) -> Result<Option<[u8; LENGTH]>, Error> {
+        self.have(LENGTH)?;
+        Ok(self.input.rest().first_chunk().copied())
+    }
+
+    /// Reads until so many bytes are here; `false` where the peer closed before that.
+    fn have(&mut self, bytes: usize) -> Result<bool, Error> {
+        while self.input.rest().len() < bytes {
             // The peer may be waiting for what is queued.
             self.flush()?;
-            // Large reads go straight to where they belong.
-            let read = if out.len() - done >= ahead {
-                let read = read_some(&mut self.stream, &mut out[done..])?;
-                done += read;
-                read
-            } else {
-                self.input.read_from(&mut self.stream, ahead)?
-            };
-            if read == 0 {
-                break;
+            let wanted = self.read_ahead().max(bytes);
+            if self.input.read_more(&mut self.stream, wanted)? == 0 {
+                return Ok(false);
             }
         }
-        Ok(done)
+        Ok(true)
     }
 
-    fn fill_exact(&mut self, out: &mut [u8]) -> Result<(), Error> {
-        if self.fill(out)? == out.len() { Ok(()) } else { Err(Error::Closed) }
+    /// Reads at least one byte into `out`, which is not empty.
+    fn read_into(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        if !self.has_input() {
+            if out.len() >= self.read_ahead() {
+                // Large reads go straight to where they belong.
+                self.flush()?;
+                return match read_some(&mut self.stream, out)? {
+                    0 => Err(Error::Closed),
+                    read => Ok(read),
+                };
+            }
+            if !self.have(1)? {
+                return Err(Error::Closed);
+            }
+        }
+        let take = out.len().min(self.input.rest().len());
+        out[..take].copy_from_slice(&self.input.rest()[..take]);
+        self.input.taken += take;
+        Ok(take)
     }
 }
 

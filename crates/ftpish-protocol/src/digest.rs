@@ -94,22 +94,56 @@ pub(crate) fn read_through(
     meter: &Meter,
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<()> {
-    let (mut buffer, mut wanted) = (vec![0; FIRST_BUFFER], FIRST_BUFFER);
+    let mut reading = Reading::default();
     loop {
-        match source.read(&mut buffer[..wanted]) {
-            Ok(0) => return Ok(()),
-            Ok(read) => {
-                take(&buffer[..read]);
-                meter.add(read as u64)?;
-                if buffer.len() < BUFFER && read == wanted {
-                    // Up to where pieces of this size begin.
-                    (buffer, wanted) = (vec![0; BUFFER], BUFFER - read);
-                } else {
-                    wanted = buffer.len();
+        match reading.step(source, &mut take)? {
+            0 => return Ok(()),
+            read => meter.add(read as u64)?,
+        }
+    }
+}
+
+/// Reads a source to be digested, in pieces that BLAKE3 likes.
+pub struct Reading {
+    buffer: Vec<u8>,
+    wanted: usize,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { buffer: vec![0; FIRST_BUFFER], wanted: FIRST_BUFFER }
+    }
+}
+
+impl Reading {
+    /// Gives the next bytes to `take`, and tells how many there were: none at the end.
+    pub fn step(&mut self, source: &mut impl Read, take: impl FnOnce(&[u8])) -> io::Result<usize> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER];
+        }
+        loop {
+            match source.read(&mut self.buffer[..self.wanted]) {
+                Ok(0) => return Ok(0),
+                Ok(read) => {
+                    take(&self.buffer[..read]);
+                    if self.buffer.len() < BUFFER && read == self.wanted {
+                        // Up to where pieces of this size begin.
+                        (self.buffer, self.wanted) = (vec![0; BUFFER], BUFFER - read);
+                    } else {
+                        self.wanted = self.buffer.len();
+                    }
+                    return Ok(read);
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        }
+    }
+
+    /// Gives the memory back: the next step costs an allocation.
+    pub fn rest(&mut self) {
+        if self.buffer.len() == BUFFER && self.wanted == BUFFER {
+            *self = Self { buffer: Vec::new(), wanted: BUFFER };
         }
     }
 }

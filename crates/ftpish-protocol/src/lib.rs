@@ -26,15 +26,15 @@ pub mod text;
 mod tree;
 
 pub use body::{
-    BodyError, SendError, Sent, Verified, Watch, receive_body, receive_part, receive_ranges, send_body,
-    send_part, send_ranges, send_subtree,
+    BodyError, BodyReceiver, BodySender, PartReceiver, RangesReceiver, SendError, Sent, Verified, Watch,
+    receive_body, receive_part, receive_ranges, send_body, send_part, send_ranges, send_subtree,
 };
-pub use connection::{Arrived, Connection};
-pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
+pub use connection::{Arrived, BLOCK, Connection, MIN_BLOCK};
+pub use digest::{Algorithm, Digest, Hasher, ParseDigestError, Reading};
 pub use error::Error;
 pub use frame::Header;
 pub use key::{KeyError, NAMESPACE, PrivateKey, PublicKey, Statement};
-pub use listing::{Line, receive_listing, send_listing};
+pub use listing::{Line, Lines, receive_listing, send_listing};
 pub use meter::Meter;
 pub use path::{Name, PathError, RemotePath};
 pub use refusal::{Code, Refusal};

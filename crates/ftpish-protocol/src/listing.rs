@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::body::{receive_with_trailer, send_hashed};
-use crate::message::{Entry, Node, Trailer};
+use crate::body::{BodySender, receive_with_trailer};
+use crate::message::{Entry, Node};
 use crate::{Algorithm, BodyError, Code, Connection, MAX_HEADER, Refusal, SendError};
 
 /// What a line of a listing may hold.
@@ -34,17 +34,11 @@ pub fn send_listing<S: Read + Write, L: Line>(
     entries: impl Iterator<Item = io::Result<L>>,
     algorithm: Algorithm,
 ) -> Result<u64, SendError> {
-    let head = Some(connection.sent_head(algorithm));
-    let mut lines = Lines { entries, line: Vec::new(), taken: 0, count: 0 };
-    let sent = send_hashed(connection, &mut lines, algorithm.hasher(), &mut |_, _| true)?;
-    connection.send(&Trailer {
-        length: sent.length,
-        digest: sent.digest,
-        entries: Some(lines.count),
-        file: None,
-        head,
-    })?;
-    Ok(lines.count)
+    let mut sender = BodySender::new(connection, algorithm);
+    let mut lines = Lines::new(entries);
+    while sender.step(connection, &mut lines)? {}
+    sender.finish(connection, Some(lines.count()));
+    Ok(lines.count())
 }
 
 /// Receives a listing and gives each entry to `take` as it comes. That all came is known only when this
@@ -67,12 +61,24 @@ pub fn receive_listing<S: Read + Write, L: Line>(
     }
 }
 
-/// Entries as the bytes of their lines.
-struct Lines<I> {
+/// Entries as the bytes of their lines: what a [`BodySender`] sends for a listing.
+pub struct Lines<I> {
     entries: I,
     line: Vec<u8>,
     taken: usize,
     count: u64,
+}
+
+impl<I> Lines<I> {
+    /// The lines of these entries.
+    pub fn new(entries: I) -> Self {
+        Self { entries, line: Vec::new(), taken: 0, count: 0 }
+    }
+
+    /// How many entries were taken.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
 }
 
 impl<L: Line, I: Iterator<Item = io::Result<L>>> Read for Lines<I> {

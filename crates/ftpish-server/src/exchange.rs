@@ -1,18 +1,24 @@
 //! One request and its answer, as a command sees them: the connection, without the freedom to get out of step.
 
+use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use ftpish_protocol::blocks::{Assembly, Blocks, Part, WriteAt};
-use ftpish_protocol::message::{Envelope, Granted, Put, Refused, Working};
+use ftpish_protocol::message::{Envelope, Granted, Put, Working};
 use ftpish_protocol::{
-    Algorithm, BodyError, Code, Connection, Digest, Error, Line, Meter, Refusal, SendError, Sent, Verified,
-    receive_body, receive_part, receive_ranges, send_body, send_listing, send_subtree,
+    Algorithm, BLOCK, BodyError, BodyReceiver, BodySender, Code, Connection, Digest, Error, Line, Lines,
+    Meter, PartReceiver, RangesReceiver, Reading, Refusal, SendError, Verified,
 };
-use ftpish_transport::{Stream, attend};
+use ftpish_transport::Stream;
 use serde::Serialize;
 
 use crate::Limits;
-use crate::limits::WORKING_EVERY;
+use crate::channel::Channel;
+use crate::limits::{BODY_MEMORY, WORKING_EVERY};
+use crate::turn::Class;
 
 /// Why a request was not answered as asked.
 #[derive(Debug)]
@@ -35,26 +41,56 @@ impl From<Error> for Failure {
     }
 }
 
+/// How many bodies move, over all connections: they share the memory for what is under way.
+#[derive(Debug, Default)]
+pub struct Bodies(AtomicUsize);
+
+/// A body that moves.
+struct Moving(Arc<Bodies>);
+
+impl Bodies {
+    /// Counts one more, and tells how many bytes of it may be held at a time.
+    fn enter(self: &Arc<Self>) -> (Moving, usize) {
+        let others = self.0.fetch_add(1, Ordering::Relaxed);
+        let share = BODY_MEMORY / (others + 1);
+        // A power of two, as BLAKE3 likes it.
+        let block = if share >= BLOCK { BLOCK } else { (share + 1).next_power_of_two() / 2 };
+        (Moving(Arc::clone(self)), block)
+    }
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A request that was received, and the right to answer it.
 pub struct Exchange<'a> {
-    connection: &'a mut Connection<Stream>,
+    channel: &'a mut Channel,
     limits: &'a Limits,
+    bodies: &'a Arc<Bodies>,
     id: u64,
+    /// When the client last heard of the request.
+    told: Instant,
+    /// Whether a body is sent in small pieces.
+    short: bool,
 }
 
 impl<'a> Exchange<'a> {
-    pub(crate) fn new(connection: &'a mut Connection<Stream>, limits: &'a Limits, id: u64) -> Self {
-        Self { connection, limits, id }
+    pub(crate) fn new(
+        channel: &'a mut Channel,
+        limits: &'a Limits,
+        bodies: &'a Arc<Bodies>,
+        id: u64,
+    ) -> Self {
+        Self { channel, limits, bodies, id, told: Instant::now(), short: false }
     }
 
     /// Grants the request with `fields` for an answer.
     pub fn grant(&mut self, fields: &impl Serialize) -> Result<(), Failure> {
-        self.send_granted(fields, false)
-    }
-
-    /// Refuses the request.
-    pub fn refuse(&mut self, error: Refusal) -> Result<(), Failure> {
-        Ok(self.connection.send(&Refused { id: Some(self.id), error })?)
+        self.queue_granted(fields, false);
+        Ok(())
     }
 
     /// The server's patience.
@@ -68,61 +104,80 @@ impl<'a> Exchange<'a> {
     }
 
     /// Grants the request with `fields`, and `source` for a body. A source that fails is told in-band.
-    pub fn grant_with_body(
+    pub async fn grant_with_body(
         &mut self,
         fields: &impl Serialize,
-        source: &mut impl std::io::Read,
+        source: &mut impl Read,
         algorithm: Algorithm,
-    ) -> Result<Option<Sent>, Failure> {
-        self.send_granted(fields, true)?;
-        match send_body(self.connection, source, algorithm, &mut |_, _| true) {
-            Ok(sent) => Ok(Some(sent)),
-            Err(SendError::Connection(error)) => Err(error.into()),
-            Err(SendError::Source(_) | SendError::Stopped) => Ok(None),
-        }
+    ) -> Result<(), Failure> {
+        self.queue_granted(fields, true);
+        let sender = BodySender::new(self.channel.connection(), algorithm);
+        self.send(sender, source, |_| None).await
     }
 
     /// Grants the request with `fields`, and `source` for a body, which is a subtree of a file and begins at `offset`.
-    pub fn grant_with_subtree(
+    pub async fn grant_with_subtree(
         &mut self,
         fields: &impl Serialize,
-        source: &mut impl std::io::Read,
+        source: &mut impl Read,
         offset: u64,
     ) -> Result<(), Failure> {
-        self.send_granted(fields, true)?;
-        match send_subtree(self.connection, source, offset, &mut |_, _| true) {
-            Err(SendError::Connection(error)) => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.queue_granted(fields, true);
+        let sender = BodySender::of_subtree(self.channel.connection(), offset);
+        self.send(sender, source, |_| None).await
     }
 
     /// Grants the request with a listing for a body.
-    pub fn grant_with_listing(
+    pub async fn grant_with_listing(
         &mut self,
         fields: &impl Serialize,
-        entries: impl Iterator<Item = std::io::Result<impl Line>>,
+        entries: impl Iterator<Item = io::Result<impl Line>>,
         algorithm: Algorithm,
     ) -> Result<(), Failure> {
-        self.send_granted(fields, true)?;
-        match send_listing(self.connection, entries, algorithm) {
-            Err(SendError::Connection(error)) => Err(error.into()),
-            _ => Ok(()),
+        self.queue_granted(fields, true);
+        let sender = BodySender::new(self.channel.connection(), algorithm);
+        self.send(sender, &mut Lines::new(entries), |lines| Some(lines.count())).await
+    }
+
+    async fn send<R: Read>(
+        &mut self,
+        mut sender: BodySender,
+        source: &mut R,
+        entries: impl FnOnce(&R) -> Option<u64>,
+    ) -> Result<(), Failure> {
+        let (_moving, block) = self.bodies.enter();
+        self.channel.connection().set_block(if self.short { 0 } else { block });
+        loop {
+            match self.channel.step(|connection| sender.step(connection, source)).await {
+                Ok(true) => self.channel.turn().breathe().await,
+                Ok(false) => break,
+                Err(SendError::Connection(error)) => return Err(error.into()),
+                Err(SendError::Source(_) | SendError::Stopped) => return Ok(()),
+            }
         }
+        sender.finish(self.channel.connection(), entries(source));
+        Ok(())
     }
 
     /// Receives and verifies the request's body.
-    pub fn receive(&mut self, put: &Put, sink: &mut impl std::io::Write) -> Result<Verified, Failure> {
+    pub async fn receive(&mut self, put: &Put, sink: &mut impl Write) -> Result<Verified, Failure> {
         self.require_body()?;
         if put.size.is_none() {
             // Whoever produces it may pause.
-            self.connection.stream().set_deadline(self.limits.streaming());
+            let streaming = self.limits.streaming();
+            self.channel.set_deadline(streaming);
         }
-        receive_body(self.connection, sink, put.digest, put.size, &mut |_, _| true).map_err(failure)
+        let (_moving, block) = self.bodies.enter();
+        self.channel.connection().set_block(block);
+        let mut body = BodyReceiver::new(self.channel.connection(), put.digest, put.size);
+        self.receive_blocks(|connection| body.step(connection, sink)).await?;
+        let (verified, _) = self.channel.step(|connection| body.finish(connection)).await.map_err(failure)?;
+        Ok(verified)
     }
 
     /// Receives and verifies `ranges` of a file, which are the request's body. Tells the digest of the whole file, if
     /// the client did.
-    pub fn receive_ranges(
+    pub async fn receive_ranges(
         &mut self,
         put: &Put,
         sink: &mut impl WriteAt,
@@ -130,40 +185,120 @@ impl<'a> Exchange<'a> {
         ranges: Vec<Range<u64>>,
     ) -> Result<Option<Digest>, Failure> {
         self.require_body()?;
-        receive_ranges(self.connection, sink, assembly, ranges, put.digest, &mut |_, _| true).map_err(failure)
+        let (_moving, block) = self.bodies.enter();
+        let connection = self.channel.connection();
+        connection.set_block(block);
+        let mut body = RangesReceiver::new(connection, sink, assembly, ranges, put.digest);
+        self.receive_blocks(|connection| body.step(connection)).await?;
+        self.channel.step(|connection| body.finish(connection, assembly)).await.map_err(failure)
     }
 
     /// Receives and verifies a part of a file, which is the request's body.
-    pub fn receive_part(
+    pub async fn receive_part(
         &mut self,
         sink: &mut impl WriteAt,
         blocks: Blocks,
         range: Range<u64>,
     ) -> Result<Part, Failure> {
         self.require_body()?;
-        receive_part(self.connection, sink, blocks, range, None, &mut |_, _| true).map_err(failure)
+        let (_moving, block) = self.bodies.enter();
+        let connection = self.channel.connection();
+        connection.set_block(block);
+        let mut body = PartReceiver::new(connection, sink, blocks, range, None);
+        self.receive_blocks(|connection| body.step(connection)).await?;
+        self.channel.step(|connection| body.finish(connection)).await.map_err(failure)
     }
 
-    fn require_body(&self) -> Result<(), Refusal> {
-        if self.connection.in_body() {
+    async fn receive_blocks(
+        &mut self,
+        mut step: impl FnMut(&mut Connection<Stream>) -> Result<bool, BodyError>,
+    ) -> Result<(), Failure> {
+        while self.channel.step(&mut step).await.map_err(failure)? {
+            self.channel.turn().breathe().await;
+        }
+        Ok(())
+    }
+
+    fn require_body(&mut self) -> Result<(), Refusal> {
+        if self.channel.connection().in_body() {
             return Ok(());
         }
         Err(Refusal::new(Code::Malformed, "it needs `\"body\":true`, and a body"))
     }
 
-    /// Does slow work on a second thread, and lets the client know that it goes on. The work may tell how many bytes
-    /// are done, and is told to stop when the client is gone.
-    pub fn while_working<T: Send>(&mut self, work: impl FnOnce(&Meter) -> T + Send) -> Result<T, Failure> {
-        let told = attend(&Meter::default(), WORKING_EVERY, work, |meter| {
-            let working = Working { id: self.id, working: meter.done() };
-            self.connection.send(&working).and_then(|()| self.connection.flush())
-        });
-        told.map_err(Failure::Broken)
+    /// Does slow work on the disk on another thread, and lets the client know that it goes on. The work may tell how many
+    /// bytes are done, and is told to stop when the client is gone.
+    pub async fn while_working<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Meter) -> T + Send + 'static,
+    ) -> T {
+        let job = self.channel.turn().hand_over(work);
+        while !self.channel.turn().is_done_by(&job, self.told + WORKING_EVERY).await {
+            // A connection that broke is noticed again by whatever is sent next.
+            if self.tell(job.meter.done()).await.is_err() {
+                job.meter.stop();
+            }
+        }
+        job.outcome()
     }
 
-    fn send_granted(&mut self, fields: &impl Serialize, body: bool) -> Result<(), Failure> {
+    /// Waits, and lets the client know that its request is at work.
+    pub async fn sleep(&mut self, duration: Duration) -> Result<(), Failure> {
+        if self.told.elapsed() >= WORKING_EVERY {
+            self.tell(0).await?;
+        }
+        self.channel.turn().sleep(duration).await;
+        Ok(())
+    }
+
+    /// Gives all that `source` yields to `take`, at the pace that such work has here, and lets the client know that it goes
+    /// on. Tells how many bytes that were.
+    pub async fn digest(
+        &mut self,
+        source: &mut impl Read,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<u64, Failure> {
+        let (mut reading, mut done) = (Reading::default(), 0);
+        loop {
+            let read = reading.step(source, &mut take).map_err(|error| Refusal::from_io(&error))?;
+            if read == 0 {
+                return Ok(done);
+            }
+            done += read as u64;
+            if self.told.elapsed() >= WORKING_EVERY {
+                self.tell(done).await?;
+            }
+            if self.channel.turn().is_over() {
+                reading.rest();
+                self.channel.turn().breathe().await;
+            }
+        }
+    }
+
+    /// Has bodies sent in small pieces from now on: what is read for each costs much.
+    pub fn send_short_blocks(&mut self) {
+        self.short = true;
+    }
+
+    /// Has what follows wait for its turn among all that hashes for nobody who receives it.
+    pub async fn begin_digest(&mut self) {
+        self.channel.turn().go_on_as(Class::Digest).await;
+    }
+
+    /// Has what follows wait for its turn among all that hashes passwords.
+    pub async fn begin_password(&mut self) {
+        self.channel.turn().go_on_as(Class::Password).await;
+    }
+
+    async fn tell(&mut self, done: u64) -> Result<(), Error> {
+        self.told = Instant::now();
+        self.channel.queue(&Working { id: self.id, working: done });
+        self.channel.flush().await
+    }
+
+    fn queue_granted(&mut self, fields: &impl Serialize, body: bool) {
         let envelope = Envelope { id: self.id, body };
-        Ok(self.connection.send(&Granted { envelope, ok: true, fields })?)
+        self.channel.queue(&Granted { envelope, ok: true, fields });
     }
 }
 

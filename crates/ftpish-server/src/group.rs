@@ -3,14 +3,16 @@
 
 use std::collections::HashSet;
 
-use ftpish_protocol::message::{Command, Done, Put, Stored, Working};
-use ftpish_protocol::{Code, Connection, Error, Name, Refusal, RemotePath};
-use ftpish_storage::{Background, Nearby, Ready, Root, commit_together};
-use ftpish_transport::Stream;
+use std::time::Instant;
 
-use crate::Limits;
-use crate::exchange::{Exchange, Failure};
-use crate::limits::WORKING_EVERY;
+use ftpish_protocol::message::{Command, Done, Envelope, Granted, Put, Refused, Stored, Working};
+use ftpish_protocol::{Code, Error, Name, Refusal, RemotePath};
+use ftpish_storage::{Nearby, Ready, Root, commit_together};
+use serde::Serialize;
+
+use crate::channel::Channel;
+use crate::limits::{Limits, WORKING_EVERY};
+use crate::turn::Job;
 
 /// Up to how many bytes a file shares its flush with others: a larger one has enough to write on its own.
 const SMALL: u64 = 1024 * 1024;
@@ -32,7 +34,7 @@ enum Waiting {
 pub struct Group {
     gathered: Batch,
     /// The ones before, while they become durable.
-    committing: Option<(Batch, Background<Committed>)>,
+    committing: Option<(Batch, Job<Committed>)>,
     /// Where the next file goes, perhaps.
     pub nearby: Nearby,
 }
@@ -111,37 +113,33 @@ impl Group {
     }
 
     /// Begins to commit what was gathered, and queues the replies to what was before it.
-    pub fn advance(
+    pub async fn advance(
         &mut self,
         root: &Root,
-        connection: &mut Connection<Stream>,
+        channel: &mut Channel,
         limits: &Limits,
     ) -> Result<(), Error> {
-        self.finish(connection, limits)?;
+        self.finish(channel, limits).await?;
         let (batch, commit) = self.take(root);
-        self.committing = Some((batch, Background::begin(commit)));
+        self.committing = Some((batch, channel.turn().hand_over(|_| commit())));
         Ok(())
     }
 
     /// Commits all that waits, and queues the replies.
-    pub fn settle(
-        &mut self,
-        root: &Root,
-        connection: &mut Connection<Stream>,
-        limits: &Limits,
-    ) -> Result<(), Error> {
-        self.finish(connection, limits)?;
+    pub async fn settle(&mut self, root: &Root, channel: &mut Channel, limits: &Limits) -> Result<(), Error> {
+        self.finish(channel, limits).await?;
         match self.gathered.waiting.len() {
-            0 => Ok(()),
+            0 => {}
             1 => {
                 let (batch, commit) = self.take(root);
-                batch.answer(commit(), connection, limits)
+                batch.answer(commit(), channel);
             }
             _ => {
-                self.advance(root, connection, limits)?;
-                self.finish(connection, limits)
+                self.advance(root, channel, limits).await?;
+                self.finish(channel, limits).await?;
             }
         }
+        Ok(())
     }
 
     /// What was gathered, and how it is committed.
@@ -154,38 +152,34 @@ impl Group {
     }
 
     /// Waits until what is being committed is, and queues the replies.
-    fn finish(&mut self, connection: &mut Connection<Stream>, limits: &Limits) -> Result<(), Error> {
-        let Some((batch, work)) = self.committing.take() else { return Ok(()) };
-        connection.stream().set_deadline(limits.moving());
-        loop {
-            if let Some(done) = work.wait(WORKING_EVERY) {
-                let done = done.unwrap_or_else(|refusal| (Err(refusal), vec![]));
-                return batch.answer(done, connection, limits);
-            }
-            if let Some(&(id, _)) = batch.waiting.first() {
-                connection.send(&Working { id, working: 0 })?;
-                connection.flush()?;
+    async fn finish(&mut self, channel: &mut Channel, limits: &Limits) -> Result<(), Error> {
+        let Some((batch, job)) = &mut self.committing else { return Ok(()) };
+        let first = batch.waiting.first().map(|(id, _)| *id);
+        channel.set_deadline(limits.moving());
+        while !channel.turn().is_done_by(job, Instant::now() + WORKING_EVERY).await {
+            if let Some(id) = first {
+                channel.queue(&Working { id, working: 0 });
+                channel.flush().await?;
             }
         }
+        if let Some((batch, job)) = self.committing.take() {
+            batch.answer(job.outcome(), channel);
+        }
+        Ok(())
     }
 
     /// Gives up all that waits, and that nobody was told of, but for what is being committed.
-    pub fn abandon(&mut self) {
+    pub async fn abandon(&mut self, channel: &Channel) {
         let Self { gathered, committing, .. } = std::mem::take(self);
         gathered.files.iter().for_each(|ready| ready.stage.abandon());
-        if let Some((_, work)) = committing {
-            while work.wait(WORKING_EVERY).is_none() {}
+        if let Some((_, job)) = committing {
+            while !channel.turn().is_done_by(&job, Instant::now() + WORKING_EVERY).await {}
         }
     }
 }
 
 impl Batch {
-    fn answer(
-        self,
-        (made, stored): Committed,
-        connection: &mut Connection<Stream>,
-        limits: &Limits,
-    ) -> Result<(), Error> {
+    fn answer(self, (made, stored): Committed, channel: &mut Channel) {
         let mut committed = stored.into_iter();
         for (id, waiting) in self.waiting {
             let outcome = match waiting {
@@ -197,21 +191,16 @@ impl Batch {
                     None => Err(Refusal::new(Code::Internal, "it is not known whether it was stored")),
                 },
             };
-            let exchange = &mut Exchange::new(connection, limits, id);
-            broken(match outcome {
-                Ok(Some(stored)) => exchange.grant(&stored),
-                Ok(None) => exchange.grant(&Done {}),
-                Err(refusal) => exchange.refuse(refusal),
-            })?;
+            match outcome {
+                Ok(Some(stored)) => grant(channel, id, &stored),
+                Ok(None) => grant(channel, id, &Done {}),
+                Err(error) => channel.queue(&Refused { id: Some(id), error }),
+            }
         }
-        Ok(())
     }
 }
 
-/// Neither a commit nor a reply is refused as a whole.
-fn broken<T>(outcome: Result<T, Failure>) -> Result<T, Error> {
-    outcome.map_err(|failure| match failure {
-        Failure::Broken(error) => error,
-        Failure::Refused(refusal) => Error::Malformed(refusal.to_string()),
-    })
+fn grant(channel: &mut Channel, id: u64, fields: &impl Serialize) {
+    let envelope = Envelope { id, body: false };
+    channel.queue(&Granted { envelope, ok: true, fields });
 }

@@ -8,9 +8,11 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod accounts;
+mod channel;
 mod commands;
 mod connections;
 mod exchange;
+mod fair;
 mod group;
 mod identity;
 pub mod limits;
@@ -20,7 +22,8 @@ mod poller;
 mod room;
 pub mod server;
 mod session;
-mod visit;
+mod task;
+mod turn;
 mod workers;
 
 pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, UsersFile, hash, random_password};

@@ -14,10 +14,13 @@ pub struct Limits {
     /// How many of them have not said `hello` yet, or not logged in where that is needed. More than `per_address`, or
     /// one address could keep all others from logging in.
     pub strangers: usize,
-    /// How many requests are served at a time; the next wait for a thread.
+    /// How many threads there are for all that is done; what they have no time for waits. A client that is waited for has
+    /// none.
     pub workers: usize,
     /// How many of them for those who have not said `hello` yet, or not logged in where that is needed.
     pub workers_for_strangers: usize,
+    /// How many of them hash files for clients that do not receive them.
+    pub workers_for_digests: usize,
     /// From the accepted connection to the end of its first request: TLS, and `hello`.
     pub greeting: Duration,
     /// From a request's first byte to its last.
@@ -26,6 +29,8 @@ pub struct Limits {
     pub idle: Duration,
     /// While a reply or a body moves: so much waiting for [`PACE_BYTES`] at the most.
     pub pace: Duration,
+    /// For how long at most a client may take nothing of a body and say that it is alive.
+    pub stall: Duration,
     /// From the order to shut down until transfers that still run are cut.
     pub drain: Duration,
 }
@@ -36,12 +41,14 @@ impl Default for Limits {
             connections: 10_000,
             per_address: 64,
             strangers: 1000,
-            workers: 256,
-            workers_for_strangers: 64,
+            workers: 32,
+            workers_for_strangers: 8,
+            workers_for_digests: std::thread::available_parallelism().map_or(1, usize::from).min(16),
             greeting: Duration::from_secs(10),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(600),
             pace: Duration::from_secs(30),
+            stall: Duration::from_secs(60 * 60),
             drain: Duration::from_secs(30),
         }
     }
@@ -56,18 +63,22 @@ pub const PACE_BYTES: u64 = 16 * 1024;
 pub const STRANGERS_HEADER: usize = 4 * 1024;
 
 /// How many connections beyond the limit are told `busy` at the same time; those beyond are closed without a word.
-pub const TURNED_AWAY: usize = 16;
+pub const TURNED_AWAY: usize = 64;
+
+/// How many bytes of all bodies that move are held at a time, in each direction: what a crowd shares. Each has 256 KiB up to
+/// 128 bodies, and never less than 16 KiB.
+pub const BODY_MEMORY: usize = 32 * 1024 * 1024;
 
 /// How often a client that waits for slow work hears that it goes on.
 pub const WORKING_EVERY: Duration = Duration::from_secs(5);
 
 impl Limits {
     pub(crate) fn moving(&self) -> Deadline {
-        Deadline::Pace { bytes: PACE_BYTES, window: self.pace }
+        Deadline::Pace { bytes: PACE_BYTES, window: self.pace, stall: self.stall }
     }
 
     /// For a body whose length its sender does not know, because it is still being made.
     pub(crate) fn streaming(&self) -> Deadline {
-        Deadline::Pace { bytes: PACE_BYTES, window: self.idle.max(self.pace) }
+        Deadline::Pace { bytes: PACE_BYTES, window: self.idle.max(self.pace), stall: self.stall }
     }
 }

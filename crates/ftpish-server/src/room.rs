@@ -4,7 +4,7 @@
 use ftpish_protocol::message::Command;
 use ftpish_storage::Root;
 
-use crate::exchange::{Exchange, Failure};
+use crate::exchange::Exchange;
 
 /// Whether `command` is likely to wait for a count.
 pub fn is_slow(command: &Command, root: &Root) -> bool {
@@ -12,9 +12,9 @@ pub fn is_slow(command: &Command, root: &Root) -> bool {
 }
 
 /// Counts what there is, if that is to be known for `command`.
-pub fn prepare(command: &Command, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
-    let bytes = needs(command).unwrap_or(0);
-    exchange.while_working(|_| root.count(bytes))
+pub async fn prepare(command: &Command, root: &Root, exchange: &mut Exchange<'_>) {
+    let (root, bytes) = (root.clone(), needs(command).unwrap_or(0));
+    exchange.while_working(move |_| root.count(bytes)).await;
 }
 
 /// How many bytes a command makes that makes a name; as far as it says.

@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use ftpish_protocol::Refusal;
 use ftpish_storage::{Quota, Root};
-use ftpish_transport::{Deadline, Endpoint, Interrupt, Socket, Stream};
+use ftpish_transport::{Deadline, Endpoint, Readiness, Socket, Stream, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::accounts::Accounts;
+use crate::accounts::{self, Accounts};
 use crate::commands::login::Peer;
-use crate::commands::part::Uploads;
 use crate::connections::{Connections, Most};
 use crate::identity::Identity;
 use crate::limits::TURNED_AWAY;
 use crate::network::Network;
 use crate::poller::Poller;
 use crate::session::{Service, Session};
-use crate::visit::Visit;
-use crate::workers::{MostWorkers, Workers};
+use crate::task::Task;
+use crate::turn::{Party, Turn};
+use crate::workers::{Bounds, Workers};
 use crate::{Limits, Policy};
 
 /// How long to wait before accepting again, when the system is out of file descriptors or memory.
@@ -81,10 +81,17 @@ impl Server {
             Some(accounts) => accounts.bounded(root, Quota::default()).map_err(Refusal::into_io)?,
             None => root,
         };
-        let uploads = Uploads::default();
-        let service = Arc::new(Service { served: root, policy, limits, uploads, accounts });
+        let (uploads, bodies) = Default::default();
         let poller = Arc::new(Poller::new()?);
-        let acceptor = Acceptor { service, identity, connections, turned_away, poller };
+        let bounds = Bounds {
+            threads: limits.workers.max(2),
+            greetings: limits.workers_for_strangers.max(1),
+            passwords: accounts::HASHERS,
+            digests: limits.workers_for_digests.max(1),
+        };
+        let workers = Workers::new(bounds, Arc::clone(&poller));
+        let service = Arc::new(Service { served: root, policy, limits, uploads, bodies, accounts });
+        let acceptor = Acceptor { service, identity, connections, turned_away, poller, workers };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }
 
@@ -96,13 +103,10 @@ impl Server {
     /// Serves until [`Shutdown::start`], then drains. `false` where requests still ran at the end of the drain.
     pub fn run(self) -> io::Result<bool> {
         let Self { acceptor, listeners, wake, shutdown } = self;
-        let poller = Arc::clone(&acceptor.poller);
-        let Limits { workers, workers_for_strangers, .. } = acceptor.service.limits;
-        let most = MostWorkers { in_all: workers, for_strangers: workers_for_strangers };
-        let workers = Workers::new(most, Arc::clone(&poller));
+        let (poller, workers) = (Arc::clone(&acceptor.poller), Arc::clone(&acceptor.workers));
         std::thread::scope(|scope| {
             let polling = scope.spawn(|| {
-                let ran = poller.run(|visit, woken| workers.serve(visit, woken));
+                let ran = poller.run(|task| workers.serve(task));
                 // Without it nobody is served any more.
                 shutdown.start();
                 ran
@@ -149,7 +153,7 @@ fn accept_until_told(
     Ok(acceptor.drain())
 }
 
-/// Turns accepted sockets into visits.
+/// Turns accepted sockets into sessions.
 struct Acceptor {
     service: Arc<Service>,
     identity: Option<Identity>,
@@ -157,6 +161,7 @@ struct Acceptor {
     /// Those beyond the limit, while they are told so.
     turned_away: Arc<Connections>,
     poller: Arc<Poller>,
+    workers: Arc<Workers>,
 }
 
 impl Acceptor {
@@ -175,7 +180,7 @@ impl Acceptor {
         let mut stream = match self.open(socket) {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::info!(peer, %error, "closed: the connection cannot be set up");
+                tracing::debug!(peer, %error, "closed: the connection cannot be set up");
                 return Ok(());
             }
         };
@@ -190,13 +195,18 @@ impl Acceptor {
                 }
             },
         };
-        let session = Session::new(stream, Arc::clone(&self.service), from, greeting, full);
-        self.poller.rest(Visit::new(session, place, peer), greeting);
+        let socket = stream.socket();
+        let turn = Turn::new(Arc::clone(&self.workers), network.map_or(Party::Local, Party::Network));
+        let service = Arc::clone(&self.service);
+        let session = Session::new(stream, (Arc::clone(&turn), place), service, from, greeting, full);
+        let span = tracing::info_span!("session", peer);
+        let task = Task::new(session.run(), turn, socket, span, self.poller.name());
+        self.poller.rest(task, Wait { readiness: Readiness::Read, until: greeting });
         Ok(())
     }
 
     fn open(&self, socket: socket2::Socket) -> io::Result<Stream> {
-        let socket = Socket::new(socket, Deadline::Now, Interrupt::default())?;
+        let socket = Socket::yielding(socket, Deadline::after(self.service.limits.greeting))?;
         Stream::accept(socket, self.identity.as_ref().map(Identity::tls))
     }
 

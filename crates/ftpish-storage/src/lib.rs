@@ -29,7 +29,7 @@ pub use partial::is_partial;
 pub use quota::{Ledgers, Quota};
 pub use root::{Nearby, Root};
 pub use source::{Identity, RangesReader, SourceFile, SourceReader};
-pub use stage::{Stage, StageWriter};
+pub use stage::{Seeding, Stage, StageWriter};
 pub use walk::{Links, Walk};
 
 use std::io;

@@ -27,7 +27,7 @@ use crate::partial::{forget, is_partial, partial_of, sweep};
 use crate::quota::{Bound, Ledgers, Quota};
 use crate::source::refuse_to_open;
 use crate::spelling::{Spelling, Spellings};
-use crate::stage::{Stage, timestamps};
+use crate::stage::{Stage, Taken, timestamps};
 use crate::target::Target;
 use crate::{Identity, Outcome, SourceFile, mtime, refuse, tree};
 
@@ -221,6 +221,25 @@ impl Root {
         mtime: Option<Time>,
         patience: Duration,
     ) -> Outcome<Stage> {
+        let target = self.target_to_resume(path, replace, mtime)?;
+        Stage::resume(target, self.sync, patience, self.bound.as_ref())
+    }
+
+    /// As [`resume`](Self::resume), but it does not wait: none where somebody else is at the partial file.
+    pub fn try_resume(
+        &self,
+        path: &RemotePath,
+        replace: Replace,
+        mtime: Option<Time>,
+    ) -> Outcome<Option<Stage>> {
+        let target = self.target_to_resume(path, replace, mtime)?;
+        match Stage::try_resume(target, self.sync, self.bound.as_ref())? {
+            Taken::Ours(stage) => Ok(Some(stage)),
+            Taken::Others(_) => Ok(None),
+        }
+    }
+
+    fn target_to_resume(&self, path: &RemotePath, replace: Replace, mtime: Option<Time>) -> Outcome<Target> {
         let target = self.target(path, replace, mtime)?;
         // Whoever leaves partial files behind takes away those that nobody came back for.
         if self.is_to_sweep(path) {
@@ -229,7 +248,7 @@ impl Root {
             }
             self.note_gone();
         }
-        Stage::resume(target, self.sync, patience, self.bound.as_ref())
+        Ok(target)
     }
 
     /// How many bytes an earlier try for the same path left; `None` where there was none.

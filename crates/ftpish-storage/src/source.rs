@@ -69,6 +69,11 @@ impl SourceFile {
         }
     }
 
+    /// The same file once more, as it was when it was opened.
+    pub(crate) fn try_clone(&self) -> Outcome<Self> {
+        Ok(Self { file: self.file.try_clone().map_err(refuse)?, metadata: self.metadata.clone() })
+    }
+
     /// Its size in bytes when it was opened.
     pub fn size(&self) -> u64 {
         self.metadata.len()

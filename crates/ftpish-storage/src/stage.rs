@@ -91,15 +91,27 @@ impl Stage {
     /// another writer is at it and stays there for all our `patience`: perhaps one whose client has left, and who has
     /// yet to notice.
     pub(crate) fn resume(
-        target: Target,
+        mut target: Target,
         sync: bool,
         patience: Duration,
         bound: Option<&Arc<Bound>>,
     ) -> Outcome<Self> {
+        let until = Instant::now() + patience;
+        loop {
+            match Self::try_resume(target, sync, bound)? {
+                Taken::Ours(stage) => return Ok(stage),
+                Taken::Others(again) if Instant::now() < until => target = again,
+                Taken::Others(target) => return Self::begin(target, sync, bound),
+            }
+            std::thread::sleep(LOCK_CHECK);
+        }
+    }
+
+    /// [`resume`](Self::resume) without waiting.
+    pub(crate) fn try_resume(target: Target, sync: bool, bound: Option<&Arc<Bound>>) -> Outcome<Taken> {
         target.check()?;
         let partial = partial_of(&target.name);
         let mut claim = None;
-        let until = Instant::now() + patience;
         loop {
             let mut options = open_options();
             options.create(bound.is_none() || claim.is_some());
@@ -110,12 +122,12 @@ impl Stage {
                     continue;
                 }
                 // Something that is no file of ours is in the way.
-                (Err(_), _) => return Self::begin(target, sync, bound),
+                (Err(_), _) => return Self::begin(target, sync, bound).map(Taken::Ours),
             };
             let locked = lock(&file);
             if locked && has_name(&file, &target.parent, &partial).unwrap_or(true) {
                 if !is_ours(&file).unwrap_or(false) {
-                    return Self::begin(target, sync, bound);
+                    return Self::begin(target, sync, bound).map(Taken::Ours);
                 }
                 let end = file.metadata().map_err(refuse)?.len();
                 match (&mut claim, bound) {
@@ -127,7 +139,7 @@ impl Stage {
                     (None, Some(bound)) => claim = Some(bound.claim_again(file_id(&file)?, end)?),
                     (None, None) => {}
                 }
-                return Ok(Self {
+                return Ok(Taken::Ours(Self {
                     claim,
                     file,
                     partial: Some(partial),
@@ -137,14 +149,11 @@ impl Stage {
                     end,
                     ends_in_hole: false,
                     resumable: true,
-                });
-            }
-            if Instant::now() >= until {
-                return Self::begin(target, sync, bound);
+                }));
             }
             // Where it was committed before the lock was ours, there is a new one to be made at once.
             if !locked {
-                std::thread::sleep(LOCK_CHECK);
+                return Ok(Taken::Others(target));
             }
         }
     }
@@ -157,11 +166,23 @@ impl Stage {
     /// Makes the partial file a copy of `source`, sharing its blocks where the file system can. That is the very file
     /// whose blocks were digested, and not what has its name by now; it must not change either.
     pub fn seed(&mut self, source: &SourceFile) -> Outcome<()> {
+        let copied = self.seeding(source)?.run()?;
+        self.take_up(Some(copied))
+    }
+
+    /// [`seed`](Self::seed) as work that another thread may do; what it copied is then [taken up](Self::take_up).
+    pub fn seeding(&mut self, source: &SourceFile) -> Outcome<Seeding> {
         self.claim(source.size())?;
         self.is_to_have(source.size());
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(refuse)?;
-        self.end = source.copy_to(&mut self.file).map_err(refuse)?;
-        source.check_unchanged()
+        Ok(Seeding { file: self.file.try_clone().map_err(refuse)?, source: source.try_clone()? })
+    }
+
+    /// What the partial file has, from its beginning on.
+    pub fn reader(&self) -> Outcome<impl io::Read + Send + use<>> {
+        let mut file = self.file.try_clone().map_err(refuse)?;
+        file.rewind().map_err(refuse)?;
+        Ok(file)
     }
 
     /// Digests the blocks that the partial file has, for a file that is cut so; `meter` counts the bytes, and
@@ -293,6 +314,29 @@ impl Stage {
     fn unlink(&self, partial: &str) -> bool {
         let removed = self.target.parent.remove_file(partial);
         removed.inspect_err(|error| tracing::warn!(partial, %error, "cannot remove a partial file")).is_ok()
+    }
+}
+
+/// Whose the partial file of an earlier try is.
+pub(crate) enum Taken {
+    Ours(Stage),
+    /// Somebody else is at it.
+    Others(Target),
+}
+
+/// The copying of a file into a [`Stage`].
+#[derive(Debug)]
+pub struct Seeding {
+    file: File,
+    source: SourceFile,
+}
+
+impl Seeding {
+    /// Does it; tells how many bytes were copied.
+    pub fn run(mut self) -> Outcome<u64> {
+        let copied = self.source.copy_to(&mut self.file).map_err(refuse)?;
+        self.source.check_unchanged()?;
+        Ok(copied)
     }
 }
 

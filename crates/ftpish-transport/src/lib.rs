@@ -16,7 +16,7 @@ mod tls;
 pub use attend::attend;
 pub use endpoint::{Endpoint, EndpointError};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
-pub use socket::{Deadline, Interrupt, Socket};
+pub use socket::{Deadline, Interrupt, Readiness, Socket, Wait};
 pub use stream::Stream;
 pub use throttle::Throttle;
 pub use tls::{TlsStream, client_config, server_config, signature_algorithms};

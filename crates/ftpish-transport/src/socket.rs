@@ -1,5 +1,6 @@
 //! A connected socket whose every wait ends: at a deadline that the peer cannot move, or when somebody on this
-//! side interrupts it.
+//! side interrupts it. A client's socket waits by itself; a server's fails with `WouldBlock` and says what it waits for
+//! ([`Wait`]), so that many of them wait in one place.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -16,8 +17,12 @@ const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
 /// How long a wait goes on at a time that nobody can interrupt: what the system surely can count.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// After how long without traffic, and how often then, TCP asks whether the peer still is there.
+/// After how long without traffic TCP asks whether the peer still is there (tcp(7), `TCP_KEEPIDLE`).
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How often it then asks, and after how many questions without an answer the peer is gone: within a minute in all.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// When a wait for the peer is over.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +36,9 @@ pub enum Deadline {
         bytes: u64,
         /// Within how long.
         window: Duration,
+        /// For how long at most nothing need move while the peer takes no bytes, but sends some: that shows it is alive.
+        stall: Duration,
     },
-    /// At once: whatever would wait fails with `WouldBlock`.
-    Now,
 }
 
 impl Deadline {
@@ -74,6 +79,35 @@ impl Interrupt {
     }
 }
 
+/// What a socket waits for that does not wait by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// What it is to be ready for.
+    pub readiness: Readiness,
+    /// When to try again in any case.
+    pub until: Instant,
+}
+
+/// What a socket may be ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// There are bytes to read, or the peer closed.
+    Read,
+    /// There is room for bytes to be written.
+    Write,
+    /// Nothing is to be moved; but the connection may end.
+    Hangup,
+}
+
+/// A [`Wait`] that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    wait: Wait,
+    began: Instant,
+    /// How many bytes of the peer lay unread when it was last looked.
+    unread: u64,
+}
+
 /// A connected TCP or Unix socket. Reads and writes fail with `TimedOut` when the [`Deadline`] is over, and with
 /// `ConnectionAborted` when the [`Interrupt`] is set.
 #[derive(Debug)]
@@ -88,6 +122,10 @@ pub struct Socket {
     throttle: Option<Arc<Throttle>>,
     /// Until when the throttle lets nothing more move.
     held_until: Option<Instant>,
+    /// Whether it fails with `WouldBlock` in place of waiting.
+    yields: bool,
+    /// What it failed to wait for.
+    waiting: Option<Waiting>,
 }
 
 impl Socket {
@@ -96,19 +134,35 @@ impl Socket {
         inner.set_nonblocking(true)?;
         if inner.local_addr()?.as_socket().is_some() {
             inner.set_tcp_nodelay(true)?;
-            let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+            let keepalive = socket2::TcpKeepalive::new()
+                .with_time(KEEPALIVE)
+                .with_interval(KEEPALIVE_INTERVAL)
+                .with_retries(KEEPALIVE_RETRIES);
             inner.set_tcp_keepalive(&keepalive)?;
         }
-        let (patience, moved, throttle, held_until) = Default::default();
+        let (patience, moved, throttle, held_until, yields, waiting) = Default::default();
         let inner = Arc::new(inner);
-        let mut socket = Self { inner, deadline, patience, moved, interrupt, throttle, held_until };
+        let mut socket =
+            Self { inner, deadline, patience, moved, interrupt, throttle, held_until, yields, waiting };
         socket.set_deadline(deadline);
         Ok(socket)
+    }
+
+    /// As [`new`](Self::new), but what would wait fails with `WouldBlock`; [`wait`](Self::wait) says for what.
+    pub fn yielding(inner: socket2::Socket, deadline: Deadline) -> io::Result<Self> {
+        Ok(Self { yields: true, ..Self::new(inner, deadline, Interrupt::default())? })
+    }
+
+    /// What the call waits for that failed with `WouldBlock`. It is to be repeated when that has come: it knows how long it
+    /// waited.
+    pub fn wait(&self) -> Option<Wait> {
+        self.waiting.map(|waiting| waiting.wait)
     }
 
     /// Says when waits from now on are over.
     pub fn set_deadline(&mut self, deadline: Deadline) {
         self.deadline = deadline;
+        self.waiting = None;
         self.moved = 0;
         if let Deadline::Pace { window, .. } = deadline {
             self.patience = window;
@@ -138,7 +192,7 @@ impl Socket {
     /// Does `step` until it would no longer wait.
     fn patiently(
         &mut self,
-        flags: PollFlags,
+        readiness: Readiness,
         mut step: impl FnMut(&socket2::Socket, usize) -> io::Result<usize>,
     ) -> io::Result<usize> {
         self.hold()?;
@@ -146,12 +200,15 @@ impl Socket {
         loop {
             match step(&self.inner, most) {
                 Ok(moved) => {
+                    if let Some(Waiting { wait, .. }) = self.waiting.take() {
+                        self.patience = wait.until.saturating_duration_since(Instant::now());
+                    }
                     self.note(moved as u64);
                     self.held_until =
                         self.throttle.as_ref().map(|throttle| throttle.charge(moved, Instant::now()));
                     return Ok(moved);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(flags)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_for(readiness)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -159,7 +216,7 @@ impl Socket {
     }
 
     fn note(&mut self, moved: u64) {
-        if let Deadline::Pace { bytes, window } = self.deadline {
+        if let Deadline::Pace { bytes, window, .. } = self.deadline {
             self.moved += moved;
             if self.moved >= bytes {
                 self.moved = 0;
@@ -170,23 +227,71 @@ impl Socket {
 
     /// Waits for the throttle; not for a connection that is gone, or cut.
     fn hold(&mut self) -> io::Result<()> {
-        let Some(until) = self.held_until.take() else { return Ok(()) };
-        match self.wait_until(PollFlags::empty(), until) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(()),
-            waited => waited,
+        let Some(until) = self.held_until else { return Ok(()) };
+        if !self.yields {
+            match self.wait_until(PollFlags::empty(), until) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                waited => waited?,
+            }
+        } else if self.waiting.take().is_none() && Instant::now() < until {
+            // Whoever comes back before that time was told that the connection is gone.
+            let wait = Wait { readiness: Readiness::Hangup, until };
+            self.waiting = Some(Waiting { wait, began: Instant::now(), unread: 0 });
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.held_until = None;
+        Ok(())
+    }
+
+    /// Waits until the socket is ready, or fails with `WouldBlock` and takes note of the wait.
+    fn wait_for(&mut self, readiness: Readiness) -> io::Result<()> {
+        let mut waiting = self.waiting.take().unwrap_or_else(|| self.begin_wait(readiness));
+        waiting.wait.readiness = readiness;
+        loop {
+            waiting = self.go_on_waiting(waiting)?;
+            self.waiting = Some(waiting);
+            if self.yields {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let flags = if readiness == Readiness::Read { PollFlags::IN } else { PollFlags::OUT };
+            match self.wait_until(flags, waiting.wait.until) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                waited => return waited,
+            }
         }
     }
 
-    fn wait(&mut self, flags: PollFlags) -> io::Result<()> {
+    fn begin_wait(&self, readiness: Readiness) -> Waiting {
         let began = Instant::now();
         let until = match self.deadline {
             Deadline::At(until) => until,
             Deadline::Pace { .. } => began + self.patience,
-            Deadline::Now => return Err(io::ErrorKind::WouldBlock.into()),
         };
-        let waited = self.wait_until(flags, until);
-        self.patience = self.patience.saturating_sub(began.elapsed());
-        waited
+        Waiting { wait: Wait { readiness, until }, began, unread: self.unread(readiness) }
+    }
+
+    /// The same wait, unless the deadline is over. A peer that takes no bytes, but has sent some since it was last looked,
+    /// is alive, and has another window.
+    fn go_on_waiting(&self, waiting: Waiting) -> io::Result<Waiting> {
+        let (now, Wait { readiness, until }) = (Instant::now(), waiting.wait);
+        if now < until {
+            return Ok(waiting);
+        }
+        let Deadline::Pace { window, stall, .. } = self.deadline else { return Err(too_slow()) };
+        let (unread, until) = (self.unread(readiness), (now + window).min(waiting.began + stall));
+        if unread > waiting.unread && now < until {
+            Ok(Waiting { wait: Wait { readiness, until }, began: waiting.began, unread })
+        } else {
+            Err(too_slow())
+        }
+    }
+
+    /// How many bytes of the peer lie here unread, while it is to take some (ioctl_tty(2), `FIONREAD`).
+    fn unread(&self, readiness: Readiness) -> u64 {
+        match readiness {
+            Readiness::Write => rustix::io::ioctl_fionread(&*self.inner).unwrap_or(0),
+            Readiness::Read | Readiness::Hangup => 0,
+        }
     }
 
     fn wait_until(&self, flags: PollFlags, until: Instant) -> io::Result<()> {
@@ -196,9 +301,8 @@ impl Socket {
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer took too long"));
+                return Err(too_slow());
             }
-            // A server's ten thousand idle connections, which nobody interrupts, would keep a processor busy with that.
             let slice = if self.interrupt.is_shared() { INTERRUPT_CHECK } else { LONGEST_WAIT };
             let slice = Timespec::try_from(left.min(slice)).expect("an hour fits");
             let mut fds = [PollFd::new(&*self.inner, flags)];
@@ -211,9 +315,13 @@ impl Socket {
     }
 }
 
+fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the peer took too long")
+}
+
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.patiently(PollFlags::IN, |mut socket, most| {
+        self.patiently(Readiness::Read, |mut socket, most| {
             let most = most.min(buffer.len());
             socket.read(&mut buffer[..most])
         })
@@ -222,7 +330,7 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patiently(PollFlags::OUT, |mut socket, most| socket.write(&bytes[..most.min(bytes.len())]))
+        self.patiently(Readiness::Write, |mut socket, most| socket.write(&bytes[..most.min(bytes.len())]))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -249,6 +357,9 @@ mod tests {
         let socket = Socket::new(stream.into(), far, Interrupt::default()).unwrap();
         assert!(socket.inner.tcp_nodelay().unwrap() && socket.inner.keepalive().unwrap());
         assert_eq!(socket.inner.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        let noticed = KEEPALIVE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES;
+        assert_eq!(noticed, Duration::from_secs(60), "a peer that is gone is noticed within a minute");
+        assert_eq!(socket.inner.tcp_keepalive_retries().unwrap(), KEEPALIVE_RETRIES);
     }
 
     #[test]
@@ -264,9 +375,69 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
+    fn yielding(window: Duration, stall: Duration) -> (Socket, Socket) {
+        let (a, b) = socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let far = Deadline::after(Duration::from_secs(60));
+        let yielding = Socket::yielding(a, Deadline::Pace { bytes: 1 << 30, window, stall }).unwrap();
+        (yielding, Socket::new(b, far, Interrupt::default()).unwrap())
+    }
+
+    /// Comes back when the wait has lasted as long as it may.
+    #[track_caller]
+    fn come_back(socket: &Socket) -> Wait {
+        let wait = socket.wait().unwrap();
+        while Instant::now() < wait.until {
+            std::thread::yield_now();
+        }
+        wait
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_but_says_that_it_is_alive_is_waited_for_up_to_a_limit() {
+        let (window, far) = (Duration::from_millis(20), Duration::from_secs(60));
+        for (stall, beats) in [(far, 3), (far, 0), (2 * window, 1)] {
+            let (mut socket, mut peer) = yielding(window, stall);
+            let write = |socket: &mut Socket| loop {
+                if let Err(error) = socket.write(&[0; 65536]) {
+                    break error.kind();
+                }
+            };
+            assert_eq!(write(&mut socket), io::ErrorKind::WouldBlock);
+            for _ in 0..beats {
+                let wait = come_back(&socket);
+                peer.write_all(b".").unwrap();
+                assert_eq!(write(&mut socket), io::ErrorKind::WouldBlock);
+                assert!(socket.wait().unwrap().until > wait.until);
+            }
+            come_back(&socket);
+            if stall < far {
+                peer.write_all(b".").unwrap();
+            }
+            assert_eq!(write(&mut socket), io::ErrorKind::TimedOut, "{stall:?} {beats}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_yields_says_what_it_waits_for_and_knows_when_that_took_too_long() {
+        let (mut socket, mut peer) = yielding(Duration::from_millis(30), Duration::from_secs(60));
+        let would_block = |result: io::Result<usize>| result.unwrap_err().kind() == io::ErrorKind::WouldBlock;
+        assert!(would_block(socket.read(&mut [0; 9])));
+        let first = socket.wait().unwrap();
+        assert_eq!(first.readiness, Readiness::Read);
+        peer.write_all(b"x").unwrap();
+        let began = Instant::now();
+        assert_eq!(socket.read(&mut [0; 9]).unwrap(), 1);
+        assert!(socket.wait().is_none());
+        assert!(would_block(socket.read(&mut [0; 9])));
+        // The time for which it waited before is gone for good.
+        assert!(socket.wait().unwrap().until <= first.until + began.elapsed());
+        come_back(&socket);
+        assert_eq!(socket.read(&mut [0; 9]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
     #[test]
     fn a_dripping_peer_does_not_move_the_deadline() {
-        let pace = Deadline::Pace { bytes: 1000, window: Duration::from_millis(50) };
+        let pace = Deadline::Pace { bytes: 1000, window: Duration::from_millis(50), stall: Duration::ZERO };
         let (mut socket, mut peer) = pair(pace);
         let dripping = std::thread::spawn(move || {
             while peer.write(b"x").is_ok() {
@@ -291,7 +462,8 @@ mod tests {
 
     #[test]
     fn a_throttled_body_is_progress_however_long_it_takes() {
-        let (mut socket, mut peer) = pair(Deadline::Pace { bytes: 8192, window: Duration::from_millis(20) });
+        let (mut socket, mut peer) =
+            pair(Deadline::Pace { bytes: 8192, window: Duration::from_millis(20), stall: Duration::ZERO });
         // Far longer than the window for so many bytes, all of which are there at once.
         socket.set_throttle(Some(Arc::new(Throttle::new(64 * 1024))));
         peer.write_all(&[7; 32 * 1024]).unwrap();

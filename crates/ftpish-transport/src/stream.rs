@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 
-use crate::{Deadline, Socket, Throttle, TlsStream};
+use crate::{Deadline, Socket, Throttle, TlsStream, Wait};
 
 /// Either end of a connection.
 pub enum Stream {
@@ -60,12 +60,21 @@ impl Stream {
         }
     }
 
-    /// Lets a peer that is no stranger any more fill large buffers.
-    pub fn trust(&mut self) {
+    /// Lets a peer that is no stranger any more fill buffers of up to so many bytes.
+    pub fn trust(&mut self, most: usize) {
         match self {
             Self::Plain(_) => {}
-            Self::Client(tls) => tls.trust(),
-            Self::Server(tls) => tls.trust(),
+            Self::Client(tls) => tls.trust(most),
+            Self::Server(tls) => tls.trust(most),
+        }
+    }
+
+    /// What a call waits for that failed with `WouldBlock`, as [`Socket::wait`].
+    pub fn wait(&mut self) -> Option<Wait> {
+        match self {
+            Self::Plain(socket) => socket.wait(),
+            Self::Client(tls) => tls.socket().wait(),
+            Self::Server(tls) => tls.socket().wait(),
         }
     }
 
@@ -125,6 +134,10 @@ impl Write for Stream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Client(tls) => tls.flush(),
+            Self::Server(tls) => tls.flush(),
+        }
     }
 }

@@ -100,8 +100,10 @@ pub struct TlsStream<C> {
     end: usize,
     /// How large `incoming` may become.
     most: usize,
-    /// Room for records to be written. It never shrinks, so that it is zeroed once only.
+    /// Records to be written: `outgoing[written..queued]`. It never shrinks, so that it is zeroed once only.
     outgoing: Vec<u8>,
+    written: usize,
+    queued: usize,
     /// Bytes that were decrypted before there was room for them: `plain[taken..]`.
     plain: Vec<u8>,
     taken: usize,
@@ -124,8 +126,9 @@ impl TlsStream<UnbufferedClientConnection> {
     /// Does a client's handshake with the server that `name` names.
     pub fn connect(socket: Socket, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
         let mut stream = Self::new(UnbufferedClientConnection::new(config, name).map_err(tls_error)?, socket);
-        stream.trust();
+        stream.trust(MAX_INPUT);
         stream.until_ready()?;
+        stream.push()?;
         Ok(stream)
     }
 }
@@ -152,20 +155,25 @@ impl<C: Side> TlsStream<C> {
             end: 0,
             most: MAX_RECORD,
             outgoing: Vec::new(),
+            written: 0,
+            queued: 0,
             plain: Vec::new(),
             taken: 0,
             closed: false,
         }
     }
 
-    /// Reads as much at a time as the peer sends; before that, no more than a record.
-    pub fn trust(&mut self) {
-        self.most = MAX_INPUT;
+    /// Reads as much at a time as the peer sends, up to `most` bytes; before that, no more than a record.
+    pub fn trust(&mut self, most: usize) {
+        self.most = most.clamp(MAX_RECORD, MAX_INPUT);
     }
 
     /// Gives back the memory that is not needed while nothing moves. The next read and write cost an allocation each.
     pub fn rest(&mut self) {
-        self.outgoing = Vec::new();
+        self.outgoing.truncate(self.queued);
+        self.outgoing.drain(..self.written);
+        self.outgoing.shrink_to_fit();
+        (self.written, self.queued) = (0, self.outgoing.len());
         self.incoming.truncate(self.end);
         self.incoming.drain(..self.start);
         (self.start, self.end) = (0, self.incoming.len());
@@ -208,9 +216,20 @@ impl<C: Side> TlsStream<C> {
         }
     }
 
-    /// Processes records until there is something to tell. What the handshake has to say is written on the way.
+    /// Writes the records that are queued.
+    fn push(&mut self) -> io::Result<()> {
+        while self.written < self.queued {
+            match self.socket.write(&self.outgoing[self.written..self.queued])? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => self.written += written,
+            }
+        }
+        (self.written, self.queued) = (0, 0);
+        Ok(())
+    }
+
+    /// Processes records until there is something to tell. What the handshake has to say is queued.
     fn step(&mut self, out: &mut [u8]) -> io::Result<Step> {
-        let mut queued = 0;
         loop {
             let UnbufferedStatus { discard, state } =
                 self.tls.process(&mut self.incoming[self.start..self.end]);
@@ -231,12 +250,11 @@ impl<C: Side> TlsStream<C> {
                     Some(Step::Plain(copied))
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    queued += encode(&mut self.outgoing, queued, |room| data.encode(room))?;
+                    self.queued += encode(&mut self.outgoing, self.queued, |room| data.encode(room))?;
                     None
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
-                    self.socket.write_all(&self.outgoing[..queued])?;
-                    queued = 0;
+                    // It is written before anything that comes later, and before the peer is waited for.
                     data.done();
                     None
                 }
@@ -261,14 +279,16 @@ impl<C: Side> TlsStream<C> {
     fn send_alert(&mut self) {
         let status = self.tls.process(&mut self.incoming[self.start..self.end]);
         if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state
-            && let Ok(length) = encode(&mut self.outgoing, 0, |room| data.encode(room))
+            && let Ok(length) = encode(&mut self.outgoing, self.queued, |room| data.encode(room))
         {
-            let _ = self.socket.write_all(&self.outgoing[..length]);
+            self.queued += length;
+            let _ = self.push();
         }
     }
 
     /// Reads more records from the socket. Its buffer grows while the peer keeps filling it.
     fn read_records(&mut self) -> io::Result<()> {
+        self.push()?;
         self.incoming.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -318,18 +338,22 @@ impl<C: Side> Write for TlsStream<C> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(MAX_OUTPUT)];
         self.until_ready()?;
+        // What was taken before this comes first; if that waits, nothing of this was taken.
+        self.push()?;
         let status = self.tls.process(&mut self.incoming[self.start..self.end]);
         self.start += status.discard;
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
             return Err(io::Error::other("a TLS connection that was ready is not"));
         };
-        let length = encode(&mut self.outgoing, 0, |room| traffic.encrypt(bytes, room))?;
-        self.socket.write_all(&self.outgoing[..length])?;
-        Ok(bytes.len())
+        self.queued = encode(&mut self.outgoing, 0, |room| traffic.encrypt(bytes, room))?;
+        match self.push() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(bytes.len()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.push()
     }
 }
 

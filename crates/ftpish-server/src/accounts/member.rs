@@ -14,6 +14,8 @@ use super::users::directory;
 /// A user of whom at least one connection was here.
 #[derive(Debug)]
 pub(crate) struct Member {
+    /// What the user is called.
+    pub(crate) name: Arc<str>,
     /// The directory that is served to the user.
     pub(crate) root: Root,
     /// What bounds the connections' pace, together.
@@ -48,7 +50,7 @@ impl Member {
         })?;
         let throttle = user.bandwidth.map(|bytes| Arc::new(Throttle::new(bytes)));
         let most = user.connections.map_or(usize::MAX, |most| most.get().into());
-        Ok(Self { root, throttle, most, here: AtomicUsize::new(0) })
+        Ok(Self { name: name.into(), root, throttle, most, here: AtomicUsize::new(0) })
     }
 
     /// Lets one more connection be the user's.

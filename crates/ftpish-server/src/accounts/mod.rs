@@ -27,6 +27,7 @@ use tickets::Tickets;
 
 pub use edit::UsersFile;
 pub(crate) use member::Seat;
+pub(crate) use password::HASHERS;
 pub use password::{hash, random_password};
 pub use rights::{Right, Rights};
 pub use users::{User, Users, UsersError};

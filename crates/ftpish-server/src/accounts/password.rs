@@ -10,7 +10,8 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use ftpish_protocol::Secret;
 
 /// How many passwords are hashed at the same time: each takes [`Params::DEFAULT_M_COST`] KiB, 19 MiB.
-const AT_ONCE: usize = 2;
+pub(crate) const HASHERS: usize = 2;
+const AT_ONCE: usize = HASHERS;
 
 /// How many logins wait for their turn; more are told that the server is busy. At some 30 ms each, the last one
 /// waits about a second.

@@ -5,9 +5,10 @@ use ftpish_storage::Root;
 
 use crate::exchange::{Exchange, Failure};
 
-pub fn run(args: &PathArgs, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+pub async fn run(args: &PathArgs, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     let space = if root.has_quota() {
-        exchange.while_working(|_| root.space(&args.path))??
+        let (root, path) = (root.clone(), args.path.clone());
+        exchange.while_working(move |_| root.space(&path)).await?
     } else {
         root.space(&args.path)?
     };

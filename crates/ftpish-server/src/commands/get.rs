@@ -7,7 +7,7 @@ use ftpish_storage::Root;
 
 use crate::exchange::{Exchange, Failure};
 
-pub fn run(args: &Get, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+pub async fn run(args: &Get, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     let file = root.open_file(&args.path)?;
     let tag = Some(file.identity().tag());
     let (size, mtime, mode, sparse) = (file.size(), file.mtime(), file.mode(), file.is_sparse());
@@ -18,13 +18,12 @@ pub fn run(args: &Get, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), F
     let mut source = file.range(args.offset, length)?;
     let file = File { size, length, mtime, mode, sparse, tag, subtree };
     if !subtree {
-        exchange.grant_with_body(&file, &mut source, args.digest)?;
+        exchange.grant_with_body(&file, &mut source, args.digest).await
     } else if args.digest != Algorithm::Blake3 {
-        return Err(Refusal::new(Code::Unsupported, "only BLAKE3 is made of subtrees").into());
+        Err(Refusal::new(Code::Unsupported, "only BLAKE3 is made of subtrees").into())
     } else if !is_subtree(&(args.offset..args.offset + length), size) {
-        return Err(Refusal::new(Code::BadRange, "that is no subtree of the file").into());
+        Err(Refusal::new(Code::BadRange, "that is no subtree of the file").into())
     } else {
-        exchange.grant_with_subtree(&file, &mut source, args.offset)?;
+        exchange.grant_with_subtree(&file, &mut source, args.offset).await
     }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ftpish_protocol::message::{LoggedIn, Login};
+use ftpish_protocol::message::{LoggedIn, Login, Proof};
 use ftpish_protocol::{Code, Refusal, Statement};
 use ftpish_storage::Root;
 use ftpish_transport::Fingerprint;
@@ -27,7 +27,7 @@ impl Peer {
     }
 }
 
-pub fn run(
+pub async fn run(
     args: &Login,
     accounts: Option<&Accounts>,
     peer: Peer,
@@ -41,6 +41,9 @@ pub fn run(
     if !peer.is_private() {
         let line = "a login in the clear is not taken: others may have read the password, so change it";
         return Err(Refusal::new(Code::LoginFailed, line).into());
+    }
+    if matches!(args.proof, Proof::Password(_)) {
+        exchange.begin_password().await;
     }
     let host_key = peer.host_key.map(|key| key.to_string());
     let statement = Statement { challenge, host_key: host_key.as_deref(), user: &args.user };

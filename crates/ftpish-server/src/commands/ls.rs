@@ -5,6 +5,6 @@ use ftpish_storage::Root;
 
 use crate::exchange::{Exchange, Failure};
 
-pub fn run(args: &Ls, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
-    exchange.grant_with_listing(&Done {}, root.list(&args.path)?, args.digest)
+pub async fn run(args: &Ls, root: &Root, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+    exchange.grant_with_listing(&Done {}, root.list(&args.path)?, args.digest).await
 }

@@ -11,7 +11,6 @@ use ftpish_protocol::message::{Done, PartArgs};
 use ftpish_protocol::{Code, Refusal, RemotePath, Secret};
 use ftpish_storage::StageWriter;
 
-use super::resume::Upload;
 use crate::exchange::{Exchange, Failure};
 
 /// The uploads that parts may come for, by what they are named.
@@ -62,15 +61,15 @@ impl WriteAt for Claimed<'_> {
 }
 
 /// `own` is the upload of the connection that the part comes over, if it has one.
-pub fn run(
+pub async fn run(
     args: &PartArgs,
-    own: Option<&Upload>,
+    own: Option<Arc<Shared>>,
     uploads: &Uploads,
     exchange: &mut Exchange<'_>,
 ) -> Result<(), Failure> {
     let upload = match &args.upload {
         Some(name) => uploads.find(name),
-        None => own.and_then(Upload::shared).cloned(),
+        None => own,
     };
     let upload = upload.filter(|upload| upload.path == args.path);
     let upload = upload.ok_or_else(|| bad("there is no such upload, or none any more"))?;
@@ -78,7 +77,7 @@ pub fn run(
     let range = args.offset..end;
     let Some(claim) = upload.begin(range.clone(), args.attempt)? else { return exchange.grant(&Done {}) };
     let sink = &mut Claimed { upload: &upload, claim: &claim };
-    match exchange.receive_part(sink, upload.blocks, range) {
+    match exchange.receive_part(sink, upload.blocks, range).await {
         Ok(part) => {
             upload.end(&claim, Some(part))?;
             exchange.grant(&Done {})

@@ -1,7 +1,7 @@
 //! `put`: a body becomes a file, if it verifies.
 
 use ftpish_protocol::message::{Put, Stored};
-use ftpish_protocol::{Code, Refusal};
+use ftpish_protocol::{Code, Refusal, Verified};
 use ftpish_storage::{Ready, Root, Stage};
 
 use super::resume::Upload;
@@ -12,7 +12,7 @@ use crate::group::Group;
 /// that work goes on.
 const LARGE: u64 = 16 * 1024 * 1024;
 
-pub fn run(
+pub async fn run(
     args: &Put,
     root: &Root,
     upload: &mut Option<Upload>,
@@ -23,10 +23,10 @@ pub fn run(
         let line = "ranges of a file follow a `resume` of the same path and size";
         let upload = upload.take_if(|upload| upload.is_for(args));
         let upload = upload.ok_or_else(|| Refusal::new(Code::BadRange, line))?;
-        let stored = upload.finish(args, ranges, root, exchange)?;
+        let stored = upload.finish(args, ranges, root, exchange).await?;
         return exchange.grant(&stored);
     }
-    let ready = whole(args, root, group, exchange)?;
+    let ready = whole(args, root, group, exchange).await?;
     let stored = Stored { size: ready.verified.length(), digest: ready.verified.digest() };
     if Group::admits_put(args) {
         group.add(exchange.id(), &args.path, ready, stored);
@@ -36,32 +36,44 @@ pub fn run(
     if stored.size < LARGE {
         stage.commit(verified, mode)?;
     } else {
-        exchange.while_working(|_| stage.commit(verified, mode))??;
+        exchange.while_working(move |_| stage.commit(verified, mode)).await?;
     }
     exchange.grant(&stored)
 }
 
 /// A file that comes as a whole: received and verified.
-fn whole(args: &Put, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>) -> Result<Ready, Failure> {
+async fn whole(
+    args: &Put,
+    root: &Root,
+    group: &mut Group,
+    exchange: &mut Exchange<'_>,
+) -> Result<Ready, Failure> {
     // A large file takes long enough for its directory to become another.
     let mut stage = if Group::admits_put(args) {
         root.stage_near(&mut group.nearby, &args.path, args.replace, args.mtime)?
     } else {
         root.stage(&args.path, args.replace, args.mtime)?
     };
-    let received = reserve(&mut stage, args).and_then(|()| {
-        back_up(args, root, &mut stage)?;
-        let verified = exchange.receive(args, &mut stage)?;
-        require_expected(args, root, &mut stage, exchange)?;
-        Ok(verified)
-    });
-    match received {
+    match receive(args, root, &mut stage, exchange).await {
         Ok(verified) => Ok(Ready { stage, verified, mode: args.mode }),
         Err(failure) => {
             stage.abandon();
             Err(failure)
         }
     }
+}
+
+async fn receive(
+    args: &Put,
+    root: &Root,
+    stage: &mut Stage,
+    exchange: &mut Exchange<'_>,
+) -> Result<Verified, Failure> {
+    reserve(stage, args)?;
+    back_up(args, root, stage)?;
+    let verified = exchange.receive(args, stage).await?;
+    require_expected(args, root, stage, exchange).await?;
+    Ok(verified)
 }
 
 /// Has the existing file kept, where the client says so.
@@ -75,7 +87,7 @@ pub(super) fn back_up(args: &Put, root: &Root, stage: &mut Stage) -> Result<(), 
 /// Makes sure that the existing file is what the client expects, where it does, and that only that one is replaced.
 /// Behind the body, because a client that sends one does not wait: reading a large file in front of it would take
 /// longer than a peer may be silent.
-pub(super) fn require_expected(
+pub(super) async fn require_expected(
     args: &Put,
     root: &Root,
     stage: &mut Stage,
@@ -85,8 +97,10 @@ pub(super) fn require_expected(
     // Of a link that is the link itself: what it points at is not replaced.
     stage.replace_only(root.identity(&args.path)?);
     let mut reader = root.open_file(&args.path)?.reader();
-    let found = exchange.while_working(|meter| expect.algorithm().digest_of(&mut reader, meter))?;
-    let found = found.map_err(|error| Refusal::from_io(&error))?;
+    let mut hasher = expect.algorithm().hasher();
+    exchange.begin_digest().await;
+    exchange.digest(&mut reader, |bytes| hasher.update(bytes)).await?;
+    let found = hasher.finish();
     if found == expect {
         return Ok(());
     }

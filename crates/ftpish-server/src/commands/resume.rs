@@ -2,17 +2,20 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ftpish_protocol::blocks::{Assembly, Blocks};
+use ftpish_protocol::blocks::{Assembler, Assembly, Blocks};
 use ftpish_protocol::message::{Cut, Kind, MAX_RANGES, PartArgs, Put, Resume, Stored};
-use ftpish_protocol::{Code, Digest, Refusal, RemotePath, Verified};
+use ftpish_protocol::{Code, Digest, Meter, Refusal, RemotePath, Verified};
 use ftpish_storage::{Root, SourceFile, Stage};
 
 use super::blocks::DIGEST;
 use super::part::{Shared, Uploads};
 use super::put::{back_up, require_expected};
 use crate::exchange::{Exchange, Failure};
+
+/// How often it is looked whether another session has let go of a partial file.
+const LOCK_CHECK: Duration = Duration::from_millis(100);
 
 /// What a slow disk reads, in bytes a second.
 const SLOW_DISK: u64 = 10_000_000;
@@ -37,7 +40,7 @@ enum Base {
     Target(SourceFile),
 }
 
-pub fn run(
+pub async fn run(
     args: &Resume,
     root: &Root,
     uploads: &Uploads,
@@ -47,13 +50,9 @@ pub fn run(
         return Err(Refusal::new(Code::BadRange, "a file of one block or less is put as a whole").into());
     };
     if is_ahead(args) {
-        return run_ahead(args, blocks, root, uploads, exchange).map(Some);
+        return run_ahead(args, blocks, root, uploads, exchange).await.map(Some);
     }
-    // A session whose client is gone without a word holds its partial file until its own deadline.
-    let patience = exchange.limits().pace + Duration::from_secs(2);
-    let staged =
-        exchange.while_working(|_| root.resume(&args.path, args.replace, Some(args.mtime), patience))?;
-    let mut stage = staged?;
+    let mut stage = take_up(args, root, exchange).await?;
     let base = match root.stat(&args.path) {
         Ok(found) if found.kind == Kind::File => {
             let target = root.open_file(&args.path)?;
@@ -63,29 +62,53 @@ pub fn run(
                 // The rest of an earlier repair is worth more.
                 if args.repair && stage.length() < found.size {
                     // Now, while the client waits for the reply, and not in front of its body.
-                    exchange.while_working(|_| stage.seed(&target))??;
+                    seed(&mut stage, &target, exchange).await?;
                 }
                 Base::Partial
             }
         }
         _ => Base::Partial,
     };
-    let assembly = exchange.while_working(|meter| match &base {
-        Base::Partial => stage.assemble(blocks, meter),
+    let mut assembler = Assembler::new(blocks);
+    exchange.begin_digest().await;
+    match &base {
+        Base::Partial => exchange.digest(&mut stage.reader()?, |bytes| assembler.update(bytes)).await?,
         Base::Target(file) => {
-            let whole = 0..file.size();
-            let read = Assembly::of(&mut file.ranges(Vec::from([whole]))?, blocks, meter);
-            read.map_err(|error| Refusal::from_io(&error))
+            let mut reader = file.ranges(Vec::from([0..file.size()]))?;
+            exchange.digest(&mut reader, |bytes| assembler.update(bytes)).await?
         }
-    })??;
+    };
+    let assembly = assembler.finish();
     // What another file has is copied before anything is written: that is left to the `put`.
     let shared = match base {
         Base::Partial if args.parts => Some(share(&mut stage, &assembly, args, uploads)?),
         _ => None,
     };
-    let upload = Upload { path: args.path.clone(), stage, assembly, base, shared };
-    upload.tell(args, exchange)?;
+    let mut upload = Upload { path: args.path.clone(), stage, assembly, base, shared };
+    upload.tell(args, exchange).await?;
     Ok(Some(upload))
+}
+
+/// The partial file of an earlier try, or a new one. While another session is at that it is waited for: one whose client is
+/// gone without a word holds it until its own deadline.
+async fn take_up(args: &Resume, root: &Root, exchange: &mut Exchange<'_>) -> Result<Stage, Failure> {
+    let until = Instant::now() + exchange.limits().pace + Duration::from_secs(2);
+    loop {
+        let (own, path, replace, mtime) = (root.clone(), args.path.clone(), args.replace, args.mtime);
+        let resume = move |_: &Meter| own.try_resume(&path, replace, Some(mtime));
+        match exchange.while_working(resume).await? {
+            Some(stage) => return Ok(stage),
+            None if Instant::now() < until => exchange.sleep(LOCK_CHECK).await?,
+            None => return Ok(root.stage(&args.path, args.replace, Some(args.mtime))?),
+        }
+    }
+}
+
+/// Makes the partial file a copy of the very file whose blocks are told.
+async fn seed(stage: &mut Stage, source: &SourceFile, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+    let seeding = stage.seeding(source)?;
+    let copied = exchange.while_working(move |_| seeding.run()).await?;
+    Ok(stage.take_up(Some(copied))?)
 }
 
 /// Whether parts follow without waiting for the reply.
@@ -100,7 +123,7 @@ pub fn ask_first() -> Refusal {
 
 /// Tells a client that does not wait that nothing is here, or else that it has to. Neither takes long, but for the first look
 /// at a directory of very many names: it may be unable to hear that work goes on. And parts that are on their way by then must find nothing that they could overwrite.
-fn run_ahead(
+async fn run_ahead(
     args: &Resume,
     blocks: Blocks,
     root: &Root,
@@ -113,7 +136,9 @@ fn run_ahead(
     if args.repair || has_name || root.partial_length(&args.path).is_some() {
         return Err(ask_first().into());
     }
-    let mut stage = root.resume(&args.path, args.replace, Some(args.mtime), Duration::ZERO)?;
+    let Some(mut stage) = root.try_resume(&args.path, args.replace, Some(args.mtime))? else {
+        return Err(ask_first().into());
+    };
     if stage.length() > 0 {
         // Somebody has left it there this very moment.
         stage.abandon();
@@ -121,8 +146,8 @@ fn run_ahead(
     }
     let assembly = Assembly::new(blocks);
     let shared = Some(share(&mut stage, &assembly, args, uploads)?);
-    let upload = Upload { path: args.path.clone(), stage, assembly, base: Base::Partial, shared };
-    upload.tell(args, exchange)?;
+    let mut upload = Upload { path: args.path.clone(), stage, assembly, base: Base::Partial, shared };
+    upload.tell(args, exchange).await?;
     Ok(upload)
 }
 
@@ -149,7 +174,7 @@ fn share(
 
 impl Upload {
     /// Answers the `resume`.
-    fn tell(&self, args: &Resume, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
+    async fn tell(&mut self, args: &Resume, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
         let digests = self.assembly.to_bytes();
         let cut = Cut {
             size: args.size,
@@ -160,7 +185,7 @@ impl Upload {
             upload: self.shared.as_ref().map(|shared| shared.name().clone()),
             ahead: is_ahead(args),
         };
-        exchange.grant_with_body(&cut, &mut &digests[..], DIGEST).map(drop)
+        exchange.grant_with_body(&cut, &mut &digests[..], DIGEST).await
     }
 
     /// What its parts come into, if it comes in parts.
@@ -197,7 +222,7 @@ impl Upload {
     }
 
     /// Receives what the client says is missing, and commits the whole. Where that fails, what is here stays.
-    pub fn finish(
+    pub async fn finish(
         mut self,
         put: &Put,
         ranges: &[(u64, u64)],
@@ -207,10 +232,7 @@ impl Upload {
         // The name may have these very bytes already.
         let untouched = ranges.is_empty()
             && matches!(&self.base, Base::Target(file) if file.size() == self.assembly.blocks().size());
-        let received = self
-            .receive(put, ranges, untouched, root, exchange)
-            .and_then(|verified| require_expected(put, root, &mut self.stage, exchange).map(|()| verified));
-        let verified = match received {
+        let verified = match self.receive(put, ranges, untouched, root, exchange).await {
             Ok(verified) => verified,
             Err(failure) => {
                 self.abandon();
@@ -218,15 +240,17 @@ impl Upload {
             }
         };
         let stored = Stored { size: verified.length(), digest: verified.digest() };
+        let Self { stage, .. } = self;
         if untouched {
-            self.stage.remove();
+            stage.remove();
         } else {
-            exchange.while_working(|_| self.stage.commit(verified, put.mode))??;
+            let mode = put.mode;
+            exchange.while_working(move |_| stage.commit(verified, mode)).await?;
         }
         Ok(stored)
     }
 
-    fn receive(
+    async fn receive(
         &mut self,
         put: &Put,
         ranges: &[(u64, u64)],
@@ -245,7 +269,7 @@ impl Upload {
             let size = assembly.blocks().size();
             stage.claim(size)?;
             if let Base::Target(file) = base {
-                exchange.while_working(|_| stage.seed(file))??;
+                seed(stage, file, exchange).await?;
             }
             stage.cut(size)?;
             if !put.sparse {
@@ -253,8 +277,11 @@ impl Upload {
             }
         }
         ranges.iter().for_each(|range| assembly.forget(range));
-        let file = exchange.receive_ranges(put, stage, assembly, ranges)?;
-        Ok(file.and_then(|file| assembly.verified_as(file)).ok_or_else(|| mismatch(file, assembly))?)
+        let file = exchange.receive_ranges(put, stage, assembly, ranges).await?;
+        let verified = file.and_then(|file| assembly.verified_as(file));
+        let verified = verified.ok_or_else(|| mismatch(file, assembly))?;
+        require_expected(put, root, stage, exchange).await?;
+        Ok(verified)
     }
 }
 

@@ -83,7 +83,7 @@ impl Digesting<'_> {
     }
 }
 
-pub fn run(
+pub async fn run(
     args: &Tree,
     root: &Root,
     cursor: &mut Cursor,
@@ -92,6 +92,10 @@ pub fn run(
     let mut walk = cursor.walk(args, root)?;
     let digesting = |algorithm| Digesting { algorithm, root, top: &args.path, left: DIGESTING };
     let mut digesting = args.hash.map(digesting);
+    if digesting.is_some() {
+        exchange.begin_digest().await;
+        exchange.send_short_blocks();
+    }
     let (mut left, mut last) = (args.limit, None);
     let nodes = std::iter::from_fn(|| {
         left = left.checked_sub(1)?;
@@ -102,7 +106,7 @@ pub fn run(
         }
         node.map(Ok)
     });
-    exchange.grant_with_listing(&Done {}, nodes, args.digest)?;
+    exchange.grant_with_listing(&Done {}, nodes, args.digest).await?;
     // The walk ended where there was no last one.
     if let Some(last) = last {
         let (path, follow, same) = (args.path.clone(), args.follow, args.same);

@@ -83,31 +83,38 @@ fn those_who_are_logged_in_are_no_strangers_and_those_who_are_not_leave_room() {
 }
 
 #[test]
-fn strangers_keep_their_threads_busy_and_not_those_of_others() {
+fn clients_that_are_waited_for_hold_no_thread_whatever_they_have_begun() {
     let server = TestServer::with(|setup| {
-        (setup.limits.workers, setup.limits.workers_for_strangers) = (3, 1);
+        (setup.limits.workers, setup.limits.workers_for_strangers) = (2, 1);
         setup.accounts = Some(crate::accounts::accounts(None));
     });
+    server.write_sparse("large", 64 << 20);
     let login = frame(&json!({"id": 1, "cmd": "login", "user": "ada", "password": "open sesame"}));
-    // Greets, logs in and begins a file in one go: no stranger any more by the time that takes.
-    let mut member = server.raw();
-    member.send(&[&frame(&hello())[..], &login, &frame(&put_header(2, "slow"))].concat());
-    for id in 0..2 {
-        assert_eq!((&member.receive()["id"]), &json!(id));
-    }
     let mut idle = server.greeted();
     idle.send(&login);
     assert_eq!(idle.receive()["ok"], true);
-    // A stranger whose body never comes has the only thread that there is for strangers.
-    let mut stranger = server.greeted();
-    stranger.send(&frame(&put_header(1, "nothing")));
-    assert_eq!(code(&stranger.receive()), "login-required");
+    // Bodies that never come, before the login and behind it; bodies that are never read, and half a request.
+    let waited_for: Vec<Raw> = (0..16)
+        .map(|n| {
+            let mut raw = server.greeted();
+            if n % 4 > 0 {
+                raw.send(&login);
+                assert_eq!(raw.receive()["ok"], true);
+            }
+            match n % 4 {
+                0 | 1 => raw.send(&frame(&put_header(2, "slow"))),
+                2 => {
+                    raw.send(&frame(&json!({"id": 2, "cmd": "get", "path": "large", "digest": "md5"})));
+                    assert_eq!(raw.receive()["ok"], true);
+                }
+                _ => raw.send(&frame(&put_header(2, "half"))[..20]),
+            }
+            raw
+        })
+        .collect();
     assert_eq!(idle.ask(&json!({"id": 2, "cmd": "df", "path": "."}))["ok"], true);
-    let mut next = server.raw();
-    next.send(&frame(&hello()));
-    assert!(!next.is_readable(100));
-    stranger.vanish();
-    assert_eq!(next.receive()["ok"], true);
+    server.greeted();
+    waited_for.into_iter().for_each(Raw::vanish);
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn lines_may_end_in_crlf_lack_their_end_and_hold_any_bytes() {
 
 #[test]
 fn a_batch_is_one_connection_and_connects_only_for_what_needs_it() {
-    let mut world = World::plaintext();
+    let mut world = World::serving("--plaintext --verbose");
     batch(&world, "pwd\nlpwd\n").ok();
     batch(&world, "ls\ncd .\nstat .\nmkdir a\nls a\n").ok();
     assert!(world.stop().success());

@@ -55,6 +55,8 @@ struct Wire {
     to_client: AtomicU64,
     to_server: AtomicU64,
     connections: AtomicU64,
+    /// The second connections that are open.
+    twins: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -97,6 +99,7 @@ impl Relay {
             to_client: AtomicU64::new(0),
             to_server: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            twins: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&wire);
@@ -128,6 +131,11 @@ impl Relay {
     /// How many connections there were.
     pub fn connections(&self) -> u64 {
         self.wire.connections.load(Ordering::SeqCst)
+    }
+
+    /// Whether the server has closed every second connection.
+    pub fn twins_are_over(&self) -> bool {
+        self.wire.twins.load(Ordering::SeqCst) == 0
     }
 
     /// Leads the next connections to another server: one that was started anew has another port.
@@ -188,7 +196,7 @@ struct Pump<'a> {
     from: &'a TcpStream,
     to: &'a TcpStream,
     toward: Toward,
-    wire: &'a Wire,
+    wire: &'a Arc<Wire>,
     /// While bytes only drip: until this is closed.
     drip: Option<Receiver<()>>,
     /// Who writes the same to a second connection, at whatever pace that takes it.
@@ -219,7 +227,7 @@ impl Pump<'_> {
                     Harm::Drip => self.drip = Some(trap.go_on),
                     Harm::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
                     Harm::Flip => block[sent] ^= 1,
-                    Harm::Double => self.twin = Some(twin(self.to.peer_addr()?)?),
+                    Harm::Double => self.twin = Some(twin(self.to.peer_addr()?, self.wire)?),
                 }
             }
             self.pass(&block[sent..])?;
@@ -247,11 +255,16 @@ impl Pump<'_> {
 }
 
 /// A connection that gets what is sent to the channel, and whose answers are read by nobody.
-fn twin(server: SocketAddr) -> io::Result<Sender<Vec<u8>>> {
+fn twin(server: SocketAddr, wire: &Arc<Wire>) -> io::Result<Sender<Vec<u8>>> {
     let (sender, bytes) = channel::<Vec<u8>>();
     let mut reading = TcpStream::connect(server)?;
     let mut writing = reading.try_clone()?;
-    std::thread::spawn(move || io::copy(&mut reading, &mut io::sink()));
+    wire.twins.fetch_add(1, Ordering::SeqCst);
+    let wire = Arc::clone(wire);
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut reading, &mut io::sink());
+        wire.twins.fetch_sub(1, Ordering::SeqCst);
+    });
     std::thread::spawn(move || {
         for bytes in bytes {
             if writing.write_all(&bytes).is_err() {

@@ -1,9 +1,8 @@
 //! One invocation that outlives what happens to its connection; and one that knows when to stop.
 
 use std::fs::{self, File};
-use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, inotify};
 
 use crate::harness::{World, names};
 use crate::relay::{Harm, Relay, Toward};
@@ -68,8 +67,11 @@ fn a_partial_file_that_somebody_is_still_at_is_waited_for() {
         let partial = File::open(&path).unwrap();
         flock(&partial, FlockOperation::LockExclusive).unwrap();
         let relay = Relay::harmless(&world.server().address);
+        let looking = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&looking, &path, inotify::WatchFlags::OPEN).unwrap();
         let client = trial.spawn(&relay, "");
-        eventually(|| openings(&path) == 2);
+        // Whoever has opened it finds it locked.
+        eventually(|| rustix::io::read(&looking, &mut [0; 64]).is_ok());
         drop(partial);
         world.wait(client).ok();
         assert!(trial.is_done());
@@ -77,13 +79,6 @@ fn a_partial_file_that_somebody_is_still_at_is_waited_for() {
         assert!(moved <= missing + TALK, "{moved} bytes moved, where {missing} were missing");
         assert_eq!(names(&trial.dir()), ["big"]);
     }
-}
-
-/// How often a file is open, in all processes.
-fn openings(path: &Path) -> usize {
-    let links = walkdir::WalkDir::new("/proc").min_depth(3).max_depth(3).follow_links(false).into_iter();
-    let fds = links.flatten().filter(|entry| entry.path().parent().unwrap().ends_with("fd"));
-    fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path)).count()
 }
 
 #[test]

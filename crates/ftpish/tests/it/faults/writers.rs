@@ -65,7 +65,7 @@ fn a_connection_that_is_made_twice_stores_the_file_once_more_and_mixes_nothing()
             let relay = Relay::to(&world.server().address, Toward::Server, 0, Harm::Double);
             trial.run(&relay, "--retries 0").ok();
             assert!(trial.is_done());
-            eventually(|| trial.partials().is_empty());
+            eventually(|| relay.twins_are_over() && trial.partials().is_empty());
             assert!(trial.is_done());
             trial.completes(size);
         }
