@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::network::Network;
+
+/// How often it is looked, while the server drains, which connections have come to their end.
+const DRAIN_CHECK: Duration = Duration::from_millis(100);
 
 /// How many there may be.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +48,28 @@ struct Connected {
     network: Option<Network>,
     /// Nobody who was admitted as yet.
     stranger: bool,
-    /// Between requests, so that nothing is lost if it ends now.
-    idle: bool,
+    now: Activity,
+}
+
+/// What a connection is at, as far as the server's end depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// A request is served.
+    Busy,
+    /// Nothing is lost if it ends now.
+    Idle,
+    /// Between two requests for one file, of which the next is to come until then.
+    Between(Instant),
+}
+
+impl Activity {
+    fn may_end(self, now: Instant) -> bool {
+        match self {
+            Self::Busy => false,
+            Self::Idle => true,
+            Self::Between(until) => until <= now,
+        }
+    }
 }
 
 impl Connections {
@@ -76,20 +99,31 @@ impl Connections {
         }
         let id = open.next;
         open.next += 1;
-        open.sockets.insert(id, Connected { socket, network, stranger: true, idle: true });
+        open.sockets.insert(id, Connected { socket, network, stranger: true, now: Activity::Idle });
         Ok(Place { id, connections: Arc::clone(self) })
     }
 
-    /// Ends the idle connections, now and as they become idle.
-    pub(crate) fn drain(&self) {
+    /// Ends the connections that move nothing, now and as they come to that, until none is left or the time is over; tells
+    /// how many are left.
+    pub(crate) fn drain(&self, limit: Duration) -> usize {
         self.draining.store(true, Ordering::SeqCst);
-        self.lock().sockets.values().filter(|c| c.idle).for_each(Connected::end);
+        let until = Instant::now() + limit;
+        let mut open = self.lock();
+        loop {
+            let now = Instant::now();
+            open.sockets.values().filter(|c| c.now.may_end(now)).for_each(Connected::end);
+            if open.sockets.is_empty() || now >= until {
+                return open.sockets.len();
+            }
+            let wait = DRAIN_CHECK.min(until - now);
+            open = self.closed_one.wait_timeout(open, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
-    /// Waits until no connection is open; `false` where some still are at the `limit`.
-    pub(crate) fn wait_closed(&self, limit: Duration) -> bool {
+    /// Waits until no connection is open, for so long at the most.
+    pub(crate) fn wait_closed(&self, limit: Duration) {
         let waited = self.closed_one.wait_timeout_while(self.lock(), limit, |open| !open.sockets.is_empty());
-        waited.unwrap_or_else(PoisonError::into_inner).0.sockets.is_empty()
+        drop(waited);
     }
 
     /// Ends every connection, whatever it is doing.
@@ -117,16 +151,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Says whether the connection is between requests; `false` where it is to end there.
-    pub(crate) fn set_idle(&self, idle: bool) -> bool {
+    /// Says what the connection is at; `false` where it is to end there.
+    pub(crate) fn set(&self, activity: Activity) -> bool {
         let mut open = self.connections.lock();
         if let Some(connected) = open.sockets.get_mut(&self.id) {
-            connected.idle = idle;
+            connected.now = activity;
         }
-        !(idle && self.is_draining())
+        !(self.is_draining() && activity.may_end(Instant::now()))
     }
 
-    /// Whether there is to be no next request.
+    /// Whether there are to be no new requests, but for files that have begun to move.
     pub(crate) fn is_draining(&self) -> bool {
         self.connections.draining.load(Ordering::SeqCst)
     }
@@ -192,21 +226,29 @@ mod tests {
     }
 
     #[test]
-    fn draining_ends_idle_connections_and_spares_busy_ones() {
-        let connections = connections(2);
-        let ((idle, mut idle_peer), (busy, busy_peer)) = (pair(), pair());
-        let (idle, busy) =
-            (connections.enter(idle.into(), None).unwrap(), connections.enter(busy.into(), None).unwrap());
-        busy.set_idle(false);
-        assert!(idle.set_idle(true));
-        connections.drain();
-        assert_eq!(idle_peer.read(&mut [0]).unwrap(), 0);
-        busy_peer.set_nonblocking(true).unwrap();
-        assert!((&busy_peer).read(&mut [0]).is_err(), "still open");
-        assert!(!busy.set_idle(true), "no next request");
-        drop(idle);
-        assert!(!connections.wait_closed(Duration::ZERO));
-        drop(busy);
-        assert!(connections.wait_closed(Duration::ZERO));
+    fn draining_ends_idle_connections_and_spares_those_that_move_a_file() {
+        let connections = connections(4);
+        let far = Instant::now() + Duration::from_secs(60);
+        let activities =
+            [Activity::Idle, Activity::Between(Instant::now()), Activity::Busy, Activity::Between(far)];
+        let (places, peers): (Vec<_>, Vec<_>) = activities
+            .iter()
+            .map(|activity| {
+                let (own, peer) = pair();
+                let place = connections.enter(own.into(), None).unwrap();
+                place.admit();
+                assert!(place.set(*activity), "nobody ends yet");
+                (place, peer)
+            })
+            .unzip();
+        assert_eq!(connections.drain(Duration::ZERO), 4);
+        for (activity, (mut peer, place)) in activities.iter().zip(peers.into_iter().zip(&places)) {
+            let ends = activity.may_end(Instant::now());
+            peer.set_nonblocking(true).unwrap();
+            assert_eq!(peer.read(&mut [0]).is_ok(), ends, "{activity:?}");
+            assert_eq!(place.set(*activity), !ends, "{activity:?}");
+        }
+        drop(places);
+        assert_eq!(connections.drain(Duration::ZERO), 0);
     }
 }

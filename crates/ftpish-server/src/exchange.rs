@@ -20,6 +20,9 @@ use crate::channel::Channel;
 use crate::limits::{BODY_MEMORY, WORKING_EVERY};
 use crate::turn::Class;
 
+/// From how many bytes on hashing waits for a turn of its own kind: less takes less time than that.
+const LARGE: u64 = 1024 * 1024;
+
 /// Why a request was not answered as asked.
 #[derive(Debug)]
 pub enum Failure {
@@ -251,13 +254,17 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// Gives all that `source` yields to `take`, at the pace that such work has here, and lets the client know that it goes
-    /// on. Tells how many bytes that were.
+    /// Gives all that `source` yields, about `size` bytes, to `take`, in turn with all else that is hashed; and lets the
+    /// client know that it goes on. Tells how many bytes there were.
     pub async fn digest(
         &mut self,
         source: &mut impl Read,
+        size: u64,
         mut take: impl FnMut(&[u8]),
     ) -> Result<u64, Failure> {
+        if size >= LARGE {
+            self.begin_digest().await;
+        }
         let (mut reading, mut done) = (Reading::default(), 0);
         loop {
             let read = reading.step(source, &mut take).map_err(|error| Refusal::from_io(&error))?;

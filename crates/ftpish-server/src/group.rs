@@ -11,8 +11,8 @@ use ftpish_storage::{Nearby, Ready, Root, commit_together};
 use serde::Serialize;
 
 use crate::channel::Channel;
+use crate::job::Job;
 use crate::limits::{Limits, WORKING_EVERY};
-use crate::turn::Job;
 
 /// Up to how many bytes a file shares its flush with others: a larger one has enough to write on its own.
 const SMALL: u64 = 1024 * 1024;

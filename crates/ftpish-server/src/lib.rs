@@ -1,8 +1,11 @@
 //! The ftpish server: bound listeners in, a directory served, threads and no async runtime.
 //!
-//! The life of a request, file by file: [`server`] accepts and bounds the connections, `session` receives a
-//! request, asks `policy` and dispatches it to the file of its verb in `commands`, which works through the
-//! `ftpish-storage` crate, the only one that touches the disk.
+//! The life of a request, file by file: [`server`] accepts, `connections` bounds how many there are, `session` receives a
+//! request, asks `policy` and dispatches it to the file of its verb in `commands`, which answers through its `exchange`, and
+//! works through the `ftpish-storage` crate, the only one that touches the disk.
+//!
+//! How threads are shared: a session is a future, a `task`. `workers` run it, by kinds of work and in turns, until it waits:
+//! for its client (`channel`), for work on the disk (`job`), or for its next `turn`. Meanwhile it rests in the `poller`.
 //!
 //! Out of scope: arguments, signals, and where logs go; that is the binary's. The log itself is `tracing`'s.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -15,6 +18,7 @@ mod exchange;
 mod fair;
 mod group;
 mod identity;
+mod job;
 pub mod limits;
 mod network;
 mod policy;

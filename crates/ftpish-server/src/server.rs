@@ -100,8 +100,8 @@ impl Server {
         self.shutdown.clone()
     }
 
-    /// Serves until [`Shutdown::start`], then drains. `false` where requests still ran at the end of the drain.
-    pub fn run(self) -> io::Result<bool> {
+    /// Serves until [`Shutdown::start`], then drains. Tells how many connections were cut at the end of the drain.
+    pub fn run(self) -> io::Result<usize> {
         let Self { acceptor, listeners, wake, shutdown } = self;
         let (poller, workers) = (Arc::clone(&acceptor.poller), Arc::clone(&acceptor.workers));
         std::thread::scope(|scope| {
@@ -120,12 +120,12 @@ impl Server {
     }
 }
 
-/// Lets connections in until the order to end comes; then lets those who are there finish. `false` where some did not.
+/// Lets connections in until the order to end comes; then lets those who are there finish. Tells how many did not.
 fn accept_until_told(
     acceptor: Acceptor,
     listeners: Vec<socket2::Socket>,
     wake: &UnixStream,
-) -> io::Result<bool> {
+) -> io::Result<usize> {
     loop {
         let mut fds: Vec<_> = listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
         fds.push(PollFd::new(wake, PollFlags::IN));
@@ -210,17 +210,16 @@ impl Acceptor {
         Stream::accept(socket, self.identity.as_ref().map(Identity::tls))
     }
 
-    fn drain(self) -> bool {
-        self.connections.drain();
+    fn drain(self) -> usize {
         // Nothing is lost with those who were to be told `busy`.
         self.turned_away.cut();
-        let finished = self.connections.wait_closed(self.service.limits.drain);
-        if !finished {
+        let cut = self.connections.drain(self.service.limits.drain);
+        if cut > 0 {
             self.connections.cut();
             self.connections.wait_closed(AFTER_CUT);
         }
         self.turned_away.wait_closed(AFTER_CUT);
-        finished
+        cut
     }
 }
 

@@ -17,7 +17,7 @@ use crate::commands::login::Peer;
 use crate::commands::part::Uploads;
 use crate::commands::resume::Upload;
 use crate::commands::tree::Cursor;
-use crate::connections::{Full, Place};
+use crate::connections::{Activity, Full, Place};
 use crate::exchange::{Bodies, Exchange, Failure};
 use crate::group::Group;
 use crate::limits::STRANGERS_HEADER;
@@ -33,6 +33,9 @@ const FLUSH_EVERY: Duration = Duration::from_millis(10);
 /// with bytes unread is reset, and takes with it what the client has not read yet (RFC 1122, section 4.2.2.13).
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const LAST_BYTES: usize = 16 * 1024 * 1024;
+
+/// For how long after a part of a file the next one is waited for while the server drains: a few round trips.
+const BETWEEN_PARTS: Duration = Duration::from_secs(3);
 
 /// What every session of a server shares.
 pub(crate) struct Service {
@@ -60,6 +63,8 @@ pub(crate) struct Session {
     full: Option<Full>,
     /// Since when the client has asked for nothing.
     idle_since: Instant,
+    /// Whether the last request was for a part of a file, so that there may be another one for the same.
+    in_parts: bool,
     /// When replies were last sent although there was more to read, or because there was not.
     flushed: Instant,
     greeted: bool,
@@ -108,6 +113,7 @@ impl Session {
             greeting,
             full,
             idle_since: Instant::now(),
+            in_parts: false,
             flushed: Instant::now(),
             greeted: false,
             challenge: challenge(),
@@ -141,9 +147,6 @@ impl Session {
             if self.group.is_full() {
                 self.group.advance(&self.root, &mut self.channel, &self.service.limits).await?;
             }
-            if self.group.is_empty() && self.place.is_draining() {
-                return self.go_down().await;
-            }
             match self.next_request().await {
                 Ok(Arrived::Whole) => {}
                 Ok(Arrived::Part) => return self.go_down().await,
@@ -153,7 +156,7 @@ impl Session {
                 }
                 Err(error) => return self.give_up(error).await.map(drop),
             }
-            self.place.set_idle(false);
+            self.place.set(Activity::Busy);
             if let Some(full) = self.full {
                 return self.turn_away(full).await;
             }
@@ -197,7 +200,7 @@ impl Session {
         if arrived == Arrived::Part {
             self.set_pace();
             self.channel.flush().await?;
-            if !self.place.set_idle(true) {
+            if !self.place.set(self.activity()) {
                 return Ok(Arrived::Part);
             }
         }
@@ -208,6 +211,18 @@ impl Session {
         }
         self.set_pace();
         Ok(arrived)
+    }
+
+    /// What ends here if the server does.
+    fn activity(&self) -> Activity {
+        if self.upload.is_some() {
+            // Its parts may come over other connections, for as long as the drain lasts.
+            Activity::Between(Instant::now() + self.service.limits.drain)
+        } else if self.in_parts {
+            Activity::Between(self.idle_since + BETWEEN_PARTS)
+        } else {
+            Activity::Idle
+        }
     }
 
     /// How long the client may take for its next request, of which a part has been here since some time, or none is.
@@ -334,6 +349,10 @@ impl Session {
         if !self.greeted && !matches!(command, Command::Hello(_)) {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
         }
+        self.in_parts = has_more_parts(&command);
+        if self.place.is_draining() && !goes_on(&command) {
+            return Err(Refusal::new(Code::ShuttingDown, "the server is going down").into());
+        }
         self.permit(&command)?;
         let is_slow = room::is_slow(&command, &self.root);
         if is_slow || !self.group.admits(&command) {
@@ -442,5 +461,24 @@ impl Session {
             self.channel.hear_out(LAST_WORDS, LAST_BYTES).await;
         }
         Ok(())
+    }
+}
+
+/// Whether a request goes on with a file that has begun to move: it is served while the server drains.
+fn goes_on(command: &Command) -> bool {
+    match command {
+        Command::Get(args) => args.offset > 0,
+        Command::Put(args) => args.ranges.is_some(),
+        Command::Part(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether another request for the same file may follow.
+fn has_more_parts(command: &Command) -> bool {
+    match command {
+        Command::Get(args) => args.offset > 0 || args.length.is_some(),
+        Command::Part(_) | Command::Blocks(_) => true,
+        _ => false,
     }
 }

@@ -3,16 +3,15 @@
 //!
 //! Deliberately elsewhere: whose turn it is (`workers`), and how a wait ends (`poller`).
 
-use std::any::Any;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::Meter;
 use ftpish_transport::{Readiness, Wait};
 
+use crate::job::Job;
 use crate::network::Network;
 use crate::workers::Workers;
 
@@ -164,18 +163,15 @@ impl Turn {
         &self,
         work: impl FnOnce(&Meter) -> T + Send + 'static,
     ) -> Job<T> {
-        let (done, meter) = (Arc::new(Done::default()), Arc::new(Meter::default()));
-        let job = Job { done: Arc::clone(&done), meter: Arc::clone(&meter) };
-        let (_, party) = self.next();
-        self.workers
-            .hand_over(party, Box::new(move || done.set(catch_unwind(AssertUnwindSafe(|| work(&meter))))));
+        let (job, run) = Job::new(work);
+        self.workers.hand_over(self.next().1, Box::new(run));
         job
     }
 
     /// Whether a job has ended, as far as that is known by then.
     pub(crate) async fn is_done_by<T>(&self, job: &Job<T>, until: Instant) -> bool {
         poll_fn(|context| {
-            if job.done.is_set_or_wakes(context.waker()) {
+            if job.is_done_or_wakes(context.waker()) {
                 return Poll::Ready(true);
             }
             if Instant::now() >= until {
@@ -190,56 +186,6 @@ impl Turn {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No call that is made while it is held panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Work that another thread does.
-pub(crate) struct Job<T> {
-    done: Arc<Done<T>>,
-    /// How far it is, and a way to stop it.
-    pub(crate) meter: Arc<Meter>,
-}
-
-impl<T> Job<T> {
-    /// What it came to, once it has ended. A panic goes on here.
-    pub(crate) fn outcome(self) -> T {
-        match self.done.lock().0.take().expect("the job has ended") {
-            Ok(outcome) => outcome,
-            Err(panic) => resume_unwind(panic),
-        }
-    }
-}
-
-/// What a job came to, and whom to wake then.
-struct Done<T>(Mutex<(Option<Result<T, Box<dyn Any + Send>>>, Option<Waker>)>);
-
-impl<T> Default for Done<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<T> Done<T> {
-    fn set(&self, outcome: Result<T, Box<dyn Any + Send>>) {
-        let mut done = self.lock();
-        done.0 = Some(outcome);
-        let waker = done.1.take();
-        drop(done);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn is_set_or_wakes(&self, waker: &Waker) -> bool {
-        let mut done = self.lock();
-        if done.0.is_none() {
-            done.1 = Some(waker.clone());
-        }
-        done.0.is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Option<Result<T, Box<dyn Any + Send>>>, Option<Waker>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

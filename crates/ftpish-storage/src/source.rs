@@ -109,7 +109,7 @@ impl SourceFile {
         if offset > 0 {
             file.seek(SeekFrom::Start(offset)).map_err(refuse)?;
         }
-        Ok(SourceReader { file, left: length, metadata: self.metadata })
+        Ok(SourceReader::new(file, self.metadata, offset, length))
     }
 
     /// A reader of `ranges`, one after the other, which must lie within the size.
@@ -153,18 +153,57 @@ impl SourceFile {
 
     /// A reader of the whole file.
     pub fn reader(self) -> SourceReader {
-        let left = self.size();
-        SourceReader { file: self.file, left, metadata: self.metadata }
+        let size = self.size();
+        SourceReader::new(self.file, self.metadata, 0, size)
     }
 }
 
 /// Reads a range of a file. Where the file changes meanwhile, its end is an error that carries a
-/// [`Refusal`] with the code `changed`.
+/// [`Refusal`] with the code `changed`. Holes are not read: their zeros cost neither the disk nor the page cache.
 #[derive(Debug)]
 pub struct SourceReader {
     file: File,
+    at: u64,
     left: u64,
     metadata: Metadata,
+    /// Where the file may have holes: what is known of the place at `at`.
+    extent: Option<Extent>,
+}
+
+/// A stretch of a file that is all data, or all hole, up to its end.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    is_hole: bool,
+    end: u64,
+}
+
+impl SourceReader {
+    fn new(file: File, metadata: Metadata, at: u64, left: u64) -> Self {
+        let is_sparse = metadata.blocks().saturating_mul(512) < metadata.len();
+        let extent = is_sparse.then_some(Extent { is_hole: false, end: at });
+        Self { file, at, left, metadata, extent }
+    }
+
+    /// What the place at `at` belongs to (lseek(2), `SEEK_DATA` and `SEEK_HOLE`). What is not told of is read.
+    fn extent(&mut self) -> io::Result<Option<Extent>> {
+        if self.extent.is_none_or(|extent| self.at < extent.end) {
+            return Ok(self.extent);
+        }
+        let size = self.metadata.len();
+        self.extent = match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(self.at)) {
+            Ok(data) if data > self.at => Some(Extent { is_hole: true, end: data }),
+            Err(Errno::NXIO) => Some(Extent { is_hole: true, end: size }),
+            Ok(_) => rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Hole(self.at))
+                .ok()
+                .map(|end| Extent { is_hole: false, end }),
+            Err(_) => None,
+        };
+        // To look moves the place that is read from.
+        if self.extent.is_none_or(|extent| !extent.is_hole) {
+            self.file.seek(SeekFrom::Start(self.at))?;
+        }
+        Ok(self.extent)
+    }
 }
 
 fn check_unchanged(file: &File, before: &Metadata) -> io::Result<()> {
@@ -179,10 +218,20 @@ impl Read for SourceReader {
             check_unchanged(&self.file, &self.metadata)?;
             return Ok(0);
         }
-        let read = self.file.read(&mut buffer[..wanted])?;
+        let extent = self.extent()?;
+        let within = extent.map_or(u64::MAX, |extent| extent.end - self.at);
+        let wanted = usize::try_from(within).unwrap_or(usize::MAX).min(wanted);
+        let read = match extent {
+            Some(Extent { is_hole: true, .. }) => {
+                buffer[..wanted].fill(0);
+                wanted
+            }
+            _ => self.file.read(&mut buffer[..wanted])?,
+        };
         if read == 0 {
             return Err(changed());
         }
+        self.at += read as u64;
         self.left -= read as u64;
         Ok(read)
     }
@@ -253,6 +302,34 @@ mod tests {
         for (offset, length) in [(0, 11), (11, 0), (u64::MAX, 1), (1, u64::MAX)] {
             assert_eq!(read(offset, length).unwrap_err().code, Code::BadRange);
         }
+    }
+
+    #[test]
+    fn files_with_holes_are_read_as_they_look() {
+        let (_dir, path) = scratch(b"");
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let mut whole = vec![0; 5 << 20];
+        for (at, bytes) in [(0, &b"begins"[..]), (1 << 20, b"in the middle"), ((3 << 20) - 2, b"over a page")]
+        {
+            file.write_at(bytes, at as u64).unwrap();
+            whole[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        file.set_len(whole.len() as u64).unwrap();
+        let source = || SourceFile::open(&path).unwrap();
+        assert!(source().is_sparse());
+        let mut read = Vec::new();
+        source().reader().read_to_end(&mut read).unwrap();
+        assert!(read == whole);
+        for (offset, length) in
+            [(0, 10), (5, 1 << 20), ((1 << 20) + 5, 2 << 20), (4 << 20, 1 << 20), (5 << 20, 0)]
+        {
+            let mut read = Vec::new();
+            source().range(offset as u64, length as u64).unwrap().read_to_end(&mut read).unwrap();
+            assert!(read == whole[offset..offset + length], "{offset} {length}");
+        }
+        let mut reader = source().reader();
+        file.set_len(1 << 20).unwrap();
+        assert_eq!(Refusal::from_io(&reader.read_to_end(&mut Vec::new()).unwrap_err()).code, Code::Changed);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     shutdown.start();
     let drained = serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(broken);
     outcome?;
-    if !drained? {
+    if drained? > 0 {
         return Err(Failure::new(Exit::Other, "the server did not end in time"));
     }
     print("every byte verified; now try it yourself: ftpish serve")

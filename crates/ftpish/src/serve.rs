@@ -61,8 +61,12 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
     announce(&roots[0], policy, confined, &listening, identity.as_ref(), &login(args, once), ui)?;
     match server.run().map_err(cannot_start)? {
-        true => Ok(()),
-        false => Err(Failure::new(Exit::Interrupted, "transfers that did not end in time were cut")),
+        0 => Ok(()),
+        1 => Err(Failure::new(Exit::Interrupted, "1 connection did not end in time, and was cut")),
+        cut => {
+            let line = format!("{cut} connections did not end in time, and were cut");
+            Err(Failure::new(Exit::Interrupted, line))
+        }
     }
 }
 

@@ -20,8 +20,7 @@ pub async fn run(args: &BlocksArgs, root: &Root, exchange: &mut Exchange<'_>) ->
     let end = if wanted == 0 { 0 } else { blocks.range(wanted - 1).end };
     let mut reader = file.range(0, end)?;
     let mut assembler = Assembler::new(blocks);
-    exchange.begin_digest().await;
-    exchange.digest(&mut reader, |bytes| assembler.update(bytes)).await?;
+    exchange.digest(&mut reader, end, |bytes| assembler.update(bytes)).await?;
     let digests = assembler.finish().to_bytes();
     let (block, length) = (blocks.block(), digests.len() as u64);
     let cut = Cut { size, mtime, block, length, tag, upload: None, ahead: false };

@@ -96,10 +96,9 @@ pub(super) async fn require_expected(
     let Some(expect) = args.expect else { return Ok(()) };
     // Of a link that is the link itself: what it points at is not replaced.
     stage.replace_only(root.identity(&args.path)?);
-    let mut reader = root.open_file(&args.path)?.reader();
-    let mut hasher = expect.algorithm().hasher();
-    exchange.begin_digest().await;
-    exchange.digest(&mut reader, |bytes| hasher.update(bytes)).await?;
+    let file = root.open_file(&args.path)?;
+    let (size, mut hasher) = (file.size(), expect.algorithm().hasher());
+    exchange.digest(&mut file.reader(), size, |bytes| hasher.update(bytes)).await?;
     let found = hasher.finish();
     if found == expect {
         return Ok(());

@@ -1,5 +1,6 @@
 //! `resume`: what is here already of a file that is about to be put, by the block.
 
+use std::io::Read as _;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,12 +71,12 @@ pub async fn run(
         _ => Base::Partial,
     };
     let mut assembler = Assembler::new(blocks);
-    exchange.begin_digest().await;
+    let (size, take) = (stage.length().min(args.size), |bytes: &[u8]| assembler.update(bytes));
     match &base {
-        Base::Partial => exchange.digest(&mut stage.reader()?, |bytes| assembler.update(bytes)).await?,
+        Base::Partial => exchange.digest(&mut stage.reader()?.take(size), size, take).await?,
         Base::Target(file) => {
-            let mut reader = file.ranges(Vec::from([0..file.size()]))?;
-            exchange.digest(&mut reader, |bytes| assembler.update(bytes)).await?
+            let whole = 0..file.size();
+            exchange.digest(&mut file.ranges(Vec::from([whole]))?, args.size, take).await?
         }
     };
     let assembly = assembler.finish();

@@ -70,7 +70,7 @@ pub struct TestServer {
     identity: Option<Identity>,
     top: PathBuf,
     shutdown: Shutdown,
-    running: Option<JoinHandle<std::io::Result<bool>>>,
+    running: Option<JoinHandle<std::io::Result<usize>>>,
     _scratch: TempDir,
 }
 
@@ -202,7 +202,7 @@ impl TestServer {
     pub fn stop(&mut self) -> bool {
         self.shutdown.start();
         let running = self.running.take().expect("a server is stopped once");
-        running.join().expect("the server does not panic").unwrap()
+        running.join().expect("the server does not panic").unwrap() == 0
     }
 
     /// What is there when every session has ended.
