@@ -80,9 +80,44 @@ fn a_request_behind_the_order_is_not_begun() {
     idle.finish();
     raw.body(Algorithm::Md5).unwrap();
     let last: Vec<_> = std::iter::from_fn(|| raw.next()).collect();
-    assert_eq!((last.len(), code(&last[0])), (1, "shutting-down"));
+    assert_eq!((&last[0]["id"], code(&last[0])), (&json!(2), "shutting-down"));
+    assert!(
+        last[1..].iter().all(|reply| code(reply) == "shutting-down" && reply["id"].is_null()),
+        "{last:?}"
+    );
     assert!(server.stop());
     assert!(!server.path("new").exists());
+}
+
+#[test]
+fn a_file_that_is_fetched_in_parts_is_fetched_to_its_end() {
+    let mut server = TestServer::start();
+    let content = pattern(3 << 20);
+    server.write("file", &content);
+    let part = |id: u64, offset: usize| {
+        frame(&json!({"id": id, "cmd": "get", "path": "file", "digest": "blake3", "offset": offset,
+                      "length": 1 << 20, "subtree": true}))
+    };
+    let (mut one, mut other) = (server.greeted(), server.greeted());
+    let mut fetched = Vec::new();
+    for (id, raw) in [(1, &mut one), (2, &mut other)] {
+        raw.send(&part(id, fetched.len()));
+        assert_eq!(raw.receive()["ok"], true);
+        fetched.extend(raw.chunks());
+    }
+    let idle = server.greeted();
+    server.order_shutdown();
+    idle.finish();
+    // Both are between two parts; what has not begun to move is refused all the same.
+    other.send(&frame(&json!({"id": 3, "cmd": "get", "path": "file", "digest": "md5"})));
+    let refused = other.finish();
+    assert_eq!((&refused[0]["id"], code(&refused[0])), (&json!(3), "shutting-down"));
+    one.send(&part(4, fetched.len()));
+    assert_eq!(one.receive()["ok"], true);
+    fetched.extend(one.chunks());
+    assert!(fetched == content);
+    drop(one);
+    assert!(server.stop());
 }
 
 #[test]

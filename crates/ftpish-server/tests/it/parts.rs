@@ -88,6 +88,25 @@ fn parts_over_several_connections_become_one_file() {
 }
 
 #[test]
+fn an_upload_that_has_begun_is_taken_to_its_end_by_a_server_that_drains() {
+    let mut server = TestServer::start();
+    let (bytes, mut leader, mut other) = (pattern(SIZE), server.greeted(), server.greeted());
+    let upload = open(&mut leader, "file");
+    assert_eq!(send(&mut other, "file", &upload, &bytes, 0, 0)["ok"], true);
+    let idle = server.greeted();
+    server.order_shutdown();
+    idle.finish();
+    for index in [2, 1, 3] {
+        assert_eq!(send(&mut other, "file", &upload, &bytes, index, 0)["ok"], true);
+    }
+    let stored = finish(&mut leader, "file", &bytes);
+    assert_eq!(stored["digest"], Algorithm::Blake3.digest(&bytes).to_string(), "{stored}");
+    drop((leader, other));
+    assert!(server.stop());
+    assert!(server.read("file") == bytes);
+}
+
+#[test]
 fn what_is_no_part_of_the_upload_is_refused() {
     let server = TestServer::start();
     let (bytes, mut leader, mut other) = (pattern(SIZE), server.greeted(), server.greeted());

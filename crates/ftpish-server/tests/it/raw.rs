@@ -70,6 +70,19 @@ impl Raw {
 
     /// The rest of a body of which `bytes` were received.
     #[track_caller]
+    /// The bytes of a body, whatever its trailer says of them.
+    pub fn chunks(&mut self) -> Vec<u8> {
+        let mut bytes = vec![];
+        loop {
+            match self.chunk() {
+                chunk if chunk.is_empty() => break,
+                chunk => bytes.extend(chunk),
+            }
+        }
+        self.receive();
+        bytes
+    }
+
     pub fn body_from(&mut self, mut bytes: Vec<u8>, algorithm: Algorithm) -> Result<Vec<u8>, Value> {
         loop {
             match self.length().expect("the server closed within a body") {
