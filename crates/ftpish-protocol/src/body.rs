@@ -281,6 +281,11 @@ impl<'a, W: WriteAt> PartReceiver<'a, W> {
         self.body.step(connection, &mut self.scatter)
     }
 
+    /// As [`BodyReceiver::rest`].
+    pub fn rest(&mut self) {
+        self.body.rest();
+    }
+
     /// Receives the trailer, and verifies what came.
     pub fn finish<S: Read + Write>(&mut self, connection: &mut Connection<S>) -> Result<Part, BodyError> {
         let digests = self.scatter.digests();
@@ -355,6 +360,11 @@ impl<'a, W: WriteAt> RangesReceiver<'a, W> {
         self.body.step(connection, &mut self.scatter)
     }
 
+    /// As [`BodyReceiver::rest`].
+    pub fn rest(&mut self) {
+        self.body.rest();
+    }
+
     /// Receives the trailer, verifies what came, and notes its blocks in `assembly`. Tells the digest of the whole file,
     /// if the sender did.
     pub fn finish<S: Read + Write>(
@@ -416,9 +426,11 @@ pub struct BodyReceiver {
     announced: Option<u64>,
     /// What was hashed and written.
     received: u64,
-    /// What came behind that: `block[..filled]`.
+    /// What came behind that: `block[..filled]`. It has no memory while the body rests.
     block: Vec<u8>,
     filled: usize,
+    /// How large it is.
+    size: usize,
 }
 
 impl BodyReceiver {
@@ -438,9 +450,16 @@ impl BodyReceiver {
     ) -> Self {
         // One byte beyond what is announced tells that there is more, and a small file needs no large block.
         let most = connection.block();
-        let wanted =
+        let size =
             announced.map_or(most, |n| usize::try_from(n.saturating_add(1)).map_or(most, |n| n.min(most)));
-        Self { hasher, announced, received: 0, block: vec![0; wanted], filled: 0 }
+        Self { hasher, announced, received: 0, block: Vec::new(), filled: 0, size }
+    }
+
+    /// Gives back the memory that is not needed while nothing moves.
+    pub fn rest(&mut self) {
+        if self.filled == 0 {
+            self.block = Vec::new();
+        }
     }
 
     /// Receives a block, hashes it, and writes it into `sink`; `false` where there is no more: the trailer comes next.
@@ -449,6 +468,9 @@ impl BodyReceiver {
         connection: &mut Connection<S>,
         sink: &mut impl Write,
     ) -> Result<bool, BodyError> {
+        if self.block.is_empty() {
+            self.block = vec![0; self.size];
+        }
         let ended = match connection.read_body(&mut self.block, &mut self.filled)? {
             BodyPart::Full => false,
             BodyPart::End => true,

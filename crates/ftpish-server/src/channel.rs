@@ -81,10 +81,25 @@ impl Channel {
         if self.turn.linger(wait).await {
             return;
         }
-        self.connection.rest();
-        self.connection.stream().rest();
+        self.give_back();
         self.turn.set_class(class);
         self.turn.rest(wait).await;
+    }
+
+    /// Gives back the memory that nothing needs while the session has no thread.
+    fn give_back(&mut self) {
+        self.connection.rest();
+        self.connection.stream().rest();
+    }
+
+    /// Lets others have a turn if any wait, and this one has lasted.
+    pub(crate) async fn breathe(&mut self) {
+        if self.turn.is_over() {
+            // What the socket takes need not be kept. What is wrong with it, the next step finds, too.
+            let _ = self.connection.flush();
+            self.give_back();
+            self.turn.breathe().await;
+        }
     }
 
     /// Waits until more of the next message is here, as `until_ready` does; a client that has not greeted yet is given no
@@ -96,8 +111,7 @@ impl Channel {
         }
         let Some(wait) = self.connection.stream().wait() else { return Ok(Arrived::Part) };
         if class == Class::Greeting || !self.turn.linger(wait).await {
-            self.connection.rest();
-            self.connection.stream().rest();
+            self.give_back();
             self.turn.set_class(class);
             self.turn.rest(wait).await;
         }

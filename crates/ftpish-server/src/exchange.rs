@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use ftpish_protocol::blocks::{Assembly, Blocks, Part, WriteAt};
 use ftpish_protocol::message::{Envelope, Granted, Put, Working};
 use ftpish_protocol::{
-    Algorithm, BLOCK, BodyError, BodyReceiver, BodySender, Code, Connection, Digest, Error, Line, Lines,
-    Meter, PartReceiver, RangesReceiver, Reading, Refusal, SendError, Verified,
+    Algorithm, BLOCK, BodyError, BodyReceiver, BodySender, Code, Digest, Error, Line, Lines, Meter,
+    PartReceiver, RangesReceiver, Reading, Refusal, SendError, Verified,
 };
-use ftpish_transport::Stream;
 use serde::Serialize;
 
 use crate::Limits;
@@ -148,11 +147,10 @@ impl<'a> Exchange<'a> {
         source: &mut R,
         entries: impl FnOnce(&R) -> Option<u64>,
     ) -> Result<(), Failure> {
-        let (_moving, block) = self.bodies.enter();
-        self.channel.connection().set_block(if self.short { 0 } else { block });
+        let _moving = self.begin_body();
         loop {
             match self.channel.step(|connection| sender.step(connection, source)).await {
-                Ok(true) => self.channel.turn().breathe().await,
+                Ok(true) => self.channel.breathe().await,
                 Ok(false) => break,
                 Err(SendError::Connection(error)) => return Err(error.into()),
                 Err(SendError::Source(_) | SendError::Stopped) => return Ok(()),
@@ -170,10 +168,14 @@ impl<'a> Exchange<'a> {
             let streaming = self.limits.streaming();
             self.channel.set_deadline(streaming);
         }
-        let (_moving, block) = self.bodies.enter();
-        self.channel.connection().set_block(block);
+        let _moving = self.begin_body();
         let mut body = BodyReceiver::new(self.channel.connection(), put.digest, put.size);
-        self.receive_blocks(|connection| body.step(connection, sink)).await?;
+        while self.channel.step(|connection| body.step(connection, sink)).await.map_err(failure)? {
+            if self.channel.turn().is_over() {
+                body.rest();
+                self.channel.breathe().await;
+            }
+        }
         let (verified, _) = self.channel.step(|connection| body.finish(connection)).await.map_err(failure)?;
         Ok(verified)
     }
@@ -188,11 +190,15 @@ impl<'a> Exchange<'a> {
         ranges: Vec<Range<u64>>,
     ) -> Result<Option<Digest>, Failure> {
         self.require_body()?;
-        let (_moving, block) = self.bodies.enter();
+        let _moving = self.begin_body();
         let connection = self.channel.connection();
-        connection.set_block(block);
         let mut body = RangesReceiver::new(connection, sink, assembly, ranges, put.digest);
-        self.receive_blocks(|connection| body.step(connection)).await?;
+        while self.channel.step(|connection| body.step(connection)).await.map_err(failure)? {
+            if self.channel.turn().is_over() {
+                body.rest();
+                self.channel.breathe().await;
+            }
+        }
         self.channel.step(|connection| body.finish(connection, assembly)).await.map_err(failure)
     }
 
@@ -204,22 +210,25 @@ impl<'a> Exchange<'a> {
         range: Range<u64>,
     ) -> Result<Part, Failure> {
         self.require_body()?;
-        let (_moving, block) = self.bodies.enter();
+        let _moving = self.begin_body();
         let connection = self.channel.connection();
-        connection.set_block(block);
         let mut body = PartReceiver::new(connection, sink, blocks, range, None);
-        self.receive_blocks(|connection| body.step(connection)).await?;
+        while self.channel.step(|connection| body.step(connection)).await.map_err(failure)? {
+            if self.channel.turn().is_over() {
+                body.rest();
+                self.channel.breathe().await;
+            }
+        }
         self.channel.step(|connection| body.finish(connection)).await.map_err(failure)
     }
 
-    async fn receive_blocks(
-        &mut self,
-        mut step: impl FnMut(&mut Connection<Stream>) -> Result<bool, BodyError>,
-    ) -> Result<(), Failure> {
-        while self.channel.step(&mut step).await.map_err(failure)? {
-            self.channel.turn().breathe().await;
-        }
-        Ok(())
+    /// Begins to move a body, as much at a time as there is memory for.
+    fn begin_body(&mut self) -> Moving {
+        let (moving, block) = self.bodies.enter();
+        let connection = self.channel.connection();
+        connection.set_block(if self.short { 0 } else { block });
+        connection.stream().trust(block);
+        moving
     }
 
     fn require_body(&mut self) -> Result<(), Refusal> {
@@ -277,7 +286,7 @@ impl<'a> Exchange<'a> {
             }
             if self.channel.turn().is_over() {
                 reading.rest();
-                self.channel.turn().breathe().await;
+                self.channel.breathe().await;
             }
         }
     }
