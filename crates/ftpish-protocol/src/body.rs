@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::blocks::{Assembly, BlockDigest, Blocks, Gather, Part, Scatter, WriteAt, is_subtree, subtree_of};
 use crate::connection::BodyPart;
+use crate::digest::zeroed;
 use crate::message::Trailer;
 use crate::{Algorithm, Code, Connection, Digest, Error, Hasher, Refusal};
 
@@ -469,7 +470,7 @@ impl BodyReceiver {
         sink: &mut impl Write,
     ) -> Result<bool, BodyError> {
         if self.block.is_empty() {
-            self.block = vec![0; self.size];
+            self.block = zeroed(self.size).map_err(BodyError::Sink)?;
         }
         let ended = match connection.read_body(&mut self.block, &mut self.filled)? {
             BodyPart::Full => false,

@@ -6,7 +6,7 @@
 //!
 //! Deliberately elsewhere: what a body's bytes are and whether they verify (`body.rs`).
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use serde::Serialize;
 
@@ -58,6 +58,7 @@ impl Input {
     fn read_more(&mut self, stream: &mut impl Read, size: usize) -> Result<usize, Error> {
         self.buffer.copy_within(self.taken..self.filled, 0);
         (self.taken, self.filled) = (0, self.filled - self.taken);
+        self.buffer.try_reserve(size.saturating_sub(self.buffer.len())).map_err(io::Error::from)?;
         self.buffer.resize(size.max(self.filled), 0);
         let read = read_some(stream, &mut self.buffer[self.filled..])?;
         self.filled += read;
@@ -99,6 +100,12 @@ impl Output {
         &mut self.buffer[self.filled..self.filled + size]
     }
 
+    /// Makes sure that there is memory for the next `size` bytes.
+    fn reserve(&mut self, size: usize) -> io::Result<()> {
+        let more = (self.filled + size).saturating_sub(self.buffer.len());
+        Ok(self.buffer.try_reserve(more)?)
+    }
+
     pub(crate) fn advance(&mut self, used: usize) {
         self.filled += used;
     }
@@ -112,9 +119,9 @@ impl Output {
     fn write_to(&mut self, stream: &mut impl Write) -> Result<(), Error> {
         while self.written < self.filled {
             match stream.write(&self.buffer[self.written..self.filled]) {
-                Ok(0) => return Err(Error::Io(std::io::ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -232,7 +239,7 @@ impl<S: Read + Write> Connection<S> {
                 Ok(0) if self.has_input() => return Ok(Arrived::Whole),
                 Ok(0) => return Ok(Arrived::End),
                 Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Arrived::Part);
                 }
                 Err(error) => return Err(error),
@@ -240,7 +247,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Gives back the memory that is not needed while nothing moves.
+    /// Gives back the memory that is not needed while nothing moves, be it in the middle of a request and its answer.
     pub fn rest(&mut self) {
         if self.output.filled == 0 {
             self.output = Output::default();
@@ -250,9 +257,12 @@ impl<S: Read + Write> Connection<S> {
         (input.taken, input.filled) = (0, input.filled - input.taken);
         input.buffer.truncate(input.filled);
         input.buffer.shrink_to_fit();
-        if self.in_body() {
-            return;
-        }
+    }
+
+    /// [`rest`](Self::rest) between two requests: nothing that was said before matters any more.
+    pub fn rest_for_long(&mut self) {
+        debug_assert!(!self.in_body(), "a body belongs to the message before it");
+        self.rest();
         for last in [&mut self.asked, &mut self.sent, &mut self.received, &mut self.head] {
             *last = Vec::new();
         }
@@ -317,7 +327,7 @@ impl<S: Read + Write> Connection<S> {
         if !self.in_body() {
             return Ok(());
         }
-        let mut block = vec![0; self.read_ahead()];
+        let mut block = [0; 4096];
         loop {
             match self.read_body(&mut block, &mut 0)? {
                 BodyPart::Full => {}
@@ -372,10 +382,11 @@ impl<S: Read + Write> Connection<S> {
     }
 
     /// Queues one chunk of what `fill` puts into the given buffer of a block, if any; tells how much.
-    pub(crate) fn queue_chunk<E>(
+    pub(crate) fn queue_chunk(
         &mut self,
-        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<usize, E> {
+        fill: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.output.reserve(LENGTH + self.block)?;
         let spare = self.output.spare(LENGTH + self.block);
         let length = fill(&mut spare[LENGTH..])?;
         if length > 0 {
@@ -448,7 +459,7 @@ fn digest_of(algorithm: Algorithm, asked: &[u8], head: &[u8]) -> Digest {
 fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
     loop {
         match stream.read(buffer) {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             other => return Ok(other?),
         }
     }

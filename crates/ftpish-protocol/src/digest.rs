@@ -103,6 +103,14 @@ pub(crate) fn read_through(
     }
 }
 
+/// A buffer of zeros; an error where there is no memory for it, which need not end the process.
+pub(crate) fn zeroed(size: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(size)?;
+    buffer.resize(size, 0);
+    Ok(buffer)
+}
+
 /// Reads a source to be digested, in pieces that BLAKE3 likes.
 pub struct Reading {
     buffer: Vec<u8>,
@@ -111,7 +119,7 @@ pub struct Reading {
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { buffer: vec![0; FIRST_BUFFER], wanted: FIRST_BUFFER }
+        Self { buffer: Vec::new(), wanted: FIRST_BUFFER }
     }
 }
 
@@ -119,7 +127,7 @@ impl Reading {
     /// Gives the next bytes to `take`, and tells how many there were: none at the end.
     pub fn step(&mut self, source: &mut impl Read, take: impl FnOnce(&[u8])) -> io::Result<usize> {
         if self.buffer.is_empty() {
-            self.buffer = vec![0; BUFFER];
+            self.buffer = zeroed(self.wanted)?;
         }
         loop {
             match source.read(&mut self.buffer[..self.wanted]) {
@@ -128,7 +136,7 @@ impl Reading {
                     take(&self.buffer[..read]);
                     if self.buffer.len() < BUFFER && read == self.wanted {
                         // Up to where pieces of this size begin.
-                        (self.buffer, self.wanted) = (vec![0; BUFFER], BUFFER - read);
+                        (self.buffer, self.wanted) = (zeroed(BUFFER)?, BUFFER - read);
                     } else {
                         self.wanted = self.buffer.len();
                     }
@@ -142,8 +150,8 @@ impl Reading {
 
     /// Gives the memory back: the next step costs an allocation.
     pub fn rest(&mut self) {
-        if self.buffer.len() == BUFFER && self.wanted == BUFFER {
-            *self = Self { buffer: Vec::new(), wanted: BUFFER };
+        if self.wanted == self.buffer.len() {
+            self.buffer = Vec::new();
         }
     }
 }

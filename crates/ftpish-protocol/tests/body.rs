@@ -10,9 +10,6 @@ use ftpish_protocol::message::{Entry, Kind, LinkTarget, Mode, Time, Trailer, Wor
 use ftpish_protocol::*;
 use pipe::{Pieces, Pipe};
 
-/// What the crate reads, hashes and sends at a time.
-const BLOCK: usize = 256 * 1024;
-
 /// The message that stands behind each body.
 const NEXT: Working = Working { id: 7, working: 7 };
 
@@ -35,6 +32,46 @@ fn a_body_of_any_size_arrives_verified_with_any_digest() {
             }
         }
     }
+}
+
+/// A request, and a reply with a body: moved a step at a time, with a rest before each.
+#[test]
+fn whoever_rests_in_the_middle_of_anything_knows_all_that_the_trailer_is_held_against() {
+    let content = vec![7; 300_000];
+    let mut asked = Vec::new();
+    let mut client = Connection::new(Pipe::silent());
+    client.send(&serde_json::json!({"id": 1, "cmd": "get", "path": "a"})).unwrap();
+    client.flush().unwrap();
+    std::mem::swap(&mut asked, &mut client.stream().written);
+    let mut server = Connection::new(Pipe::new(&asked, 1000));
+    let request = server.receive().unwrap().unwrap();
+    server.answer(Some(&request));
+    server.rest();
+    server.queue(&serde_json::json!({"id": 1, "ok": true, "body": true}));
+    server.rest();
+    let (mut sender, mut source) = (BodySender::new(&server, Algorithm::Md5), &content[..]);
+    while sender.step(&mut server, &mut source).unwrap() {
+        server.flush().unwrap();
+        server.rest();
+    }
+    sender.finish(&mut server, None);
+    server.flush().unwrap();
+    let mut client = Connection::new(Pipe::new(&server.stream().written, 1000));
+    client.answer(Some(&request));
+    client.receive().unwrap().unwrap();
+    client.begin_body();
+    let (mut receiver, mut received) = (BodyReceiver::new(&client, Algorithm::Md5, None), Vec::new());
+    loop {
+        client.rest();
+        receiver.rest();
+        if !receiver.step(&mut client, &mut received).unwrap() {
+            break;
+        }
+    }
+    client.rest();
+    let (verified, trailer) = receiver.finish(&mut client).unwrap();
+    assert_eq!((verified.length(), trailer.head.is_some()), (content.len() as u64, true));
+    assert!(received == content);
 }
 
 #[test]

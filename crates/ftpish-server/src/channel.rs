@@ -111,7 +111,8 @@ impl Channel {
         }
         let Some(wait) = self.connection.stream().wait() else { return Ok(Arrived::Part) };
         if class == Class::Greeting || !self.turn.linger(wait).await {
-            self.give_back();
+            self.connection.rest_for_long();
+            self.connection.stream().rest();
             self.turn.set_class(class);
             self.turn.rest(wait).await;
         }

@@ -26,6 +26,8 @@ pub(crate) enum Full {
     InAll,
     FromThere,
     Strangers,
+    /// It is memory that there is not enough of.
+    Memory,
 }
 
 /// All open connections.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::Limits;
 use crate::channel::Channel;
-use crate::limits::{BODY_MEMORY, WORKING_EVERY};
+use crate::limits::WORKING_EVERY;
 use crate::turn::Class;
 
 /// From how many bytes on hashing waits for a turn of its own kind: less takes less time than that.
@@ -51,10 +51,10 @@ pub struct Bodies(AtomicUsize);
 struct Moving(Arc<Bodies>);
 
 impl Bodies {
-    /// Counts one more, and tells how many bytes of it may be held at a time.
-    fn enter(self: &Arc<Self>) -> (Moving, usize) {
+    /// Counts one more, and tells how many bytes of it may be held at a time, where all together have `memory`.
+    fn enter(self: &Arc<Self>, memory: usize) -> (Moving, usize) {
         let others = self.0.fetch_add(1, Ordering::Relaxed);
-        let share = BODY_MEMORY / (others + 1);
+        let share = memory / (others + 1);
         // A power of two, as BLAKE3 likes it.
         let block = if share >= BLOCK { BLOCK } else { (share + 1).next_power_of_two() / 2 };
         (Moving(Arc::clone(self)), block)
@@ -224,7 +224,7 @@ impl<'a> Exchange<'a> {
 
     /// Begins to move a body, as much at a time as there is memory for.
     fn begin_body(&mut self) -> Moving {
-        let (moving, block) = self.bodies.enter();
+        let (moving, block) = self.bodies.enter(self.limits.body_memory);
         let connection = self.channel.connection();
         connection.set_block(if self.short { 0 } else { block });
         connection.stream().trust(block);

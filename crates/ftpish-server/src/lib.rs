@@ -20,6 +20,7 @@ mod group;
 mod identity;
 mod job;
 pub mod limits;
+mod memory;
 mod network;
 mod policy;
 mod poller;

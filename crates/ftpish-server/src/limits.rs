@@ -21,6 +21,9 @@ pub struct Limits {
     pub workers_for_strangers: usize,
     /// How many of them hash files for clients that do not receive them.
     pub workers_for_digests: usize,
+    /// How many bytes of all bodies that move are held at a time, in each direction: what a crowd shares. Each has 256 KiB,
+    /// by default up to 128 bodies, and never less than 16 KiB.
+    pub body_memory: usize,
     /// From the accepted connection to the end of its first request: TLS, and `hello`.
     pub greeting: Duration,
     /// From a request's first byte to its last.
@@ -44,6 +47,7 @@ impl Default for Limits {
             workers: 32,
             workers_for_strangers: 8,
             workers_for_digests: std::thread::available_parallelism().map_or(1, usize::from).min(16),
+            body_memory: 32 * 1024 * 1024,
             greeting: Duration::from_secs(10),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(600),
@@ -65,14 +69,25 @@ pub const STRANGERS_HEADER: usize = 4 * 1024;
 /// How many connections beyond the limit are told `busy` at the same time; those beyond are closed without a word.
 pub const TURNED_AWAY: usize = 64;
 
-/// How many bytes of all bodies that move are held at a time, in each direction: what a crowd shares. Each has 256 KiB up to
-/// 128 bodies, and never less than 16 KiB.
-pub const BODY_MEMORY: usize = 32 * 1024 * 1024;
-
 /// How often a client that waits for slow work hears that it goes on.
 pub const WORKING_EVERY: Duration = Duration::from_secs(5);
 
+/// What a thread takes of a limited memory, with the buffers of what it is at; and how many there are at the least.
+const THREAD_MEMORY: u64 = 8 * 1024 * 1024;
+const FEWEST_WORKERS: usize = 4;
+
 impl Limits {
+    /// The same for a process that may have so many bytes of memory.
+    pub(crate) fn within(mut self, memory: Option<u64>) -> Self {
+        if let Some(memory) = memory {
+            let share = |of: u64| usize::try_from(memory / of).unwrap_or(usize::MAX);
+            self.workers = self.workers.min(share(THREAD_MEMORY).max(FEWEST_WORKERS));
+            self.workers_for_strangers = self.workers_for_strangers.min(self.workers.div_ceil(4));
+            self.body_memory = self.body_memory.min(share(8));
+        }
+        self
+    }
+
     pub(crate) fn moving(&self) -> Deadline {
         Deadline::Pace { bytes: PACE_BYTES, window: self.pace, stall: self.stall }
     }

@@ -12,9 +12,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::accounts::{self, Accounts};
 use crate::commands::login::Peer;
-use crate::connections::{Connections, Most};
+use crate::connections::{Connections, Full, Most};
 use crate::identity::Identity;
 use crate::limits::TURNED_AWAY;
+use crate::memory::Memory;
 use crate::network::Network;
 use crate::poller::Poller;
 use crate::session::{Service, Session};
@@ -72,11 +73,13 @@ impl Server {
         for listener in &listeners {
             listener.set_nonblocking(true)?;
         }
-        let Limits { connections, per_address, strangers, .. } = config.limits;
+        let memory = Memory::of_this_process();
+        let limits = config.limits.within(memory.most());
+        let Limits { connections, per_address, strangers, .. } = limits;
         let most = Most { in_all: connections, from_one_network: per_address, strangers };
         let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
         let (connections, turned_away) = (Connections::new(most), Connections::new(told));
-        let Config { root, policy, limits, accounts, identity } = config;
+        let Config { root, policy, accounts, identity, .. } = config;
         let root = match &accounts {
             Some(accounts) => accounts.bounded(root, Quota::default()).map_err(Refusal::into_io)?,
             None => root,
@@ -90,7 +93,7 @@ impl Server {
             digests: limits.workers_for_digests.max(1),
         };
         let workers = Workers::new(bounds, Arc::clone(&poller));
-        let service = Arc::new(Service { served: root, policy, limits, uploads, bodies, accounts });
+        let service = Arc::new(Service { served: root, policy, limits, uploads, bodies, memory, accounts });
         let acceptor = Acceptor { service, identity, connections, turned_away, poller, workers };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }
@@ -185,7 +188,11 @@ impl Acceptor {
             }
         };
         let network = address.map(Network::of);
-        let (place, full) = match self.connections.enter(stream.socket(), network) {
+        let entered = match self.service.memory.is_short() {
+            true => Err(Full::Memory),
+            false => self.connections.enter(stream.socket(), network),
+        };
+        let (place, full) = match entered {
             Ok(place) => (place, None),
             Err(full) => match self.turned_away.enter(stream.socket(), network) {
                 Ok(place) => (place, Some(full)),

@@ -21,6 +21,7 @@ use crate::connections::{Activity, Full, Place};
 use crate::exchange::{Bodies, Exchange, Failure};
 use crate::group::Group;
 use crate::limits::STRANGERS_HEADER;
+use crate::memory::Memory;
 use crate::room;
 use crate::turn::{Class, Party, Turn};
 use crate::{Limits, Policy};
@@ -37,6 +38,8 @@ const LAST_BYTES: usize = 16 * 1024 * 1024;
 /// For how long after a part of a file the next one is waited for while the server drains: a few round trips.
 const BETWEEN_PARTS: Duration = Duration::from_secs(3);
 
+const SHORT_OF_MEMORY: &str = "the server is short of memory: try again later";
+
 /// What every session of a server shares.
 pub(crate) struct Service {
     /// The root of all who have none of their own.
@@ -47,6 +50,7 @@ pub(crate) struct Service {
     pub(crate) uploads: Uploads,
     /// Those that move now.
     pub(crate) bodies: Arc<Bodies>,
+    pub(crate) memory: Memory,
     /// Everybody may do what the policy permits where there are none.
     pub(crate) accounts: Option<Accounts>,
 }
@@ -269,6 +273,7 @@ impl Session {
                 "this address has as many connections as one may: close some, or try again later"
             }
             Full::Strangers => "as many are about to log in as may at a time: try again later",
+            Full::Memory => SHORT_OF_MEMORY,
         };
         self.refuse(id, Refusal::new(Code::Busy, line)).await
     }
@@ -352,6 +357,10 @@ impl Session {
         self.in_parts = has_more_parts(&command);
         if self.place.is_draining() && !goes_on(&command) {
             return Err(Refusal::new(Code::ShuttingDown, "the server is going down").into());
+        }
+        let is_small = matches!(&command, Command::Hello(_) | Command::Login(_));
+        if !is_small && !goes_on(&command) && self.service.memory.is_short() {
+            return Err(Refusal::new(Code::Busy, SHORT_OF_MEMORY).into());
         }
         self.permit(&command)?;
         let is_slow = room::is_slow(&command, &self.root);

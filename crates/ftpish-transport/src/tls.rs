@@ -296,13 +296,14 @@ impl<C: Side> TlsStream<C> {
             if self.incoming.len() >= self.most {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS record is too large"));
             }
-            self.incoming.resize((self.incoming.len() * 2).max(MIN_INPUT).min(self.most), 0);
+            let size = (self.incoming.len() * 2).max(MIN_INPUT).min(self.most);
+            resize(&mut self.incoming, size)?;
         }
         let read = self.socket.read(&mut self.incoming[self.end..])?;
         self.end += read;
         self.closed |= read == 0;
         if self.end == self.incoming.len() && self.end < self.most {
-            self.incoming.resize((self.end * 2).min(self.most), 0);
+            resize(&mut self.incoming, (self.end * 2).min(self.most))?;
         }
         Ok(())
     }
@@ -366,7 +367,7 @@ fn encode<E: Into<Room>>(
     match write(&mut buffer[at..]).map_err(Into::into) {
         Ok(length) => Ok(length),
         Err(Room::Needs(size)) => {
-            buffer.resize(at + size, 0);
+            resize(buffer, at + size)?;
             match write(&mut buffer[at..]).map_err(Into::into) {
                 Ok(length) => Ok(length),
                 Err(_) => Err(io::Error::other("TLS wants more room than it said")),
@@ -374,6 +375,13 @@ fn encode<E: Into<Room>>(
         }
         Err(Room::Never) => Err(io::Error::other("the TLS keys of this connection are used up")),
     }
+}
+
+/// Makes a buffer larger or smaller. Where there is no memory for it, the connection ends, and not the process.
+fn resize(buffer: &mut Vec<u8>, size: usize) -> io::Result<()> {
+    buffer.try_reserve_exact(size.saturating_sub(buffer.len()))?;
+    buffer.resize(size, 0);
+    Ok(())
 }
 
 /// rustls' two errors of writing into a buffer, as one.

@@ -1,5 +1,6 @@
 //! The `ftpish` binary: parse, run, report.
 
+mod allocator;
 mod argv;
 mod cli;
 mod commands;
@@ -36,7 +37,10 @@ fn main() -> ExitCode {
     };
     let ui = ui::Ui::new(&cli.global);
     let outcome = match cli.command {
-        Some(cli::Command::Serve(args)) => serve::run(&args, &cli.global, &ui),
+        Some(cli::Command::Serve(args)) => {
+            allocator::set_up();
+            serve::run(&args, &cli.global, &ui)
+        }
         Some(cli::Command::User(command)) => user::run(&command),
         Some(cli::Command::Key(command)) => key::run(&command, &ui),
         Some(cli::Command::Demo) => demo::run(&ui),
