@@ -22,7 +22,7 @@ use ftpish_protocol::{Code, PublicKey, Refusal, Secret, Statement};
 use ftpish_storage::{Ledgers, Quota, Root};
 use lockout::{Lockout, Outcome};
 use member::Member;
-use password::{HashingPool, decoy};
+use password::{Hashers, decoy};
 use tickets::Tickets;
 
 pub use edit::UsersFile;
@@ -43,7 +43,7 @@ pub struct Accounts {
     anonymous: Option<Rights>,
     /// What a password for an unknown user is compared with, so that it costs as much.
     decoy: String,
-    pool: HashingPool,
+    hashers: Hashers,
     tickets: Tickets,
     lockout: Lockout,
     /// Those who were here.
@@ -55,10 +55,10 @@ pub struct Accounts {
 impl Accounts {
     /// The accounts of `users`; who is not logged in has the rights `anonymous`, or none.
     pub fn new(users: Users, anonymous: Option<Rights>) -> Self {
-        let (pool, lockout, members) = Default::default();
+        let (hashers, lockout, members) = Default::default();
         let tickets = Tickets::new(Instant::now());
         let ledgers = users.have_quotas().then(Ledgers::default);
-        Self { users, anonymous, decoy: decoy(), pool, tickets, lockout, members, ledgers }
+        Self { users, anonymous, decoy: decoy(), hashers, tickets, lockout, members, ledgers }
     }
 
     /// The directories apart from the server's that are served to users.
@@ -131,7 +131,7 @@ impl Accounts {
         match &login.proof {
             Proof::Password(password) => {
                 let hash = user.and_then(|user| user.password.as_deref());
-                let matches = self.pool.verify(password, hash.unwrap_or(&self.decoy))?;
+                let matches = self.hashers.verify(password, hash.unwrap_or(&self.decoy))?;
                 Some(matches && hash.is_some())
             }
             Proof::Ticket(ticket) => {

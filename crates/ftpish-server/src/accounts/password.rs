@@ -1,21 +1,16 @@
-//! Passwords and their hashes: argon2id, a few at a time, so that a flood of logins cannot take the machine's memory.
+//! Passwords and their hashes: argon2id, in a few buffers that are used again and again, so that a flood of logins cannot take
+//! the machine's memory.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use argon2::password_hash::rand_core::{OsRng, RngCore as _};
-use argon2::password_hash::{
-    ParamsString, PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString,
-};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{Output, ParamsString, PasswordHash, PasswordHasher as _, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use ftpish_protocol::Secret;
 
-/// How many passwords are hashed at the same time: each takes [`Params::DEFAULT_M_COST`] KiB, 19 MiB.
+/// How many passwords are hashed at the same time: each takes [`Params::DEFAULT_M_COST`] KiB, 19 MiB. Whoever logs in
+/// meanwhile waits for a turn, without a thread.
 pub(crate) const HASHERS: usize = 2;
-const AT_ONCE: usize = HASHERS;
-
-/// How many logins wait for their turn; more are told that the server is busy. At some 30 ms each, the last one
-/// waits about a second.
-const WAITING: usize = 32;
 
 /// The longest password that is looked at.
 const MAX_PASSWORD: usize = 1024;
@@ -57,57 +52,50 @@ pub(super) fn is_hash(text: &str) -> bool {
     })
 }
 
-/// The right to hash, which few have at a time.
+/// The buffers that passwords are hashed in. What is in them tells nothing of a password that its hash does not, and is
+/// overwritten by the next.
 #[derive(Default)]
-pub(super) struct HashingPool {
-    crowd: Mutex<Crowd>,
-    one_left: Condvar,
-}
+pub(super) struct Hashers(Mutex<Vec<Vec<Block>>>);
 
-#[derive(Default)]
-struct Crowd {
-    hashing: usize,
-    waiting: usize,
-}
-
-impl HashingPool {
-    /// Whether `password` has the hash `hash`; `None` where too many wait already.
+impl Hashers {
+    /// Whether `password` has the hash `hash`; `None` where there is no memory to look.
     pub(super) fn verify(&self, password: &Secret, hash: &str) -> Option<bool> {
-        let _turn = self.turn()?;
         // A password that is too long is cut, so that it costs no more; its length decides that it is wrong.
         let bytes = password.reveal().as_bytes();
         let looked_at = &bytes[..bytes.len().min(MAX_PASSWORD)];
-        // The crate compares outputs in constant time.
-        let matches =
-            PasswordHash::new(hash).is_ok_and(|hash| argon2().verify_password(looked_at, &hash).is_ok());
+        let mut buffer = self.take()?;
+        let matches = PasswordHash::new(hash).is_ok_and(|hash| is_hash_of(looked_at, &hash, &mut buffer));
+        self.give_back(buffer);
         Some(matches && !bytes.is_empty() && bytes.len() <= MAX_PASSWORD)
     }
 
-    fn turn(&self) -> Option<Turn<'_>> {
-        // No panic can leave the counts half changed: nothing between them can fail.
-        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
-        if crowd.hashing >= AT_ONCE && crowd.waiting >= WAITING {
-            return None;
+    fn take(&self) -> Option<Vec<Block>> {
+        if let Some(buffer) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Some(buffer);
         }
-        crowd.waiting += 1;
-        let mut crowd = self
-            .one_left
-            .wait_while(crowd, |crowd| crowd.hashing >= AT_ONCE)
-            .unwrap_or_else(PoisonError::into_inner);
-        crowd.waiting -= 1;
-        crowd.hashing += 1;
-        Some(Turn(self))
+        let mut buffer = Vec::new();
+        let blocks = Params::DEFAULT.block_count();
+        buffer.try_reserve_exact(blocks).ok()?;
+        buffer.resize(blocks, Block::default());
+        Some(buffer)
+    }
+
+    fn give_back(&self, buffer: Vec<Block>) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < HASHERS {
+            free.push(buffer);
+        }
     }
 }
 
-/// One place in the pool, given back when dropped.
-struct Turn<'a>(&'a HashingPool);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.crowd.lock().unwrap_or_else(PoisonError::into_inner).hashing -= 1;
-        self.0.one_left.notify_one();
-    }
+/// Whether these bytes have that hash.
+fn is_hash_of(bytes: &[u8], hash: &PasswordHash<'_>, buffer: &mut [Block]) -> bool {
+    let (Some(salt), Some(expected)) = (hash.salt, hash.hash) else { return false };
+    let (mut salt_bytes, mut made) = ([0; 64], [0; Params::DEFAULT_OUTPUT_LEN]);
+    let Ok(salt) = salt.decode_b64(&mut salt_bytes) else { return false };
+    argon2().hash_password_into_with_memory(bytes, salt, &mut made, buffer).is_ok()
+        // The crate compares outputs in constant time.
+        && Output::new(&made).is_ok_and(|made| made == expected)
 }
 
 #[cfg(test)]
@@ -120,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_password_has_its_hash_and_no_other_does() {
-        let (pool, line) = (HashingPool::default(), hash(&secret("open sesame")).unwrap());
+        let (pool, line) = (Hashers::default(), hash(&secret("open sesame")).unwrap());
         assert!(is_hash(&line));
         assert_eq!(pool.verify(&secret("open sesame"), &line), Some(true));
         assert_eq!(pool.verify(&secret("open sesam"), &line), Some(false));
@@ -142,13 +130,25 @@ mod tests {
     }
 
     #[test]
-    fn logins_beyond_the_pool_and_its_queue_are_turned_away() {
-        let pool = HashingPool::default();
-        let turns: Vec<_> = (0..AT_ONCE).map(|_| pool.turn().unwrap()).collect();
-        pool.crowd.lock().unwrap().waiting = WAITING;
-        assert!(pool.turn().is_none());
-        pool.crowd.lock().unwrap().waiting = 0;
-        drop(turns);
-        assert!(pool.turn().is_some());
+    fn a_hash_of_the_crates_own_is_verified_in_a_buffer_that_was_used_before() {
+        use argon2::password_hash::PasswordVerifier as _;
+        let pool = Hashers::default();
+        for (own, other) in [("one", "two"), ("two", "one"), ("a longer one", "another")] {
+            let line = hash(&secret(own)).unwrap();
+            for tried in [own, other] {
+                let parsed = PasswordHash::new(&line).unwrap();
+                let expected = argon2().verify_password(tried.as_bytes(), &parsed).is_ok();
+                assert_eq!(pool.verify(&secret(tried), &line), Some(expected), "{own} {tried}");
+            }
+        }
+        assert_eq!(pool.0.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn no_more_buffers_are_kept_than_there_are_hashers() {
+        let pool = Hashers::default();
+        let taken: Vec<_> = (0..HASHERS + 2).map(|_| pool.take().unwrap()).collect();
+        taken.into_iter().for_each(|buffer| pool.give_back(buffer));
+        assert_eq!(pool.0.lock().unwrap().len(), HASHERS);
     }
 }
