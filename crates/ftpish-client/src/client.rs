@@ -34,8 +34,7 @@ const PACE_BYTES: u64 = 16 * 1024;
 /// an idle connection.
 const TOUCH_EVERY: Duration = Duration::from_secs(20);
 
-/// How long a ticket is relied on: servers let it be valid for some minutes, and one that is not counts as a wrong
-/// password.
+/// How long a ticket is relied on: servers let it be valid for some minutes, and refuse one that is not.
 const TICKET_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// Within which time a server greets that is near, the hashing of a password included, and each round trip of connecting

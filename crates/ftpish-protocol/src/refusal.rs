@@ -23,6 +23,8 @@ pub enum Code {
     LoginRequired,
     /// The login failed; it is not said why.
     LoginFailed,
+    /// The ticket is none of this server's, or none any more: the client logs in by what it got the ticket for.
+    TicketRefused,
     /// Too many logins failed from this address: it has to wait.
     LockedOut,
     /// A path is not in the canonical form that [`RemotePath`](crate::RemotePath) documents.

@@ -62,7 +62,7 @@ impl Exit {
         match code {
             Code::NotFound => Self::NotFound,
             Code::Forbidden | Code::PermissionDenied => Self::Denied,
-            Code::LoginRequired | Code::LoginFailed | Code::LockedOut => Self::Login,
+            Code::LoginRequired | Code::LoginFailed | Code::TicketRefused | Code::LockedOut => Self::Login,
             Code::Exists | Code::NotNewer => Self::Exists,
             Code::IsDirectory | Code::NotDirectory | Code::NotEmpty | Code::NotRegular => Self::WrongKind,
             Code::NoSpace => Self::NoSpace,

@@ -241,7 +241,11 @@ impl Session {
     fn try_login(&self, login: Login) -> Result<Option<Client>, Failure> {
         let mut client = self.connect(Some(login))?;
         match client.welcome().map(drop) {
-            Err(Error::Refused(refusal)) if refusal.code == Code::LoginFailed => Ok(None),
+            Err(Error::Refused(refusal))
+                if matches!(refusal.code, Code::LoginFailed | Code::TicketRefused) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(Failure::client(format!("cannot use {}", self.endpoint), error)),
             Ok(()) => Ok(Some(client)),
         }

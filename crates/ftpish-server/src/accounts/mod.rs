@@ -17,13 +17,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ftpish_protocol::message::{Login, Proof};
+use ftpish_protocol::text::brief;
 use ftpish_protocol::{Code, PublicKey, Refusal, Secret, Statement};
 
+use crate::network::Network;
 use ftpish_storage::{Ledgers, Quota, Root};
 use lockout::{Lockout, Outcome};
 use member::Member;
 use password::{Hashers, decoy};
-use tickets::Tickets;
+use tickets::{BadTickets, Tickets};
 
 pub use edit::UsersFile;
 pub(crate) use member::Seat;
@@ -45,6 +47,7 @@ pub struct Accounts {
     decoy: String,
     hashers: Hashers,
     tickets: Tickets,
+    bad_tickets: BadTickets,
     lockout: Lockout,
     /// Those who were here.
     members: Mutex<HashMap<String, Arc<Member>>>,
@@ -55,10 +58,10 @@ pub struct Accounts {
 impl Accounts {
     /// The accounts of `users`; who is not logged in has the rights `anonymous`, or none.
     pub fn new(users: Users, anonymous: Option<Rights>) -> Self {
-        let (hashers, lockout, members) = Default::default();
+        let (hashers, bad_tickets, lockout, members) = Default::default();
         let tickets = Tickets::new(Instant::now());
         let ledgers = users.have_quotas().then(Ledgers::default);
-        Self { users, anonymous, decoy: decoy(), hashers, tickets, lockout, members, ledgers }
+        Self { users, anonymous, decoy: decoy(), hashers, tickets, bad_tickets, lockout, members, ledgers }
     }
 
     /// The directories apart from the server's that are served to users.
@@ -85,48 +88,63 @@ impl Accounts {
         statement: Statement<'_>,
         from: Option<IpAddr>,
     ) -> Result<(Arc<Rights>, Option<Secret>), Refusal> {
+        let user = self.users.find(&login.user);
+        let line = match &login.proof {
+            Proof::Ticket(ticket) => {
+                return self.check_ticket(ticket, login, from).map(|rights| (Arc::new(rights), None));
+            }
+            Proof::Signature(_) => "wrong user or key",
+            Proof::Password(_) => "wrong user or password",
+        };
         // The attempt counts before it is looked at, so that many at once cannot outrun the count.
         if let Some(wait) = from.and_then(|from| self.lockout.attempt(from, &login.user, Instant::now())) {
             let line =
                 format!("too many failed logins from this address: try again in {} s", wait.as_secs() + 1);
             return Err(Refusal::new(Code::LockedOut, line));
         }
-        let user = self.users.find(&login.user);
-        let Some(proven) = self.proves(login, user, statement) else {
-            // Nothing was tried: the server has too much to do.
-            if let Some(from) = from {
-                self.lockout.finish(from, &login.user, Outcome::Dropped);
+        let proven = self.proves(login, user, statement);
+        if let Some(from) = from {
+            let outcome = match proven {
+                Some(true) => Outcome::Succeeded,
+                Some(false) => Outcome::Failed,
+                None => Outcome::Dropped,
+            };
+            self.lockout.finish(from, &login.user, outcome);
+        }
+        match (user, proven) {
+            (Some(user), Some(true)) => {
+                let ticket = self.tickets.issue(&login.user, &user.proofs(), Instant::now());
+                Ok((Arc::new(user.rights()), Some(ticket)))
             }
-            return Err(Refusal::new(Code::Busy, "too many logins at the same time: try again later"));
-        };
-        match user {
-            Some(user) if proven => {
-                if let Some(from) = from {
-                    self.lockout.finish(from, &login.user, Outcome::Succeeded);
-                }
-                let ticket = match login.proof {
-                    Proof::Password(_) | Proof::Signature(_) => {
-                        Some(self.tickets.issue(&login.user, &user.proofs(), Instant::now()))
-                    }
-                    Proof::Ticket(_) => None,
-                };
-                Ok((Arc::new(user.rights()), ticket))
-            }
+            (_, None) => Err(Refusal::new(Code::Busy, "there is no memory for a login: try again later")),
             _ => {
-                if let Some(from) = from {
-                    self.lockout.finish(from, &login.user, Outcome::Failed);
-                }
-                let line = match login.proof {
-                    Proof::Signature(_) => "wrong user or key",
-                    Proof::Password(_) | Proof::Ticket(_) => "wrong user or password",
-                };
+                tracing::warn!(user = %brief(&login.user), "a login failed");
                 Err(Refusal::new(Code::LoginFailed, line))
             }
         }
     }
 
-    /// Whether the proof is that of `user`; `None` where there is no time to look. Each kind costs the same whether there
-    /// is such a user or not.
+    /// Checks a ticket. One that is not right is no guess at a password: behind a balancer it may be another server's. It
+    /// counts for the rate of such tickets alone, beyond which none from there is looked at.
+    fn check_ticket(&self, ticket: &Secret, login: &Login, from: Option<IpAddr>) -> Result<Rights, Refusal> {
+        let (user, now) = (self.users.find(&login.user), Instant::now());
+        let refused =
+            || Refusal::new(Code::TicketRefused, "the ticket is none of this server's, or none any more");
+        if from.is_some_and(|from| self.bad_tickets.is_exhausted(Network::of(from), now)) {
+            return Err(refused());
+        }
+        let proofs = user.map_or_else(|| self.decoy.clone(), User::proofs);
+        match (self.tickets.admits(ticket, &login.user, &proofs, now), user) {
+            (true, Some(user)) => Ok(user.rights()),
+            _ => {
+                from.iter().for_each(|from| self.bad_tickets.note(Network::of(*from), now));
+                Err(refused())
+            }
+        }
+    }
+
+    /// Whether a password or a key is that of `user`; `None` where there is no memory to look. Each kind costs the same
+    /// whether there is such a user or not.
     fn proves(&self, login: &Login, user: Option<&User>, statement: Statement<'_>) -> Option<bool> {
         match &login.proof {
             Proof::Password(password) => {
@@ -134,17 +152,13 @@ impl Accounts {
                 let matches = self.hashers.verify(password, hash.unwrap_or(&self.decoy))?;
                 Some(matches && hash.is_some())
             }
-            Proof::Ticket(ticket) => {
-                let proofs = user.map_or_else(|| self.decoy.clone(), User::proofs);
-                let admits = self.tickets.admits(ticket, &login.user, &proofs, Instant::now());
-                Some(admits && user.is_some())
-            }
             // First whose it is, and only then who that is.
             Proof::Signature(signature) => {
                 let made_by = PublicKey::that_made(statement, signature);
                 let is_own = |(key, user): (PublicKey, &User)| user.keys.iter().any(|own| own.is(&key));
                 Some(made_by.zip(user).is_some_and(is_own))
             }
+            Proof::Ticket(_) => Some(false),
         }
     }
 

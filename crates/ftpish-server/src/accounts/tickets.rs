@@ -3,10 +3,14 @@
 //! Nothing is kept of a ticket. It says when it expires, and proves by a key that lives as long as the server that
 //! the server wrote it, for this user with this password and these keys.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use argon2::password_hash::rand_core::{OsRng, RngCore as _};
 use ftpish_protocol::Secret;
+
+use crate::network::Network;
 
 /// How long a ticket lasts: longer than a client tries to come back, and short for whoever finds one.
 const LIFE: Duration = Duration::from_secs(10 * 60);
@@ -53,6 +57,35 @@ impl Tickets {
     }
 }
 
+/// How many tickets from one network may be none of ours at a time, and how soon another one may. A ticket cannot be guessed:
+/// this bounds what others' cost, and leaves room for all clients behind a balancer that changes its mind.
+const BAD_AT_ONCE: u32 = 64;
+const BAD_EVERY: Duration = Duration::from_millis(100);
+
+/// How many networks are kept in mind, at some 100 bytes each.
+const NETWORKS: usize = 4096;
+
+/// The networks from which tickets came that were none of ours: up to when those that came are made up for.
+#[derive(Default)]
+pub(super) struct BadTickets(Mutex<HashMap<Network, Instant>>);
+
+impl BadTickets {
+    /// Takes note of one.
+    pub(super) fn note(&self, from: Network, now: Instant) {
+        let mut networks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        networks.retain(|_, until| *until > now);
+        if networks.len() < NETWORKS || networks.contains_key(&from) {
+            *networks.entry(from).or_insert(now) += BAD_EVERY;
+        }
+    }
+
+    /// Whether there were so many that the next is not looked at.
+    pub(super) fn is_exhausted(&self, from: Network, now: Instant) -> bool {
+        let networks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        networks.get(&from).is_some_and(|until| *until > now + BAD_EVERY * BAD_AT_ONCE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +119,22 @@ mod tests {
             assert!(!admits(&String::from_utf8(other).unwrap()), "changed at {cut}");
         }
         assert!(!admits(&format!("{text}0")) && !admits(&format!("9{text}")));
+    }
+
+    #[test]
+    fn bad_tickets_are_looked_at_no_faster_than_their_rate_and_others_are_not_held_back() {
+        let (bad, start) = (BadTickets::default(), Instant::now());
+        let network = |text: &str| Network::of(text.parse().unwrap());
+        let (from, other) = (network("192.0.2.1"), network("192.0.2.2"));
+        let exhausted_after = (0..1000).find(|_| {
+            let is_exhausted = bad.is_exhausted(from, start);
+            bad.note(from, start);
+            is_exhausted
+        });
+        assert_eq!(exhausted_after, Some(BAD_AT_ONCE as usize + 1));
+        assert!(!bad.is_exhausted(other, start));
+        assert!(!bad.is_exhausted(from, start + 3 * BAD_EVERY));
+        bad.note(other, start + 2000 * BAD_EVERY);
+        assert_eq!(bad.0.lock().unwrap().len(), 1, "what is made up for is forgotten");
     }
 }
