@@ -11,6 +11,7 @@ mod exit;
 mod failure;
 mod key;
 mod location;
+mod log;
 mod manifest;
 mod progress;
 mod sandbox;

@@ -18,12 +18,20 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Anonymous, Global, Serve};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::log::Log;
 use crate::sandbox::{self, Account, Reach};
 use crate::session::state_dir;
 use crate::ui::{Ui, print};
 
 pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
-    start_log(args, global);
+    let log = Log::default();
+    start_log(&log, args, global);
+    let served = serve(args, global, &log, ui);
+    log.finish(io::stderr());
+    served
+}
+
+fn serve(args: &Serve, global: &Global, log: &Log, ui: &Ui) -> Result<(), Failure> {
     allow_many_files();
     let account = args.user.as_deref().map(Account::find).transpose()?;
     let once = once(args, global);
@@ -58,8 +66,13 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
     let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
     // Before the first thread starts: each begins with what this one may do.
     let confined = give_up(&roots, policy, &state_dir(global)?, &listening, account.as_ref())?;
+    log.start(io::stderr()).map_err(cannot_start)?;
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
-    announce(&roots[0], policy, confined, &listening, identity.as_ref(), &login(args, once), ui)?;
+    let login = login(args, once);
+    if let Err(failure) = announce(&roots[0], policy, confined, &listening, identity.as_ref(), &login, ui) {
+        // Nobody may be left to read it; those who know the way in need no line to paste.
+        tracing::warn!(%failure, "cannot say what is served");
+    }
     match server.run().map_err(cannot_start)? {
         0 => Ok(()),
         1 => Err(Failure::new(Exit::Interrupted, "1 connection did not end in time, and was cut")),
@@ -160,7 +173,7 @@ fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Failure {
 }
 
 /// Logs to standard error: connections, and with `--verbose` each request. `FTPISH_LOG` says it finer.
-fn start_log(args: &Serve, global: &Global) {
+fn start_log(log: &Log, args: &Serve, global: &Global) {
     let level = match (global.quiet, args.verbose) {
         (_, true) => "debug",
         (true, false) => "warn",
@@ -173,7 +186,7 @@ fn start_log(args: &Serve, global: &Global) {
         .with_env_filter(filter)
         .with_ansi(colour)
         .with_target(false)
-        .with_writer(io::stderr)
+        .with_writer(log.clone())
         .try_init();
 }
 

@@ -102,7 +102,7 @@ pub fn usage(error: &clap::Error) -> ! {
     if shown == text {
         error.exit();
     }
-    eprint!("{shown}");
+    let _ = write!(io::stderr().lock(), "{shown}");
     std::process::exit(error.exit_code());
 }
 

@@ -74,6 +74,14 @@ impl World {
         Server::start(self.serve_command(&format!("--listen {address} {flags}")), self.path("server.log"))
     }
 
+    /// A world whose server logs all it can to something else than a file.
+    pub fn logging_to(log: impl Into<Stdio>) -> Self {
+        let mut world = Self::empty();
+        let command = world.serve_command("--listen 127.0.0.1:0 --plaintext --no-sync --verbose");
+        world.server = Some(Server::logging_to(command, log));
+        world
+    }
+
     /// `ftpish serve root`, not yet started.
     pub fn serve_command(&self, flags: &str) -> Command {
         let mut command = self.command();
@@ -415,8 +423,12 @@ pub struct Server {
 
 impl Server {
     /// Starts it, and waits until it listens.
-    pub fn start(mut command: Command, log: PathBuf) -> Self {
-        let log = File::options().create(true).append(true).open(log).unwrap();
+    pub fn start(command: Command, log: PathBuf) -> Self {
+        Self::logging_to(command, File::options().create(true).append(true).open(log).unwrap())
+    }
+
+    /// The same, with something else for its standard error.
+    pub fn logging_to(mut command: Command, log: impl Into<Stdio>) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (mut printed, mut addresses, mut key) = (String::new(), Vec::new(), None);

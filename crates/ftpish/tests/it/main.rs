@@ -25,6 +25,7 @@ mod idle;
 mod interrupt;
 mod jobs;
 mod keys;
+mod log;
 mod ls;
 mod names;
 mod overwrite;
