@@ -46,8 +46,8 @@ const TOGETHER: usize = 64;
 /// After how many small files it is looked whether replies have come.
 const LOOK_EVERY: u32 = 16;
 
-/// How long a wait for the disk may go on before it begins again.
-const COMMIT_CHECK: Duration = Duration::from_secs(1);
+/// How often the server hears that this end is alive while it waits for its disk.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
 /// Up to how many bytes a file is small: it shares its flush of the disk with others.
 const SMALL: u64 = 1024 * 1024;
@@ -512,9 +512,11 @@ impl<'a, T> Pipeline<'a, T> {
     fn finish_commit(&mut self) {
         let Some(Committing { files, work }) = self.committing.take() else { return };
         let outcomes = loop {
-            if let Some(outcomes) = work.wait(COMMIT_CHECK) {
+            if let Some(outcomes) = work.wait(ALIVE_EVERY) {
                 break outcomes;
             }
+            // Replies may be waiting to be taken. That the connection broke is noticed by whatever reads them.
+            let _ = self.client.connection.send_alive();
         };
         let outcomes: Vec<Result<(), Refusal>> = match outcomes {
             Ok(outcomes) => outcomes,

@@ -425,13 +425,21 @@ pub struct BodyReceiver {
     /// None where the blocks that it consists of are hashed, and merge.
     hasher: Option<Hasher>,
     announced: Option<u64>,
-    /// What was hashed and written.
+    /// What was hashed.
     received: u64,
     /// What came behind that: `block[..filled]`. It has no memory while the body rests.
     block: Vec<u8>,
     filled: usize,
+    /// What is hashed and not yet written: `block[written..filled]`; and whether the body ends behind it.
+    writing: Option<Writing>,
     /// How large it is.
     size: usize,
+}
+
+/// Where the writing of a block is.
+struct Writing {
+    written: usize,
+    ended: bool,
 }
 
 impl BodyReceiver {
@@ -453,7 +461,7 @@ impl BodyReceiver {
         let most = connection.block();
         let size =
             announced.map_or(most, |n| usize::try_from(n.saturating_add(1)).map_or(most, |n| n.min(most)));
-        Self { hasher, announced, received: 0, block: Vec::new(), filled: 0, size }
+        Self { hasher, announced, received: 0, block: Vec::new(), filled: 0, writing: None, size }
     }
 
     /// Gives back the memory that is not needed while nothing moves.
@@ -463,12 +471,34 @@ impl BodyReceiver {
         }
     }
 
-    /// Receives a block, hashes it, and writes it into `sink`; `false` where there is no more: the trailer comes next.
+    /// Receives a block, hashes it, and writes it into `sink`; `false` where there is no more: the trailer comes next. A sink
+    /// that takes nothing for the moment fails with `WouldBlock`, and the step may be repeated.
     pub fn step<S: Read + Write>(
         &mut self,
         connection: &mut Connection<S>,
         sink: &mut impl Write,
     ) -> Result<bool, BodyError> {
+        let mut writing = match self.writing.take() {
+            Some(writing) => writing,
+            None => Writing { written: 0, ended: self.receive(connection)? },
+        };
+        while writing.written < self.filled {
+            match sink.write(&self.block[writing.written..self.filled]) {
+                Ok(0) => return Err(BodyError::Sink(io::ErrorKind::WriteZero.into())),
+                Ok(count) => writing.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.writing = Some(writing);
+                    return Err(BodyError::Sink(error));
+                }
+            }
+        }
+        self.filled = 0;
+        Ok(!writing.ended)
+    }
+
+    /// Receives a block and hashes it; whether the body has ended.
+    fn receive<S: Read + Write>(&mut self, connection: &mut Connection<S>) -> Result<bool, BodyError> {
         if self.block.is_empty() {
             self.block = zeroed(self.size).map_err(BodyError::Sink)?;
         }
@@ -477,14 +507,15 @@ impl BodyReceiver {
             BodyPart::End => true,
             BodyPart::Aborted(refusal) => return Err(BodyError::Aborted(refusal)),
         };
-        let block = &self.block[..std::mem::take(&mut self.filled)];
-        if let Some(announced) = self.announced.filter(|n| self.received + block.len() as u64 > *n) {
+        let block = &self.block[..self.filled];
+        let received = self.received + block.len() as u64;
+        if let Some(announced) = self.announced.filter(|n| received > *n) {
+            self.filled = 0;
             return Err(BodyError::TooLong { announced });
         }
         update(&mut self.hasher, block);
-        sink.write_all(block).map_err(BodyError::Sink)?;
-        self.received += block.len() as u64;
-        Ok(!ended)
+        self.received = received;
+        Ok(ended)
     }
 
     /// Receives the trailer, and holds it against what arrived.
@@ -528,7 +559,8 @@ impl BodyReceiver {
 /// Receives the body that [`Connection::begin_body`] began into `sink`, and verifies it.
 ///
 /// `announced` is the length that the header gave: no byte beyond it is written. `watch` is called after each
-/// block; where it says `false`, receiving stops.
+/// block; where it says `false`, receiving stops. A sink that takes nothing for a while fails with `WouldBlock` each time that
+/// the sender is to be told that this end is alive.
 pub fn receive_body<S: Read + Write>(
     connection: &mut Connection<S>,
     sink: &mut impl Write,
@@ -548,10 +580,17 @@ pub(crate) fn receive_with_trailer<S: Read + Write>(
     watch: &mut Watch<'_, S>,
 ) -> Result<(Verified, Trailer), BodyError> {
     let mut body = BodyReceiver::new(connection, algorithm, announced);
-    while body.step(connection, sink)? {
+    loop {
+        match body.step(connection, sink) {
+            Ok(false) => return body.finish(connection),
+            Ok(true) => {}
+            Err(BodyError::Sink(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                connection.send_alive()?;
+            }
+            Err(error) => return Err(error),
+        }
         body.look(connection, watch)?;
     }
-    body.finish(connection)
 }
 
 fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 
 use crate::frame::{self, ABORTED, ChunkPrefix, LENGTH};
-use crate::message::Aborted;
+use crate::message::{Aborted, Alive};
 use crate::{Algorithm, Digest, Error, Header, MAX_HEADER, Refusal};
 
 /// How many bytes a body is read, hashed and sent at a time. A power of two, so that BLAKE3 works on whole
@@ -206,6 +206,14 @@ impl<S: Read + Write> Connection<S> {
         frame::encode(message, &mut bytes);
         self.output.extend(&bytes);
         self.sent = bytes;
+    }
+
+    /// Says that this end is alive, though it takes nothing. No body belongs to that.
+    pub fn send_alive(&mut self) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        frame::encode(&Alive { alive: true }, &mut bytes);
+        self.output.extend(&bytes);
+        self.flush()
     }
 
     /// Writes all that is queued.

@@ -605,6 +605,14 @@ pub struct Working {
     pub working: u64,
 }
 
+/// Sent any number of times in place of a request, by a client that can take nothing of a body for a while: it is alive.
+/// There is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {
+    /// Always `true`.
+    pub alive: bool,
+}
+
 /// What any reply may be, as far as it can be told before the command's own fields are looked at.
 #[derive(Debug, Deserialize)]
 pub struct ReplyEnvelope {

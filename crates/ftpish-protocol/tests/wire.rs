@@ -260,6 +260,7 @@ const VECTORS: &[(&str, Play)] = &[
     ("hash-request", |it| {
         it.request(10, false, Command::Hash(Hash { path: path("disk.img"), digest: Algorithm::Md5 }));
     }),
+    ("alive", |it| it.alive()),
     ("hash-reply", |it| {
         it.working(10, 1 << 30);
         let digest = "md5:9a3f0a1c5f7b3a2d8e4c6b1f0d2e7a95".parse().unwrap();
@@ -455,7 +456,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 49, "the number of examples");
+    assert_eq!(shown, 50, "the number of examples");
 }
 
 #[test]

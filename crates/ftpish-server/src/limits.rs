@@ -94,6 +94,6 @@ impl Limits {
 
     /// For a body whose length its sender does not know, because it is still being made.
     pub(crate) fn streaming(&self) -> Deadline {
-        Deadline::Pace { bytes: PACE_BYTES, window: self.idle.max(self.pace), stall: self.stall }
+        Deadline::Pace { bytes: PACE_BYTES, window: (2 * self.idle).max(self.pace), stall: self.stall }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ftpish_protocol::message::{Command, Envelope, Refused};
+use ftpish_protocol::message::{Alive, Command, Envelope, Refused};
 use ftpish_protocol::text::brief;
 use ftpish_protocol::{Arrived, BLOCK, Code, Connection, Error, Header, MAX_HEADER, Refusal};
 use ftpish_storage::{Nearby, Root};
@@ -93,6 +93,8 @@ pub(crate) struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Request,
+    /// The same, but what came was none.
+    Skipped,
     End,
 }
 
@@ -166,8 +168,10 @@ impl Session {
             }
             let was_admitted = self.is_admitted();
             // Boxed, so that a connection at rest does not keep room for the largest command.
-            if Box::pin(self.serve_one()).await? == Next::End {
-                return self.channel.flush().await;
+            match Box::pin(self.serve_one()).await? {
+                Next::Request => {}
+                Next::Skipped => continue,
+                Next::End => return self.channel.flush().await,
             }
             self.idle_since = Instant::now();
             if self.is_admitted() && !was_admitted {
@@ -286,6 +290,10 @@ impl Session {
             Err(error) => return self.give_up(error).await,
         };
         let Ok(envelope) = header.decode::<Envelope>() else {
+            if header.decode::<Alive>().is_ok() {
+                // It was heard when it came: see `Deadline::Pace`. Idle it is all the same.
+                return Ok(Next::Skipped);
+            }
             // Whether a body follows cannot be known, so neither can what comes next.
             let line = "a request is a JSON object with a whole number `id`";
             self.settle().await?;

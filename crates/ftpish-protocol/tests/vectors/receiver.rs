@@ -3,7 +3,7 @@
 use std::io;
 
 use ftpish_protocol::blocks::{BLOCK_DIGEST, Blocks, WriteAt};
-use ftpish_protocol::message::{Command, Cut, Entry, Envelope, File, Node, ReplyEnvelope};
+use ftpish_protocol::message::{Alive, Command, Cut, Entry, Envelope, File, Node, ReplyEnvelope};
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Error, Header, Refusal, WalkOrder, receive_body, receive_listing,
     receive_part,
@@ -18,6 +18,10 @@ pub(crate) fn hear_request(
     header: &Header,
     heard: &mut Vec<String>,
 ) -> Result<(), String> {
+    if header.decode::<Alive>().is_ok() {
+        heard.push("alive".to_owned());
+        return Ok(());
+    }
     let envelope: Envelope = header.decode().map_err(|_| "closes malformed")?;
     if envelope.body {
         connection.begin_body();

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use ftpish_protocol::blocks::{Assembly, Blocks};
-use ftpish_protocol::message::{Command, Envelope, Granted, Refused, ReplyEnvelope, Request, Working};
+use ftpish_protocol::message::{Alive, Command, Envelope, Granted, Refused, ReplyEnvelope, Request, Working};
 use ftpish_protocol::{
     Algorithm, BodyError, Code, Connection, Header, Line, Meter, Refusal, receive_body, receive_listing,
     receive_part, receive_ranges, send_body, send_listing, send_part, send_ranges,
@@ -76,6 +76,12 @@ impl Replay {
         let reply: ReplyEnvelope = self.receive().decode().unwrap();
         assert_eq!((reply.id, reply.ok, reply.working), (Some(id), false, Some(working)));
         self.outgoing.send(&Working { id, working }).unwrap();
+    }
+
+    pub(crate) fn alive(&mut self) {
+        let alive: Alive = self.receive().decode().unwrap();
+        assert!(alive.alive);
+        self.outgoing.send_alive().unwrap();
     }
 
     pub(crate) fn body(&mut self, algorithm: Algorithm, pieces: &[&[u8]]) {

@@ -218,3 +218,69 @@ fn a_slow_peer_takes_nothing_from_the_others() {
         .put(&mut &b"x"[..], &"new".parse().unwrap(), ftpish_protocol::Algorithm::Md5, replace, &progress)
         .unwrap();
 }
+
+/// Takes nothing for a while, and says so each time.
+struct Pager {
+    pauses: usize,
+    pause: Duration,
+    read: Vec<u8>,
+}
+
+impl std::io::Write for Pager {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.pauses > 0 && !self.read.is_empty() {
+            self.pauses -= 1;
+            std::thread::park_timeout(self.pause);
+            return Err(std::io::ErrorKind::WouldBlock.into());
+        }
+        self.read.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_for_long_but_says_that_it_is_alive_is_waited_for() {
+    for encrypted in [false, true] {
+        let server = with_setup(|setup| {
+            setup.listen = Listen::Ipv4;
+            setup.limits.pace = Duration::from_millis(500);
+            if encrypted {
+                setup.encrypted();
+            }
+        });
+        server.write("large", pattern(64 << 20));
+        let mut client = server.client();
+        // Six times as long as a client may take that says nothing.
+        let mut pager = Pager { pauses: 60, pause: Duration::from_millis(50), read: Vec::new() };
+        let (digest, progress) = (ftpish_protocol::Algorithm::Blake3, ftpish_client::Progress::default());
+        client.get(&"large".parse().unwrap(), digest, &mut pager, &progress).unwrap();
+        assert!(pager.pauses == 0 && pager.read == server.read("large"));
+        // What it said lies in front of the next request.
+        client.df(&".".parse().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_and_says_that_it_is_alive_is_waited_for_up_to_a_limit() {
+    let mut server = with(|limits| (limits.pace, limits.stall) = (SHORT, 3 * SHORT));
+    server.write_sparse("large", 64 << 20);
+    let mut raw = server.greeted();
+    raw.send(&frame(&json!({"id": 1, "cmd": "get", "path": "large", "digest": "blake3"})));
+    raw.receive();
+    while raw.try_send(&frame(&json!({"alive": true}))).is_ok() {
+        std::thread::park_timeout(SHORT / 10);
+    }
+    assert!(server.stop());
+}
+
+#[test]
+fn saying_that_it_is_alive_makes_no_client_less_idle() {
+    let server = with(|limits| limits.idle = SHORT);
+    let mut raw = server.greeted();
+    while raw.try_send(&frame(&json!({"alive": true}))).is_ok() && !raw.is_readable(1) {}
+    expect_timeout(hear_out(raw));
+}

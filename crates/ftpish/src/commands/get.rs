@@ -1,7 +1,6 @@
 //! `get`: files from the server, each whole under its local name or not at all.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,8 +10,8 @@ use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, RemotePath};
 
-use super::cat::Output;
 use super::crowd::{Crowd, alone};
+use super::output::Output;
 use super::{each, glob, replace, tree};
 use crate::cli::{Get, Overwrite};
 use crate::exit::Exit;
@@ -182,7 +181,7 @@ impl Destination {
 fn to_output(path: &RemotePath, args: &Get, session: &mut Session) -> Result<(), Failure> {
     let (ui, began) = (session.ui, Instant::now());
     let client = session.client()?;
-    let mut out = Output { inner: io::stdout().lock(), error: None };
+    let mut out = Output::standard().map_err(|error| Failure::output(&error))?;
     let got = progress::watch(&ui, &path.to_string(), |progress| {
         client.get(path, args.digest.algorithm, &mut out, progress)
     });

@@ -9,6 +9,7 @@ mod hash;
 mod ls;
 mod mkdir;
 mod mv;
+mod output;
 mod put;
 mod rm;
 mod stat;
