@@ -205,7 +205,7 @@ impl Raid {
     }
 }
 
-fn framed(bytes: &[u8]) -> Vec<u8> {
+pub fn framed(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
 }
 
@@ -229,7 +229,7 @@ fn there_and_back(world: &World) -> Duration {
 }
 
 /// The most memory that a process ever had.
-fn peak(pid: u32) -> u64 {
+pub fn peak(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

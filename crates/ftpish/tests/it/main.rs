@@ -14,6 +14,7 @@ mod trial;
 mod accounts;
 mod attack;
 mod batch;
+mod crowds;
 mod demo;
 mod exit_codes;
 mod faults;
