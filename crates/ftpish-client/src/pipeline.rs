@@ -10,7 +10,7 @@ use ftpish_protocol::{
     Algorithm, Code, Error as ProtocolError, MAX_IN_FLIGHT, Refusal, RemotePath, SendError, Sent,
     receive_listing, send_body,
 };
-use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, commit_together};
+use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, Stage, commit_together, descriptors};
 
 use crate::client::{LISTING_DIGEST, of_listing};
 use crate::download::{local, transferred};
@@ -322,7 +322,8 @@ impl<'a, T> Pipeline<'a, T> {
 
     fn try_put(&mut self, upload: &Upload) -> Result<(u64, Left), Error> {
         self.client.check_interrupt()?;
-        let file = SourceFile::open(&upload.from).map_err(|refusal| local(&upload.from, refusal))?;
+        let file = descriptors::patiently(|| SourceFile::open(&upload.from));
+        let file = file.map_err(|refusal| local(&upload.from, refusal))?;
         let (put, mtime) = (upload.put(&file), file.mtime());
         let id = self.client.send(&Command::Put(put), true)?;
         let (progress, base) = (self.progress, self.moved);
@@ -371,7 +372,7 @@ impl<'a, T> Pipeline<'a, T> {
                     Ok((ready, done)) => {
                         let is_small = done.size <= SMALL;
                         self.ready.push(Arrived { tag, to: download.to, ready, done });
-                        if !is_small || self.ready.len() >= TOGETHER {
+                        if !is_small || self.ready.len() >= TOGETHER || descriptors::are_scarce() {
                             self.commit();
                         }
                         return;
@@ -451,6 +452,20 @@ impl<'a, T> Pipeline<'a, T> {
         Ok(Transferred { size: stored.size, moved: sent.length, digest: stored.digest, mtime: Some(mtime) })
     }
 
+    fn stage(
+        &mut self,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+        file: &File,
+    ) -> Result<Stage, Refusal> {
+        if file.length > SMALL {
+            return self.client.stage(download, root, name, file);
+        }
+        let staged = root.stage_near(&mut self.nearby, name, download.replace, Some(file.mtime));
+        staged.map(|stage| download.backed_up(stage))
+    }
+
     fn receive_file(
         &mut self,
         id: u64,
@@ -460,11 +475,13 @@ impl<'a, T> Pipeline<'a, T> {
     ) -> Result<(Ready, Transferred), Error> {
         self.check()?;
         let file: File = self.client.receive_with_body(id)?;
-        let staged = if file.length <= SMALL {
-            let staged = root.stage_near(&mut self.nearby, name, download.replace, Some(file.mtime));
-            staged.map(|stage| download.backed_up(stage))
-        } else {
-            self.client.stage(download, root, name, &file)
+        let staged = match self.stage(download, root, name, &file) {
+            Err(refusal) if refusal.is_out_of_descriptors() => {
+                self.commit();
+                self.finish_commit();
+                descriptors::patiently(|| self.stage(download, root, name, &file))
+            }
+            staged => staged,
         };
         let mut stage = match staged {
             Ok(stage) => stage,

@@ -135,6 +135,8 @@ impl Output {
 enum Incoming {
     /// In none: the next bytes are a message.
     Message,
+    /// In front of the first chunk's length.
+    Start,
     /// In a chunk with this many bytes left; none left means that a chunk's length is next.
     Chunk(usize),
     /// Behind the last chunk: the trailer is next.
@@ -322,7 +324,12 @@ impl<S: Read + Write> Connection<S> {
     /// Says that the message just received has a body.
     pub fn begin_body(&mut self) {
         std::mem::swap(&mut self.head, &mut self.received);
-        self.incoming = Incoming::Chunk(0);
+        self.incoming = Incoming::Start;
+    }
+
+    /// Whether a body was begun and nothing of it was taken.
+    pub fn is_at_start_of_body(&self) -> bool {
+        self.incoming == Incoming::Start
     }
 
     /// Whether a body was begun and is not yet read to its end.
@@ -354,7 +361,7 @@ impl<S: Read + Write> Connection<S> {
                     let Aborted { error } = self.read_message()?;
                     return Ok(BodyPart::Aborted(error));
                 }
-                Incoming::Chunk(0) => {
+                Incoming::Start | Incoming::Chunk(0) => {
                     let prefix = self.peek_length()?.ok_or(Error::Closed)?;
                     self.incoming = match frame::chunk_prefix(prefix)? {
                         ChunkPrefix::Chunk(length) => Incoming::Chunk(length),

@@ -29,7 +29,7 @@ pub enum Code {
     LockedOut,
     /// A path is not in the canonical form that [`RemotePath`](crate::RemotePath) documents.
     BadPath,
-    /// No free connection; the connection closes.
+    /// There is too much to do already. Where it is connections that there are too many of, the connection closes.
     Busy,
     /// The server is going down; the connection closes.
     ShuttingDown,
@@ -100,6 +100,9 @@ impl fmt::Display for Code {
     }
 }
 
+/// What is said where a process has as many files open as it may.
+const OUT_OF_DESCRIPTORS: &str = "too many files are open at the same time: try again later";
+
 /// A request refused, or a body aborted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -120,8 +123,17 @@ impl Refusal {
     pub fn from_io(error: &io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()) {
             Some(refusal) => refusal.clone(),
+            // ENFILE and EMFILE of open(2), which have these numbers on every Unix.
+            None if matches!(error.raw_os_error(), Some(23 | 24)) => {
+                Self::new(Code::Busy, OUT_OF_DESCRIPTORS)
+            }
             None => Self::new(Code::of(error), describe(error)),
         }
+    }
+
+    /// Whether it was file descriptors that there were not enough of: it may go better in a moment.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        self.code == Code::Busy && self.message == OUT_OF_DESCRIPTORS
     }
 
     /// An `io::Error` that carries this refusal through `Read` and `Write`.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ftpish_protocol::message::{Command, Done, Envelope, Granted, Put, Refused, Stored, Working};
 use ftpish_protocol::{Code, Error, Name, Refusal, RemotePath};
-use ftpish_storage::{Nearby, Ready, Root, commit_together};
+use ftpish_storage::{Nearby, Ready, Root, commit_together, descriptors};
 use serde::Serialize;
 
 use crate::channel::Channel;
@@ -91,7 +91,8 @@ impl Group {
     }
 
     pub fn is_full(&self) -> bool {
-        self.gathered.waiting.len() >= MOST
+        let gathered = self.gathered.waiting.len();
+        gathered >= MOST || gathered > 0 && descriptors::are_scarce()
     }
 
     /// Lets a file wait that is to be granted.

@@ -129,6 +129,7 @@ fn accept_until_told(
     listeners: Vec<socket2::Socket>,
     wake: &UnixStream,
 ) -> io::Result<usize> {
+    let mut is_failing = false;
     loop {
         let mut fds: Vec<_> = listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)).collect();
         fds.push(PollFd::new(wake, PollFlags::IN));
@@ -141,10 +142,14 @@ fn accept_until_told(
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
-            if let Err(error) = acceptor.accept(listener) {
-                tracing::warn!(%error, "cannot accept a connection");
+            let accepted = acceptor.accept(listener);
+            if let Err(error) = &accepted {
+                if !is_failing {
+                    tracing::warn!(%error, "cannot accept connections for now");
+                }
                 let _ = poll(&mut [PollFd::new(wake, PollFlags::IN)], Some(&BACK_OFF));
             }
+            is_failing = accepted.is_err();
         }
     }
     for listener in listeners {

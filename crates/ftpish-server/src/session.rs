@@ -38,6 +38,10 @@ const LAST_BYTES: usize = 16 * 1024 * 1024;
 /// For how long after a part of a file the next one is waited for while the server drains: a few round trips.
 const BETWEEN_PARTS: Duration = Duration::from_secs(3);
 
+/// For how long a request waits for a descriptor, and how often it is tried meanwhile: less than clients wait for a word.
+const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(20);
+const DESCRIPTOR_CHECK: Duration = Duration::from_millis(50);
+
 const SHORT_OF_MEMORY: &str = "the server is short of memory: try again later";
 
 /// What every session of a server shares.
@@ -305,7 +309,7 @@ impl Session {
         }
         self.channel.connection().answer(Some(&header).filter(|_| !envelope.body));
         let began = Instant::now();
-        let outcome = self.answer(envelope.id, &header).await;
+        let outcome = self.answer_patiently(envelope.id, &header).await;
         match outcome {
             Ok(()) => {}
             Err(Failure::Refused(refusal)) => {
@@ -339,6 +343,24 @@ impl Session {
         }
         self.flushed = Instant::now();
         self.channel.flush().await
+    }
+
+    /// Where there are no descriptors left, commits what this session has open, and tries again: others are about to be
+    /// done, too. Only what has had no effect by then is tried again.
+    async fn answer_patiently(&mut self, id: u64, header: &Header) -> Result<(), Failure> {
+        let until = Instant::now() + DESCRIPTOR_PATIENCE;
+        let has_body = self.channel.connection().in_body();
+        loop {
+            let outcome = self.answer(id, header).await;
+            let is_out = matches!(&outcome, Err(Failure::Refused(why)) if why.is_out_of_descriptors());
+            let is_untouched = !has_body || self.channel.connection().is_at_start_of_body();
+            if !is_out || !is_untouched || !can_repeat(header) || Instant::now() >= until {
+                return outcome;
+            }
+            self.settle().await?;
+            let (service, channel) = (Arc::clone(&self.service), &mut self.channel);
+            Exchange::new(channel, &service.limits, &service.bodies, id).sleep(DESCRIPTOR_CHECK).await?;
+        }
     }
 
     async fn answer(&mut self, id: u64, header: &Header) -> Result<(), Failure> {
@@ -489,6 +511,13 @@ fn goes_on(command: &Command) -> bool {
         Command::Part(_) => true,
         _ => false,
     }
+}
+
+/// Whether a request that failed for want of a descriptor may be done again: it has changed nothing, or nothing that it would
+/// not change again.
+fn can_repeat(header: &Header) -> bool {
+    let command = Command::decode(header);
+    command.is_ok_and(|command| !matches!(command, Command::Mv(_) | Command::Rm(_) | Command::Symlink(_)))
 }
 
 /// Whether another request for the same file may follow.

@@ -13,6 +13,8 @@ use ftpish_protocol::message::Replace;
 use rustix::fs::{AtFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::descriptors::open_patiently;
+
 /// An open directory, and what is asked of its file system once.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -106,6 +108,7 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 pub(crate) fn sync_dir(dir: &Dir) -> io::Result<()> {
     // The handle may be one that can only be looked through (O_PATH); a sync needs one that can be read.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let readable = rustix::fs::openat(dir, ".", flags, rustix::fs::Mode::empty())?;
+    let open = || Ok(rustix::fs::openat(dir, ".", flags, rustix::fs::Mode::empty())?);
+    let readable = open_patiently(open)?;
     Ok(rustix::fs::fsync(readable)?)
 }

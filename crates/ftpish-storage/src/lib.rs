@@ -9,6 +9,7 @@
 
 mod backup;
 mod count;
+pub mod descriptors;
 mod dir;
 mod group;
 mod known;

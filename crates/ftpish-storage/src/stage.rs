@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::backup::Backup;
 use crate::count::FileId;
+use crate::descriptors::Stored;
 use crate::dir::{Directory, FileSystem};
 use crate::group::{Ready, commit_together};
 use crate::partial::{
@@ -43,6 +44,7 @@ pub struct Stage {
     /// Its part of the quota. The first field, so that it ends before somebody else can have the lock.
     claim: Option<Claim>,
     file: File,
+    _stored: Stored,
     /// Its name; one that nobody will look for has none, where the file system knows of such files.
     partial: Option<String>,
     target: Target,
@@ -84,7 +86,19 @@ impl Stage {
                 claim.leaves_nothing();
             }
         }
-        Ok(Self { claim, file, partial, target, sync, at: 0, end: 0, ends_in_hole: false, resumable: false })
+        let _stored = Stored::begin();
+        Ok(Self {
+            claim,
+            file,
+            _stored,
+            partial,
+            target,
+            sync,
+            at: 0,
+            end: 0,
+            ends_in_hole: false,
+            resumable: false,
+        })
     }
 
     /// The partial file of an earlier try, with what that left in it; an empty one where there was none, or where
@@ -142,6 +156,7 @@ impl Stage {
                 return Ok(Taken::Ours(Self {
                     claim,
                     file,
+                    _stored: Stored::begin(),
                     partial: Some(partial),
                     target,
                     sync,

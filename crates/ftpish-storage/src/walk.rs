@@ -13,6 +13,7 @@ use ftpish_protocol::message::{Kind, Node};
 use ftpish_protocol::{Code, MAX_PATH, Refusal, RemotePath};
 use rustix::fs::OFlags;
 
+use crate::descriptors::patiently;
 use crate::known::Known;
 use crate::partial::is_partial;
 use crate::root::{entry, os_path};
@@ -143,11 +144,33 @@ impl Walk {
     fn look(&mut self, name: &[u8]) -> Option<Node> {
         let level = self.levels.last_mut()?;
         let path = level.path.resolve(name).ok()?;
-        match self.try_look(path.clone(), name) {
+        let looked = self.look_patiently(&path, name);
+        match looked {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => Some(Node { error: Some(refuse(error)), ..unknown(path) }),
             Ok(node) => Some(node),
         }
+    }
+
+    /// Where there are no descriptors left, those are closed which the walk holds: it opens them anew when it comes back.
+    fn look_patiently(&mut self, path: &RemotePath, name: &[u8]) -> io::Result<Node> {
+        let (depth, mut last) = (self.levels.len(), None);
+        let looked = patiently(|| {
+            let looked = self.try_look(path.clone(), name);
+            let refusal = match &looked {
+                Err(error) => Some(Refusal::from_io(error)),
+                Ok(node) => node.error.clone(),
+            };
+            last = Some(looked);
+            match refusal {
+                Some(refusal) if refusal.is_out_of_descriptors() && self.levels.len() == depth => {
+                    self.levels.iter_mut().for_each(|level| level.dir = None);
+                    Err(refusal)
+                }
+                _ => Ok(()),
+            }
+        });
+        last.unwrap_or_else(|| Err(looked.err().map_or(io::ErrorKind::NotFound.into(), Refusal::into_io)))
     }
 
     fn try_look(&mut self, path: RemotePath, name: &[u8]) -> io::Result<Node> {

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Err(error) => ui::usage(&error),
     };
     let ui = ui::Ui::new(&cli.global);
+    ftpish_storage::descriptors::raise_limit();
     let outcome = match cli.command {
         Some(cli::Command::Serve(args)) => {
             allocator::set_up();

@@ -8,9 +8,8 @@ use ftpish_protocol::text::escape;
 use ftpish_server::{
     Accounts, Config, Identity, Limits, Policy, Rights, Server, Shutdown, User, Users, hash, random_password,
 };
-use ftpish_storage::Root;
+use ftpish_storage::{Root, descriptors};
 use ftpish_transport::Endpoint;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
@@ -32,7 +31,6 @@ pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn serve(args: &Serve, global: &Global, log: &Log, ui: &Ui) -> Result<(), Failure> {
-    allow_many_files();
     let account = args.user.as_deref().map(Account::find).transpose()?;
     let once = once(args, global);
     let policy = Policy { read_only: args.read_only || !may_write(args, once.is_some())? };
@@ -53,7 +51,8 @@ fn serve(args: &Serve, global: &Global, log: &Log, ui: &Ui) -> Result<(), Failur
     for endpoint in &args.listen {
         listeners.push(endpoint.listen().map_err(|error| cannot_listen(endpoint, &error))?);
     }
-    let connections = usize::from(args.max_connections);
+    // A connection is a descriptor, and has others: for the file that moves, and for its directory.
+    let connections = usize::from(args.max_connections).min(descriptors::limit() / 2);
     let limits = Limits::default();
     // Of the rest, those who are logged in already are sure.
     let strangers = connections.div_ceil(2).min(limits.strangers);
@@ -81,14 +80,6 @@ fn serve(args: &Serve, global: &Global, log: &Log, ui: &Ui) -> Result<(), Failur
             Err(Failure::new(Exit::Interrupted, line))
         }
     }
-}
-
-/// A connection is a file, and has others open: up to 64 small ones with their directories, until they are synced
-/// together. So the server may have as many as the system lets it (getrlimit(2)).
-fn allow_many_files() {
-    let limit = getrlimit(Resource::Nofile);
-    // With fewer, connections are refused when they run out.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The user of a password that holds for one run of the server.

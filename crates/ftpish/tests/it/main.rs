@@ -16,6 +16,7 @@ mod attack;
 mod batch;
 mod crowds;
 mod demo;
+mod descriptors;
 mod exit_codes;
 mod faults;
 mod get;
