@@ -2,7 +2,7 @@
 
 use ftpish_protocol::message::Command;
 use ftpish_protocol::{Code, Refusal, RemotePath};
-use ftpish_storage::is_partial;
+use ftpish_storage::{Last, is_partial};
 
 use crate::accounts::{Right as Access, Rights};
 
@@ -48,6 +48,41 @@ fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
     }
 }
 
+/// The paths of a command, and whether a link that is the last of one is followed: all that [`accesses`] asks about.
+pub(crate) fn paths(command: &mut Command) -> Vec<(&mut RemotePath, Last)> {
+    let (followed, kept) = (Last::Followed, Last::Kept);
+    match command {
+        Command::Hello(_) | Command::Login(_) | Command::Unknown => vec![],
+        Command::Ls(args) => vec![(&mut args.path, followed)],
+        Command::Tree(args) => vec![(&mut args.path, followed)],
+        Command::Stat(args) => vec![(&mut args.path, kept)],
+        Command::Df(args) => vec![(&mut args.path, followed)],
+        Command::Get(args) => vec![(&mut args.path, followed)],
+        Command::Hash(args) => vec![(&mut args.path, followed)],
+        Command::Blocks(args) => vec![(&mut args.path, followed)],
+        Command::Put(args) => with_backup(&mut args.path, args.backup.as_mut()),
+        Command::Part(args) => vec![(&mut args.path, kept)],
+        Command::Resume(args) => vec![(&mut args.path, kept)],
+        Command::Mkdir(args) => vec![(&mut args.path, kept)],
+        Command::Symlink(args) => with_backup(&mut args.path, args.backup.as_mut()),
+        Command::Link(args) => {
+            let mut paths = with_backup(&mut args.to, args.backup.as_mut());
+            paths.push((&mut args.from, kept));
+            paths
+        }
+        Command::Set(args) => vec![(&mut args.path, kept)],
+        Command::Rm(args) => with_backup(&mut args.path, args.backup.as_mut()),
+        Command::Mv(args) => vec![(&mut args.from, kept), (&mut args.to, kept)],
+    }
+}
+
+fn with_backup<'a>(
+    path: &'a mut RemotePath,
+    backup: Option<&'a mut RemotePath>,
+) -> Vec<(&'a mut RemotePath, Last)> {
+    [Some(path), backup].into_iter().flatten().map(|path| (path, Last::Kept)).collect()
+}
+
 /// What is replaced can be read under the name of its backup.
 fn replacing<'a>(path: &'a RemotePath, backup: Option<&'a RemotePath>) -> Vec<(Access, &'a RemotePath)> {
     let kept = backup.map(|backup| [(Access::Read, path), (Access::Write, backup)]);
@@ -74,7 +109,7 @@ impl Policy {
             Command::Mv(args) => Some((Access::Read, &args.from)),
             _ => None,
         };
-        // Whoever follows a link has the rights of the link's own path.
+        // Where it leads is looked at by whoever follows it, which may be somebody with fewer rights, or a program.
         if matches!(command, Command::Symlink(_)) && !rights.are_uniform() {
             let why = "a user whose rights differ from place to place makes no links between them";
             return Err(Refusal::new(Code::Forbidden, why));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ftpish_protocol::message::{Alive, Command, Envelope, Refused};
 use ftpish_protocol::text::brief;
 use ftpish_protocol::{Arrived, BLOCK, Code, Connection, Error, Header, MAX_HEADER, Refusal};
-use ftpish_storage::{Nearby, Root};
+use ftpish_storage::{Nearby, Root, met_a_link};
 use ftpish_transport::{Deadline, Stream};
 
 use crate::accounts::{Accounts, Rights, Seat, challenge};
@@ -22,6 +22,7 @@ use crate::exchange::{Bodies, Exchange, Failure};
 use crate::group::Group;
 use crate::limits::STRANGERS_HEADER;
 use crate::memory::Memory;
+use crate::policy::paths;
 use crate::room;
 use crate::turn::{Class, Party, Turn};
 use crate::{Limits, Policy};
@@ -41,6 +42,9 @@ const BETWEEN_PARTS: Duration = Duration::from_secs(3);
 /// For how long a request waits for a descriptor, and how often it is tried meanwhile: less than clients wait for a word.
 const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(20);
 const DESCRIPTOR_CHECK: Duration = Duration::from_millis(50);
+
+/// How often a path is resolved anew that led through a link which was not there when it was resolved.
+const MOST_LINKS_MET: usize = 8;
 
 const SHORT_OF_MEMORY: &str = "the server is short of memory: try again later";
 
@@ -83,7 +87,8 @@ pub(crate) struct Session {
     rights: Option<Arc<Rights>>,
     /// That user's place among the user's connections.
     seat: Option<Seat>,
-    /// Where the client's paths begin.
+    /// Where the client's paths begin. No link is followed there for a user whose rights differ from place to place: paths
+    /// are [resolved](Session::permit) before the rights to them are asked for.
     root: Root,
     /// What a `resume` found, for the `put` that follows it.
     upload: Option<Upload>,
@@ -349,12 +354,18 @@ impl Session {
     /// done, too. Only what has had no effect by then is tried again.
     async fn answer_patiently(&mut self, id: u64, header: &Header) -> Result<(), Failure> {
         let until = Instant::now() + DESCRIPTOR_PATIENCE;
-        let has_body = self.channel.connection().in_body();
+        let (has_body, mut links) = (self.channel.connection().in_body(), 0);
         loop {
             let outcome = self.answer(id, header).await;
-            let is_out = matches!(&outcome, Err(Failure::Refused(why)) if why.is_out_of_descriptors());
+            let Err(Failure::Refused(refusal)) = &outcome else { return outcome };
             let is_untouched = !has_body || self.channel.connection().is_at_start_of_body();
-            if !is_out || !is_untouched || !can_repeat(header) || Instant::now() >= until {
+            if is_untouched && met_a_link(refusal) && links < MOST_LINKS_MET {
+                // Somebody has put it there since the path was resolved, and it was met before anything was done.
+                links += 1;
+                continue;
+            }
+            let is_out = refusal.is_out_of_descriptors() && can_repeat(header);
+            if !is_out || !is_untouched || Instant::now() >= until {
                 return outcome;
             }
             self.settle().await?;
@@ -379,7 +390,7 @@ impl Session {
         header: &Header,
         upload: &mut Option<Upload>,
     ) -> Result<(), Failure> {
-        let command = Command::decode(header)?;
+        let mut command = Command::decode(header)?;
         tracing::debug!(id, ?command, "request");
         if !self.greeted && !matches!(command, Command::Hello(_)) {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
@@ -392,7 +403,7 @@ impl Session {
         if !is_small && !goes_on(&command) && self.service.memory.is_short() {
             return Err(Refusal::new(Code::Busy, SHORT_OF_MEMORY).into());
         }
-        self.permit(&command)?;
+        self.permit(&mut command)?;
         let is_slow = room::is_slow(&command, &self.root);
         if is_slow || !self.group.admits(&command) {
             self.settle().await?;
@@ -420,7 +431,9 @@ impl Session {
                 let (rights, seat) = login.await?;
                 self.channel.connection().stream().set_throttle(seat.throttle.clone());
                 // What was listed before, and where files went, is somebody else's.
-                (self.root, self.cursor) = (seat.root.clone(), Cursor::default());
+                let is_uniform = rights.are_uniform();
+                self.root = if is_uniform { seat.root.clone() } else { seat.root.without_links() };
+                self.cursor = Cursor::default();
                 self.group.nearby = Nearby::default();
                 (self.rights, self.seat) = (Some(rights), Some(seat));
                 tracing::debug!(user = %brief(&args.user), by = args.proof.name(), "login");
@@ -454,15 +467,19 @@ impl Session {
         }
     }
 
-    /// What the client may do; `None` where it has to log in first.
-    fn permit(&self, command: &Command) -> Result<(), Refusal> {
+    /// Whether the client may do that. Rights that differ from place to place are for where a file is, and not for what it
+    /// is called: the paths of `command` are then what they lead to, and the root follows no link after that.
+    fn permit(&self, command: &mut Command) -> Result<(), Refusal> {
         let Service { policy, accounts, .. } = &*self.service;
-        match accounts {
-            None => policy.permit(command),
-            Some(accounts) => {
-                policy.permit_client(command, self.rights.as_deref().or_else(|| accounts.anonymous()))
+        let Some(accounts) = accounts else { return policy.permit(command) };
+        let rights = self.rights.as_deref().or_else(|| accounts.anonymous());
+        if rights.is_some_and(|rights| !rights.are_uniform()) {
+            policy.permit(command)?;
+            for (path, last) in paths(command) {
+                *path = self.root.real_path(path, last)?;
             }
         }
+        policy.permit_client(command, rights)
     }
 
     /// Whether the client may be more patient than a stranger: it said hello, and logged in where that is needed.

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 
 use cap_std::fs::{Dir, MetadataExt as _};
 use ftpish_protocol::message::Replace;
@@ -12,35 +11,27 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::Outcome;
-use crate::dir::{Directory, os_name, rename, sync_dir};
+use crate::dir::{os_name, rename, sync_dir};
 use crate::link::{is_same, link};
 use crate::quota::Bound;
-use crate::root::os_path;
+use crate::root::Root;
 
 /// Where what has a name is kept when something takes its place, or when it is removed. An earlier file there is
 /// replaced, and missing directories are made, for nobody but their owner: what is kept there may come from a directory
 /// that others cannot enter.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    root: Arc<Directory>,
+    root: Root,
     /// Below which links are not followed: the directory that holds both what is kept and where it goes.
     base: RemotePath,
     /// The directories from there on.
     dirs: Vec<Name>,
     name: Name,
-    sync: bool,
-    bound: Option<Arc<Bound>>,
 }
 
 impl Backup {
     /// That of `path` at `to`.
-    pub(crate) fn new(
-        root: &Arc<Directory>,
-        path: &RemotePath,
-        to: &RemotePath,
-        sync: bool,
-        bound: Option<Arc<Bound>>,
-    ) -> Outcome<Self> {
+    pub(crate) fn new(root: &Root, path: &RemotePath, to: &RemotePath) -> Outcome<Self> {
         let bad = |error: ftpish_protocol::PathError| Refusal::new(Code::BadPath, error.to_string());
         let (Some(above), Some(name)) = (to.parent(), to.name()) else {
             return Err(Refusal::new(Code::BadPath, "a backup has a name"));
@@ -59,7 +50,7 @@ impl Backup {
                 dirs.push(dir);
             }
         }
-        Ok(Self { root: Arc::clone(root), base, dirs, name, sync, bound })
+        Ok(Self { root: root.clone(), base, dirs, name })
     }
 
     /// Makes the directories that are missing where it goes, if there is something to be kept. Before anything is locked,
@@ -73,15 +64,15 @@ impl Backup {
 
     /// See [`Bound::still`].
     pub(crate) fn still(&self) -> Option<impl Drop + use<'_>> {
-        self.bound.as_ref().map(|bound| bound.still())
+        self.root.bound().map(|bound| bound.still())
     }
 
     /// The directory where it goes. No link is followed: it might lead to what others have under the same name.
     fn open(&self, make: bool) -> io::Result<Dir> {
         let mut dir = if self.base.is_root() {
-            self.root.try_clone()?
+            self.root.dir().try_clone()?
         } else {
-            self.root.open_dir(os_path(&self.base))?
+            self.root.open_dir_to_read(&self.base).map_err(Refusal::into_io)?
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for name in self.dirs.iter().map(os_name) {
@@ -103,7 +94,7 @@ impl Backup {
         if dir.symlink_metadata(name).is_ok() {
             return Ok(());
         }
-        let claim = self.bound.as_ref().map(Bound::claim).transpose().map_err(Refusal::into_io)?;
+        let claim = self.root.bound().map(Bound::claim).transpose().map_err(Refusal::into_io)?;
         match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
             Err(Errno::EXIST) => return Ok(()),
             made => made?,
@@ -111,7 +102,7 @@ impl Backup {
         if let Some(claim) = claim {
             claim.leaves(0);
         }
-        if self.sync { sync_dir(dir) } else { Ok(()) }
+        if self.root.is_synced() { sync_dir(dir) } else { Ok(()) }
     }
 
     /// Gives what has a name, if anything, the name of its backup as well; the directory that is to be synced for it.
@@ -140,7 +131,7 @@ impl Backup {
     /// As [`keep`](Self::keep), and what has the name is made durable under that of its backup before it loses its own.
     pub(crate) fn keep_durably(&self, parent: &Dir, name: &Name) -> io::Result<()> {
         match self.keep(parent, name, true)? {
-            Some(dir) if self.sync => sync_dir(&dir),
+            Some(dir) if self.root.is_synced() => sync_dir(&dir),
             _ => Ok(()),
         }
     }

@@ -25,6 +25,7 @@ use crate::dir::{Directory, alone, os_name, rename, sync_dir};
 use crate::link::{is_same, link, make_symlink};
 use crate::partial::{forget, is_partial, partial_of, sweep};
 use crate::quota::{Bound, Ledgers, Quota};
+use crate::resolve::{dir_without_links, refuse_link};
 use crate::source::refuse_to_open;
 use crate::spelling::{Spelling, Spellings};
 use crate::stage::{Stage, Taken, timestamps};
@@ -48,6 +49,8 @@ pub struct Nearby(Option<(RemotePath, Arc<Directory>)>);
 pub struct Root {
     dir: Arc<Directory>,
     sync: bool,
+    /// Whether links are followed on the way to something: see `resolve`.
+    follows_links: bool,
     /// The directories that were looked through for stale partial files.
     swept: Arc<Mutex<HashSet<RemotePath>>>,
     /// How much may lie here. Whatever makes something claims it first.
@@ -61,7 +64,7 @@ impl Root {
     /// it is reported done (fsync(2) of files and of directories).
     pub fn open(path: &Path, sync: bool) -> io::Result<Self> {
         let dir = Arc::new(Directory::from(Dir::open_ambient_dir(path, ambient_authority())?));
-        Ok(Self { dir, sync, swept: Arc::default(), bound: None, spellings: None })
+        Ok(Self { dir, sync, follows_links: true, swept: Arc::default(), bound: None, spellings: None })
     }
 
     /// As [`open`](Self::open), but the directory is made where it is missing, and so are those above it.
@@ -75,6 +78,7 @@ impl Root {
         Ok(Self {
             dir: self.open_dir(path)?,
             sync: self.sync,
+            follows_links: true,
             swept: Arc::default(),
             bound: None,
             spellings: None,
@@ -97,6 +101,15 @@ impl Root {
     /// removed, under another spelling of its name that the file system takes for the same.
     pub fn minding_spellings(self) -> Self {
         Self { spellings: Some(Arc::default()), ..self }
+    }
+
+    /// The same directory, in which no link is followed on the way to anything: see [`real_path`](Self::real_path).
+    pub fn without_links(&self) -> Self {
+        Self { follows_links: false, ..self.clone() }
+    }
+
+    pub(crate) fn follows_links(&self) -> bool {
+        self.follows_links
     }
 
     /// Whether there is a quota, of which what is used may have to be counted.
@@ -129,25 +142,35 @@ impl Root {
         }
     }
 
+    pub(crate) fn is_synced(&self) -> bool {
+        self.sync
+    }
+
+    pub(crate) fn bound(&self) -> Option<&Arc<Bound>> {
+        self.bound.as_ref()
+    }
+
     pub(crate) fn dir(&self) -> &Dir {
         &self.dir
     }
 
     /// Describes what `path` names; a link itself, not what it points at.
     pub fn stat(&self, path: &RemotePath) -> Outcome<Entry> {
-        let metadata = self.dir.symlink_metadata(os_path(path)).map_err(refuse)?;
-        let target = link_target(&metadata, || self.dir.read_link_contents(os_path(path))).map_err(refuse)?;
+        let (dir, at) = self.locate(path)?;
+        let metadata = dir.symlink_metadata(&at).map_err(refuse)?;
+        let target = link_target(&metadata, || dir.read_link_contents(&at)).map_err(refuse)?;
         Ok(entry(path.name(), &metadata, target))
     }
 
     /// What tells the file, or the link, that has a name from others.
     pub fn identity(&self, path: &RemotePath) -> Outcome<Identity> {
-        Ok(Identity::of(&self.dir.symlink_metadata(os_path(path)).map_err(refuse)?))
+        let (dir, at) = self.locate(path)?;
+        Ok(Identity::of(&dir.symlink_metadata(at).map_err(refuse)?))
     }
 
     /// The entries of a directory, as they come; partial files are left out, and so is what disappears meanwhile.
     pub fn list(&self, path: &RemotePath) -> Outcome<impl Iterator<Item = io::Result<Entry>> + use<>> {
-        let dir = self.dir.open_dir(os_path(path)).map_err(refuse)?;
+        let dir = self.open_dir_to_read(path)?;
         let entries = dir.entries().map_err(refuse)?;
         Ok(entries.filter_map(move |found| {
             let listed = found.and_then(|found| {
@@ -169,6 +192,15 @@ impl Root {
 
     /// Opens a regular file to read, through links that stay inside.
     pub fn open_file(&self, path: &RemotePath) -> Outcome<SourceFile> {
+        if !self.follows_links {
+            let (dir, at) = self.locate(path)?;
+            let wanted = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = wanted | OFlags::from_bits_retain(SourceFile::OPEN_FLAGS.cast_unsigned());
+            let file = rustix::fs::openat(&*dir, at, flags, rustix::fs::Mode::empty()).map_err(|error| {
+                if error == Errno::LOOP { refuse_link(error) } else { refuse_to_open(error.into()) }
+            })?;
+            return SourceFile::new(file.into());
+        }
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(SourceFile::OPEN_FLAGS);
         let file = self.dir.open_with(os_path(path), &options).map_err(refuse_to_open)?;
@@ -262,8 +294,9 @@ impl Root {
     /// durable once it is [told to be](Self::sync_above).
     pub fn make_dir(&self, path: &RemotePath, parents: bool) -> Outcome<()> {
         let made = match (&self.bound, parents) {
-            (None, true) => self.dir.create_dir_all(os_path(path)).map_err(refuse),
-            (None, false) => self.dir.create_dir(os_path(path)).map_err(refuse),
+            (None, true) if self.follows_links => self.dir.create_dir_all(os_path(path)).map_err(refuse),
+            (None, true) => self.make_all(path),
+            (None, false) => self.make_one(path),
             (Some(bound), false) => self.make_claimed(path, bound),
             (Some(bound), true) => self.make_missing(path, bound),
         };
@@ -274,16 +307,39 @@ impl Root {
         made
     }
 
+    fn make_one(&self, path: &RemotePath) -> Outcome<()> {
+        let (dir, at) = self.locate(path)?;
+        dir.create_dir(at).map_err(refuse)
+    }
+
+    fn make_all(&self, path: &RemotePath) -> Outcome<()> {
+        let above: Vec<_> = successors(Some(path.clone()), RemotePath::parent).collect();
+        for next in above.iter().rev().filter(|next| !next.is_root()) {
+            match self.make_one(next) {
+                Err(refusal) if refusal.code == Code::Exists && self.is_dir(next) => {}
+                made => made?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_dir(&self, path: &RemotePath) -> bool {
+        match self.follows_links {
+            true => path.is_root() || self.dir.is_dir(os_path(path)),
+            false => self.open_dir(path).is_ok(),
+        }
+    }
+
     fn make_claimed(&self, path: &RemotePath, bound: &Arc<Bound>) -> Outcome<()> {
         let claim = bound.claim()?;
-        self.dir.create_dir(os_path(path)).map_err(refuse)?;
+        self.make_one(path)?;
         claim.leaves(0);
         Ok(())
     }
 
     /// Makes a directory and the missing ones above it, each with a claim of its own.
     fn make_missing(&self, path: &RemotePath, bound: &Arc<Bound>) -> Outcome<()> {
-        let is_there = |path: &RemotePath| path.is_root() || self.dir.is_dir(os_path(path));
+        let is_there = |path: &RemotePath| self.is_dir(path);
         let mut missing: Vec<_> =
             successors(Some(path.clone()), RemotePath::parent).take_while(|path| !is_there(path)).collect();
         while let Some(next) = missing.pop() {
@@ -316,7 +372,7 @@ impl Root {
 
     /// What has `path`, kept at `to` in place of being lost.
     pub fn backup(&self, path: &RemotePath, to: &RemotePath) -> Outcome<Backup> {
-        Backup::new(&self.dir, path, to, self.sync, self.bound.clone())
+        Backup::new(self, path, to)
     }
 
     /// Makes a symbolic link, at once and whole as a file is; what it holds is not looked at. A link that is replaced
@@ -521,11 +577,26 @@ impl Root {
         path.parent().is_some_and(|parent| swept.insert(parent))
     }
 
-    fn open_dir(&self, path: &RemotePath) -> Outcome<Arc<Directory>> {
+    pub(crate) fn open_dir(&self, path: &RemotePath) -> Outcome<Arc<Directory>> {
         if path.is_root() {
             return Ok(Arc::clone(&self.dir));
         }
-        self.dir.open_dir(os_path(path)).map(|dir| Arc::new(dir.into())).map_err(refuse)
+        self.open_dir_to_read(path).map(|dir| Arc::new(dir.into()))
+    }
+
+    pub(crate) fn open_dir_to_read(&self, path: &RemotePath) -> Outcome<Dir> {
+        match self.follows_links {
+            true => self.dir.open_dir(os_path(path)).map_err(refuse),
+            false => dir_without_links(&self.dir, os_path(path)),
+        }
+    }
+
+    /// A directory, and how what `path` names is called there: the kernel walks all of it, unless no link is to be followed.
+    pub(crate) fn locate(&self, path: &RemotePath) -> Outcome<(Arc<Directory>, PathBuf)> {
+        match (self.follows_links, path.parent(), path.name()) {
+            (false, Some(parent), Some(name)) => Ok((self.open_dir(&parent)?, os_name(&name).into())),
+            _ => Ok((Arc::clone(&self.dir), os_path(path).to_owned())),
+        }
     }
 
     /// The directory that holds `path`, and its name there. The root has none.

@@ -12,10 +12,12 @@ use cap_std::fs::{Dir, Metadata, MetadataExt as _};
 use ftpish_protocol::message::{Kind, Node};
 use ftpish_protocol::{Code, MAX_PATH, Refusal, RemotePath};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::descriptors::patiently;
 use crate::known::Known;
 use crate::partial::is_partial;
+use crate::resolve::refuse_link;
 use crate::root::{entry, os_path};
 use crate::{Outcome, Root, refuse};
 
@@ -74,7 +76,7 @@ impl Root {
     /// A walk through what `top` names: a tree, or a single file. A link at `top` itself is followed. With `after`, the
     /// walk begins behind that path, which is relative to `top` and need not exist.
     pub fn walk(&self, top: &RemotePath, links: Links, after: Option<&RemotePath>) -> Outcome<Walk> {
-        let metadata = self.dir().metadata(os_path(top)).map_err(refuse)?;
+        let metadata = self.metadata(top)?;
         let first = node(RemotePath::root(), &metadata, None);
         let mut walk = Walk {
             root: self.clone(),
@@ -85,7 +87,7 @@ impl Root {
             levels: Vec::new(),
         };
         if metadata.is_dir() {
-            let dir = self.dir().open_dir(os_path(top)).map_err(refuse)?;
+            let dir = self.open_dir_to_read(top)?;
             let fault = walk.enter(RemotePath::root(), dir).map_err(refuse)?;
             if let Some(first) = &mut walk.first {
                 first.error = fault;
@@ -95,6 +97,18 @@ impl Root {
             walk.skip_to(after);
         }
         Ok(walk)
+    }
+}
+
+impl Root {
+    /// What `path` leads to.
+    fn metadata(&self, path: &RemotePath) -> Outcome<Metadata> {
+        if self.follows_links() {
+            return self.dir().metadata(os_path(path)).map_err(refuse);
+        }
+        let (dir, at) = self.locate(path)?;
+        let found = dir.symlink_metadata(at).map_err(refuse)?;
+        if found.is_symlink() { Err(refuse_link(Errno::LOOP)) } else { Ok(found) }
     }
 }
 
@@ -208,6 +222,10 @@ impl Walk {
 
     /// What a link stands for.
     fn follow(&mut self, path: RemotePath, name: &OsStr, whole: &RemotePath) -> io::Result<Node> {
+        if !self.root.follows_links() {
+            let why = "it may lead to where this user's rights are others";
+            return Err(Refusal::new(Code::Forbidden, why).into_io());
+        }
         let found = match self.links {
             Links::FollowAnywhere => {
                 Some(rustix::fs::openat(self.deepest()?, name, LOOK, rustix::fs::Mode::empty())?)
@@ -247,7 +265,7 @@ impl Walk {
                 let whole = top.resolve(level.path.as_bytes()).map_err(io::Error::other)?;
                 let dir = match links {
                     Links::FollowAnywhere => open_anywhere(root.dir(), os_path(&whole).as_os_str())?,
-                    Links::Tell | Links::Follow => root.dir().open_dir(os_path(&whole))?,
+                    Links::Tell | Links::Follow => root.open_dir_to_read(&whole).map_err(Refusal::into_io)?,
                 };
                 Ok(closed.insert(dir))
             }

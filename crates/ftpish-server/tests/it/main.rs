@@ -26,6 +26,7 @@ mod put;
 mod quotas;
 mod refusals;
 mod resume;
+mod rights_and_links;
 mod special;
 mod tls;
 mod transfers;

@@ -1,0 +1,241 @@
+//! Where a path really leads. Links inside a root are followed by the kernel, below the root's handle; but whoever may do one
+//! thing here and another there has rights for where a file is, and not for what it is called. For such a client, a path is
+//! resolved first, the right to the result is asked for, and then no link is followed any more: the kernel walks the very
+//! names that were asked about, or refuses.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use cap_std::fs::Dir;
+use ftpish_protocol::{Code, Refusal, RemotePath};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::root::{Root, os_path};
+use crate::{Outcome, refuse};
+
+/// How many links one path may lead through: as many as the kernel follows.
+const MOST_LINKS: usize = 40;
+
+/// What is said where a link is met that is not to be followed.
+const LINK_ON_THE_WAY: &str = "a link appeared on the way";
+
+/// What becomes of a link that is the last of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// It is followed.
+    Followed,
+    /// It is what is meant.
+    Kept,
+}
+
+impl Root {
+    /// The path without links that `path` leads to now; what does not exist is left as it is.
+    pub fn real_path(&self, path: &RemotePath, last: Last) -> Outcome<RemotePath> {
+        let looked_at = match last {
+            Last::Followed => Some(path.clone()),
+            Last::Kept => path.parent(),
+        };
+        // One call tells, in nearly all cases, that there is no link. What else is wrong, the command finds, too.
+        match looked_at.map(|path| open_without_links(self.dir(), os_path(&path), OFlags::PATH)) {
+            Some(Err(Errno::LOOP)) => self.resolve(path, last),
+            _ => Ok(path.clone()),
+        }
+    }
+
+    fn resolve(&self, path: &RemotePath, last: Last) -> Outcome<RemotePath> {
+        let mut todo: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
+        let (mut real, mut links) = (RemotePath::root(), 0);
+        while let Some(component) = todo.pop_front() {
+            match &component[..] {
+                b"" | b"." => continue,
+                b".." => {
+                    real = real.parent().ok_or_else(leads_out)?;
+                    continue;
+                }
+                _ => {}
+            }
+            let next = real.resolve(&component).map_err(bad_path)?;
+            let target = match last {
+                Last::Kept if todo.is_empty() => None,
+                _ => self.link_at(&real, &component)?,
+            };
+            let Some(target) = target else {
+                real = next;
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(refuse(Errno::LOOP));
+            }
+            if target.starts_with(b"/") {
+                return Err(leads_out());
+            }
+            target.split(|byte| *byte == b'/').rev().for_each(|part| todo.push_front(part.to_vec()));
+        }
+        Ok(real)
+    }
+
+    /// What a link holds that has this name; none where it is no link, or nothing.
+    fn link_at(&self, dir: &RemotePath, name: &[u8]) -> Outcome<Option<Vec<u8>>> {
+        let opened = match open_without_links(self.dir(), os_path(dir), OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            opened => opened.map_err(refuse_link)?,
+        };
+        match rustix::fs::readlinkat(&opened, OsStr::from_bytes(name), Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::INVAL | Errno::NOENT) => Ok(None),
+            Err(error) => Err(refuse(error)),
+        }
+    }
+}
+
+/// Opens a directory below another one, on the way to which there is no link.
+pub(crate) fn dir_without_links(dir: &Dir, path: &Path) -> Outcome<Dir> {
+    let opened = open_without_links(dir, path, OFlags::PATH | OFlags::DIRECTORY).map_err(refuse_link)?;
+    Ok(Dir::from_std_file(opened))
+}
+
+/// openat2(2) with `RESOLVE_NO_SYMLINKS`; where the kernel has none, a walk by components.
+fn open_without_links(dir: &Dir, path: &Path, flags: OFlags) -> Result<File, Errno> {
+    let flags = flags | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve) {
+        Err(Errno::NOSYS) => walk_without_links(dir, path, flags),
+        opened => opened.map(File::from),
+    }
+}
+
+fn walk_without_links(dir: &Dir, path: &Path, flags: OFlags) -> Result<File, Errno> {
+    let step = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = rustix::fs::openat(dir, ".", step | OFlags::DIRECTORY, Mode::empty())?;
+    let mut components = path.components().peekable();
+    while let Some(component) = components.next() {
+        let is_last = components.peek().is_none();
+        let wanted = if is_last { flags | step } else { step | OFlags::DIRECTORY };
+        at = match rustix::fs::openat(&at, component.as_os_str(), wanted, Mode::empty()) {
+            // A link is no directory, and opens as what it is.
+            Err(Errno::NOTDIR) if is_link(&at, component.as_os_str())? => return Err(Errno::LOOP),
+            Ok(opened) if is_last && is_link(&at, component.as_os_str())? => {
+                drop(opened);
+                return Err(Errno::LOOP);
+            }
+            opened => opened?,
+        };
+    }
+    Ok(File::from(at))
+}
+
+fn is_link(dir: &impl std::os::fd::AsFd, name: &OsStr) -> Result<bool, Errno> {
+    let found = rustix::fs::statat(dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(rustix::fs::FileType::from_raw_mode(found.st_mode).is_symlink())
+}
+
+/// A refusal that tells of a link as such: see [`met_a_link`].
+pub(crate) fn refuse_link(error: Errno) -> Refusal {
+    match error {
+        Errno::LOOP => Refusal::new(Code::PermissionDenied, LINK_ON_THE_WAY),
+        error => refuse(error),
+    }
+}
+
+/// Whether something was refused only since a link has come on the way to it after that was resolved.
+pub fn met_a_link(refusal: &Refusal) -> bool {
+    refusal.code == Code::PermissionDenied && refusal.message == LINK_ON_THE_WAY
+}
+
+fn leads_out() -> Refusal {
+    Refusal::new(Code::PermissionDenied, "a link leads out of the served directory")
+}
+
+fn bad_path(error: ftpish_protocol::PathError) -> Refusal {
+    Refusal::new(Code::BadPath, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for made in ["in/deep", "ro"] {
+            std::fs::create_dir_all(dir.path().join(made)).unwrap();
+        }
+        std::fs::write(dir.path().join("in/file"), "secret").unwrap();
+        for (target, link) in [
+            ("../in", "ro/inc"),
+            ("inc/file", "ro/file"),
+            ("ro/inc", "chain"),
+            ("/etc", "absolute"),
+            ("../..", "ro/out"),
+            ("loop", "loop"),
+            ("missing", "dangling"),
+            ("in/deep/..", "ro/dots"),
+        ] {
+            symlink(target, dir.path().join(link)).unwrap();
+        }
+        let root = Root::open(dir.path(), false).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn a_path_is_what_it_leads_to() {
+        let (_dir, root) = root();
+        let real = |path: &str, last| {
+            root.real_path(&path.parse().unwrap(), last).map(|path| path.to_string()).map_err(|r| r.code)
+        };
+        for (path, followed, kept) in [
+            (".", ".", "."),
+            ("in/file", "in/file", "in/file"),
+            ("ro/inc", "in", "ro/inc"),
+            ("ro/inc/file", "in/file", "in/file"),
+            ("ro/file", "in/file", "ro/file"),
+            ("chain/deep/new", "in/deep/new", "in/deep/new"),
+            ("chain/missing/new", "in/missing/new", "in/missing/new"),
+            ("dangling", "missing", "dangling"),
+            ("in/file/below", "in/file/below", "in/file/below"),
+        ] {
+            assert_eq!(real(path, Last::Followed).as_deref(), Ok(followed), "{path}");
+            assert_eq!(real(path, Last::Kept).as_deref(), Ok(kept), "{path}");
+        }
+        for path in ["absolute/passwd", "ro/out/x", "loop/x"] {
+            assert!(real(path, Last::Followed).is_err() && real(path, Last::Kept).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_root_without_links_follows_none_in_any_operation() {
+        let (_dir, root) = root();
+        let strict = root.without_links();
+        let path = |text: &str| text.parse::<RemotePath>().unwrap();
+        let met = |outcome: Outcome<()>| outcome.err().is_some_and(|refusal| met_a_link(&refusal));
+        assert!(strict.open_file(&path("in/file")).is_ok() && strict.list(&path("in")).is_ok());
+        for at in ["ro/inc/file", "chain/file"] {
+            let at = &path(at);
+            assert!(root.stat(at).is_ok());
+            assert!(met(strict.stat(at).map(drop)), "{at}");
+            assert!(met(strict.identity(at).map(drop)));
+            assert!(met(strict.open_file(at).map(drop)));
+            assert!(met(strict.stage(at, Default::default(), None).map(drop)));
+            assert!(met(strict.try_resume(at, Default::default(), None).map(drop)));
+            assert!(met(strict.set(at, None, None)));
+            assert!(met(strict.remove(at, false)));
+            assert!(met(strict.rename(at, &path("in/other"), Default::default())));
+            assert!(met(strict.rename(&path("in/file"), at, Default::default())));
+            assert!(met(strict.make_dir(at, false)) && strict.make_dir(at, true).is_err());
+        }
+        for at in ["ro/inc", "chain"] {
+            assert!(met(strict.list(&path(at)).map(drop)), "{at}");
+            assert!(met(strict.walk(&path(at), crate::Links::Tell, None).map(drop)));
+            assert!(met(strict.space(&path(at)).map(drop)));
+            assert!(strict.stat(&path(at)).is_ok(), "a link itself can be looked at");
+        }
+        assert!(met(strict.open_file(&path("ro/file")).map(drop)));
+        assert!(root.stat(&path("in/file")).is_ok(), "nothing has happened");
+    }
+}
