@@ -10,7 +10,7 @@ use ftpish_protocol::Refusal;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How long to wait for a descriptor, and how often it is tried meanwhile.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 const EVERY: Duration = Duration::from_millis(10);
 
 /// How many files are being stored in this process.

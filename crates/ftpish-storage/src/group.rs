@@ -74,7 +74,7 @@ pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<()>> {
             ready.stage.abandon();
         }
     }
-    sync_parents(&files, &places, &mut outcomes);
+    sync_parents(files, &places, &mut outcomes);
     outcomes
 }
 
@@ -146,16 +146,18 @@ fn keep(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Kept> {
     all
 }
 
-/// Makes the names durable, which lie in the directories.
-fn sync_parents(files: &[Ready], places: &[Option<Place>], outcomes: &mut [Outcome<()>]) {
+/// Makes the names durable, which lie in the directories. The files have no need of their descriptors any more, and where
+/// there are few, the directories may have to wait for those.
+fn sync_parents(files: Vec<Ready>, places: &[Option<Place>], outcomes: &mut [Outcome<()>]) {
     let dirs: HashSet<&Place> = places.iter().flatten().collect();
     if dirs.len() >= CROWD && dirs.iter().all(|place| place.can_flush) {
-        return sync_files(files, places, outcomes);
+        return sync_files(&files, places, outcomes);
     }
+    let parents: Vec<_> = files.into_iter().map(|ready| Arc::clone(ready.stage.parent())).collect();
     let mut synced: HashMap<Place, Outcome<()>> = HashMap::new();
-    for ((ready, place), outcome) in files.iter().zip(places).zip(outcomes) {
+    for ((parent, place), outcome) in parents.iter().zip(places).zip(outcomes) {
         let Some(place) = place.filter(|_| outcome.is_ok()) else { continue };
-        let sync = || sync_dir(ready.stage.parent()).map_err(refuse);
+        let sync = || sync_dir(parent).map_err(refuse);
         *outcome = synced.entry(place).or_insert_with(sync).clone();
     }
 }

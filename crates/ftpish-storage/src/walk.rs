@@ -22,7 +22,7 @@ use crate::root::{entry, os_path};
 use crate::{Outcome, Root, refuse};
 
 /// How many directories are open at a time. Those above the deepest ones are opened anew when the walk comes back.
-const OPEN: usize = 32;
+const OPEN: usize = 8;
 
 /// What a walk makes of symbolic links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,8 +16,8 @@ const MMAP_THRESHOLD: u32 = 64 * 1024;
 /// How many arenas there are. By default each thread gets one, up to eight for each core, and each keeps what was freed in it.
 const ARENAS: u32 = 8;
 
-/// How many where the address space is limited (ulimit -v): each takes 64 MiB of it.
-const FEW_ARENAS: u32 = 2;
+/// How many where the address space is limited (ulimit -v): each but the first takes 64 MiB of it.
+const FEW_ARENAS: u32 = 1;
 
 /// Starts the program anew, as the same process, with these settings, unless it was; where that cannot be, it goes on without.
 pub fn set_up() {

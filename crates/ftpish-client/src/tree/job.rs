@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
 use ftpish_protocol::{Algorithm, Code, PathError, Refusal, RemotePath};
-use ftpish_storage::{Backup, Links, Root, SourceFile, Walk};
+use ftpish_storage::{Backup, Links, Root, SourceFile, Walk, descriptors};
 
 use self::stretch::{End, MOST_ASKED, MOST_BESIDE_BODIES, Stretch};
 use super::plan::{Next, Plan, Side};
@@ -557,7 +557,16 @@ impl TreeJob {
             return Ok(());
         }
         let root = self.here(path)?;
-        let done = match step {
+        if let Step::BackUp { to, .. } = step {
+            self.kept.extend([path.clone(), to.clone()]);
+        }
+        let done = descriptors::patiently(|| self.try_here(&root, step));
+        done.map_err(|refusal| local(&to, refusal))
+    }
+
+    fn try_here(&self, root: &Root, step: &Step) -> Result<(), Refusal> {
+        let path = step.path();
+        match step {
             Step::MakeDir(_) => match root.make_dir(path, false) {
                 Err(refusal)
                     if refusal.code == Code::Exists
@@ -568,21 +577,17 @@ impl TreeJob {
                 made => made,
             },
             Step::Link { target, .. } => self
-                .backup_here(&root, path)
+                .backup_here(root, path)
                 .and_then(|backup| root.make_link(path, target, self.tree.replace, backup)),
             Step::HardLink { first, path, size, mtime } => {
-                root.link(&self.hard_link((first, path), (*size, *mtime), |_, path| Ok(path.clone()))?)
+                let names = self.hard_link((first, path), (*size, *mtime), |_, path| Ok(path.clone()));
+                root.link(&names.map_err(|error| Refusal::new(Code::BadPath, error.to_string()))?)
             }
             Step::Set { mtime, mode, .. } => root.set(path, Some(*mtime), Some(*mode)),
             Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
-            Step::BackUp { to, .. } => {
-                let kept = root.backup(path, to).and_then(|backup| root.move_away(path, &backup));
-                self.kept.extend([path.clone(), to.clone()]);
-                kept
-            }
+            Step::BackUp { to, .. } => root.backup(path, to).and_then(|backup| root.move_away(path, &backup)),
             Step::Move { .. } | Step::Compare { .. } | Step::Problem { .. } => Ok(()),
-        };
-        done.map_err(|refusal| local(&to, refusal))
+        }
     }
 
     /// Both digests of a file are known when this returns: it moves only if they differ.

@@ -247,15 +247,15 @@ fn a_client_that_takes_nothing_for_long_but_says_that_it_is_alive_is_waited_for(
     for encrypted in [false, true] {
         let server = with_setup(|setup| {
             setup.listen = Listen::Ipv4;
-            setup.limits.pace = Duration::from_millis(500);
+            setup.limits.pace = Duration::from_millis(300);
             if encrypted {
                 setup.encrypted();
             }
         });
-        server.write("large", pattern(64 << 20));
+        server.write("large", pattern(32 << 20));
         let mut client = server.client();
-        // Six times as long as a client may take that says nothing.
-        let mut pager = Pager { pauses: 60, pause: Duration::from_millis(50), read: Vec::new() };
+        // Four times as long as a client may take that says nothing.
+        let mut pager = Pager { pauses: 40, pause: Duration::from_millis(30), read: Vec::new() };
         let (digest, progress) = (ftpish_protocol::Algorithm::Blake3, ftpish_client::Progress::default());
         client.get(&"large".parse().unwrap(), digest, &mut pager, &progress).unwrap();
         assert!(pager.pauses == 0 && pager.read == server.read("large"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::attack::{framed, peak};
-use crate::harness::{Client, PATIENCE, Server, World, noise, skip};
+use crate::harness::{Client, PATIENCE, Server, World, limited, noise, skip};
 
 /// How many stall, and how many have files hashed.
 const CROWD: usize = 300;
@@ -178,4 +178,32 @@ fn a_thousand_logins_at_once_cost_the_memory_of_two() {
     assert!(memory < MOST_MEMORY, "{} MiB", memory >> 20);
     drop(crowd);
     assert!(server.stop(rustix::process::Signal::TERM).success());
+}
+
+/// `ulimit -v`: what does not fit is refused, and nothing of what runs ends.
+#[test]
+fn a_server_whose_memory_is_limited_refuses_new_work_and_lives() {
+    let world = World::empty();
+    fs::File::create(world.root("large")).unwrap().set_len(64 << 20).unwrap();
+    fs::write(world.here("file"), noise(1 << 20)).unwrap();
+    for kilobytes in [60_000, 120_000] {
+        let command = world.serve_command("--listen 127.0.0.1:0 --plaintext --no-sync");
+        let limit = format!("-v {kilobytes}");
+        let server = Server::start(limited(&command, &limit), world.path("server.log"));
+        let client = world.stranger_to(&server.address).flags(["--plaintext".into()]);
+        let crowd: Vec<Raw> = (0..600)
+            .filter_map(|n| {
+                let mut raw = Raw::from([127, 0, 3, u8::try_from(n / 60 + 1).unwrap()], &server).ok()?;
+                raw.send(&serde_json::from_str(REQUESTS[0]).unwrap()).ok()?;
+                Some(raw)
+            })
+            .collect();
+        // Behind all that was asked before: it is refused, or done.
+        let listed = client.run("ls --retries 0");
+        assert!(matches!(listed.code, Some(0 | 13 | 15)), "{:?}: {}", listed.code, listed.stderr);
+        drop(crowd);
+        client.run("put file moved --retries 20 --retry-wait 0.1").ok();
+        client.run("get moved back").ok();
+        assert!(server.stop(rustix::process::Signal::TERM).success());
+    }
 }

@@ -3,24 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Server, World};
-
-/// The same command, in a process that may have so many files open.
-fn limited(command: &Command, files: usize) -> Command {
-    let mut limited = Command::new("sh");
-    limited.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\""));
-    limited.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    if let Some(dir) = command.get_current_dir() {
-        limited.current_dir(dir);
-    }
-    limited
-}
+use crate::harness::{Server, World, limited};
 
 /// A tree of small files, and a directory that is deep.
 fn plant(world: &World) {
@@ -40,7 +23,8 @@ fn moves_a_tree(world: &World, server: &Server, files_of_the_client: usize, name
     let client = world.stranger_to(&server.address).flags(["--plaintext".into(), "-j".into(), "8".into()]);
     for line in [format!("put -r tree /{name}"), format!("get -r {name} back-{name}")] {
         let command = client.command(line.split(' '));
-        let output = limited(&command, files_of_the_client).stdin(Stdio::null()).output().unwrap();
+        let output =
+            limited(&command, &format!("-n {files_of_the_client}")).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     }
     let mut diff = Command::new("diff");
@@ -53,7 +37,7 @@ fn a_server_with_few_descriptors_loses_no_file_of_a_client_with_many_connections
     let world = World::empty();
     plant(&world);
     let command = world.serve_command("--listen 127.0.0.1:0 --plaintext --no-sync");
-    let server = Server::start(limited(&command, 128), world.path("server.log"));
+    let server = Server::start(limited(&command, "-n 128"), world.path("server.log"));
     moves_a_tree(&world, &server, 1024, "tree");
     assert!(server.stop(rustix::process::Signal::TERM).success());
 }
@@ -71,7 +55,7 @@ fn several_clients_share_the_descriptors_of_a_server() {
     let world = World::empty();
     plant(&world);
     let command = world.serve_command("--listen 127.0.0.1:0 --plaintext --no-sync");
-    let server = Server::start(limited(&command, 128), world.path("server.log"));
+    let server = Server::start(limited(&command, "-n 128"), world.path("server.log"));
     let clients: Vec<_> = (0..4)
         .map(|n| {
             let client =

@@ -214,6 +214,23 @@ impl Drop for World {
     }
 }
 
+/// The same command, in a process that may take so much: options of sh's `ulimit`.
+pub fn limited(command: &Command, limit: &str) -> Command {
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit {limit}; exec \"$0\" \"$@\""));
+    limited.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        limited.current_dir(dir);
+    }
+    limited
+}
+
 /// What is in a directory, down to the bottom.
 pub fn tree(dir: &Path) -> String {
     let mut lines = Vec::new();

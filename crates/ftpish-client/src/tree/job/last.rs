@@ -3,6 +3,7 @@
 
 use ftpish_protocol::RemotePath;
 use ftpish_protocol::message::{Link, Time};
+use ftpish_storage::descriptors;
 
 use super::{MOST_LATE, Outcome, Tag, TreeJob, bad_backup};
 use crate::Error;
@@ -51,7 +52,9 @@ impl TreeJob {
             }
         }
         if self.tree.way == Way::Get {
-            let synced = self.here.iter().try_for_each(|root| root.sync_above(steps.iter().map(Step::path)));
+            let synced = self.here.iter().try_for_each(|root| {
+                descriptors::patiently(|| root.sync_above(steps.iter().map(Step::path)))
+            });
             if let Err(refusal) = synced {
                 report(&Step::MakeDir(RemotePath::root()), Err(local(&self.tree.local, refusal)));
             }
@@ -62,7 +65,7 @@ impl TreeJob {
     /// Makes durable what is kept here.
     pub(super) fn sync_kept(&mut self) -> Result<(), Error> {
         let kept = std::mem::take(&mut self.kept);
-        let synced = self.here.iter().try_for_each(|root| root.sync_above(&kept));
+        let synced = self.here.iter().try_for_each(|root| descriptors::patiently(|| root.sync_above(&kept)));
         synced.map_err(|refusal| local(&self.tree.local, refusal))
     }
 
