@@ -48,6 +48,11 @@ scale PART="1":
     cargo build --release
     scripts/scale {{PART}}
 
+# 500 clients at once, beside 4 that move as many bytes: how long, and the server's memory and threads.
+crowd *ARGS:
+    cargo build --release
+    scripts/crowd {{ARGS}}
+
 # Cuts and kills at random, for minutes; docs/RELIABILITY.md has the figures of one run.
 torture SEED="20261121" CUTS="2000" KILLS="500":
     TMPDIR="${TMPDIR:-/dev/shm}" cargo test --release -p ftpish --test torture -- run {{SEED}} {{CUTS}} {{KILLS}}
