@@ -450,12 +450,14 @@ impl Client {
         let Self { connection, greeting, timeouts, interrupt, .. } = self;
         let sent = send(connection, &mut |connection, done| {
             progress.set_done(base + done);
-            if is_stream && let Err(error) = connection.flush() {
-                early = Some(error.into());
-                return false;
-            }
-            if done > 0 {
+            let flushed = if is_stream { connection.flush() } else { Ok(()) };
+            if done > 0 || flushed.is_err() {
                 early = refused(connection, greeting, timeouts, id).err();
+            }
+            if let Err(error) = flushed
+                && !matches!(early, Some(Error::Refused(_)))
+            {
+                early = Some(error.into());
             }
             early.is_none() && !interrupt.is_set()
         });
