@@ -27,7 +27,11 @@ fn accesses(command: &Command) -> Vec<(Access, &RemotePath)> {
         Command::Get(args) => vec![(Access::Read, &args.path)],
         Command::Hash(args) => vec![(Access::Read, &args.path)],
         Command::Blocks(args) => vec![(Access::Read, &args.path)],
-        Command::Put(args) => replacing(&args.path, args.backup.as_ref()),
+        // A condition tells of the content that is there.
+        Command::Put(args) => replacing(&args.path, args.backup.as_ref())
+            .into_iter()
+            .chain(args.expect.map(|_| (Access::Read, &args.path)))
+            .collect(),
         Command::Part(args) => vec![(Access::Write, &args.path)],
         // It tells of a file that is there already, too.
         Command::Resume(args) => vec![(Access::Read, &args.path), (Access::Write, &args.path)],

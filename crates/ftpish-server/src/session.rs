@@ -120,10 +120,12 @@ impl Session {
     ) -> Self {
         let mut connection = Connection::new(stream);
         connection.set_max_header(STRANGERS_HEADER);
+        let anonymous = service.accounts.as_ref().and_then(Accounts::anonymous);
         Self {
             channel: Channel::new(connection, turn),
             place,
-            root: service.served.clone(),
+            root: anonymous
+                .map_or_else(|| service.served.clone(), |rights| root_under(rights, &service.served)),
             service,
             greeting,
             full,
@@ -431,8 +433,7 @@ impl Session {
                 let (rights, seat) = login.await?;
                 self.channel.connection().stream().set_throttle(seat.throttle.clone());
                 // What was listed before, and where files went, is somebody else's.
-                let is_uniform = rights.are_uniform();
-                self.root = if is_uniform { seat.root.clone() } else { seat.root.without_links() };
+                self.root = root_under(&rights, &seat.root);
                 self.cursor = Cursor::default();
                 self.group.nearby = Nearby::default();
                 (self.rights, self.seat) = (Some(rights), Some(seat));
@@ -518,6 +519,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// What is served under these rights. Where they differ from place to place, no link is followed in it: see
+/// [`permit`](Session::permit).
+fn root_under(rights: &Rights, root: &Root) -> Root {
+    if rights.are_uniform() { root.clone() } else { root.without_links() }
 }
 
 /// Whether a request goes on with a file that has begun to move: it is served while the server drains.

@@ -20,6 +20,9 @@ use crate::{Outcome, refuse};
 /// How many links one path may lead through: as many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
+/// How often resolving one path may start at the root again: once a link, and a few times for `a/../b` in their targets.
+const MOST_OPENED: usize = 2 * MOST_LINKS;
+
 /// What is said where a link is met that is not to be followed.
 const LINK_ON_THE_WAY: &str = "a link appeared on the way";
 
@@ -48,23 +51,22 @@ impl Root {
 
     fn resolve(&self, path: &RemotePath, last: Last) -> Outcome<RemotePath> {
         let mut todo: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
-        let (mut real, mut links) = (RemotePath::root(), 0);
+        let (mut at, mut links) = (Position::new(self), 0);
         while let Some(component) = todo.pop_front() {
             match &component[..] {
                 b"" | b"." => continue,
                 b".." => {
-                    real = real.parent().ok_or_else(leads_out)?;
+                    at.up()?;
                     continue;
                 }
                 _ => {}
             }
-            let next = real.resolve(&component).map_err(bad_path)?;
             let target = match last {
                 Last::Kept if todo.is_empty() => None,
-                _ => self.link_at(&real, &component)?,
+                _ => at.link(&component)?,
             };
             let Some(target) = target else {
-                real = next;
+                at.down(&component)?;
                 continue;
             };
             links += 1;
@@ -76,16 +78,67 @@ impl Root {
             }
             target.split(|byte| *byte == b'/').rev().for_each(|part| todo.push_front(part.to_vec()));
         }
-        Ok(real)
+        Ok(at.path)
+    }
+}
+
+/// How far a path has been resolved. The directory stays open, so that the next step does not begin at the root again.
+struct Position<'a> {
+    root: &'a Root,
+    path: RemotePath,
+    dir: Place,
+    /// How often the directory was opened from the root.
+    opened: usize,
+}
+
+enum Place {
+    Open(File),
+    /// Not opened yet, since the way led up. The parent is not opened by `..`: the directory may have been moved.
+    Unopened,
+    /// Nothing is there, so no link is below.
+    Missing,
+}
+
+impl<'a> Position<'a> {
+    fn new(root: &'a Root) -> Self {
+        Self { root, path: RemotePath::root(), dir: Place::Unopened, opened: 0 }
     }
 
-    /// What a link holds that has this name; none where it is no link, or nothing.
-    fn link_at(&self, dir: &RemotePath, name: &[u8]) -> Outcome<Option<Vec<u8>>> {
-        let opened = match open_without_links(self.dir(), os_path(dir), OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            opened => opened.map_err(refuse_link)?,
-        };
-        match rustix::fs::readlinkat(&opened, OsStr::from_bytes(name), Vec::new()) {
+    fn up(&mut self) -> Outcome<()> {
+        self.path = self.path.parent().ok_or_else(leads_out)?;
+        self.dir = Place::Unopened;
+        Ok(())
+    }
+
+    fn down(&mut self, name: &[u8]) -> Outcome<()> {
+        self.path = self.path.resolve(name).map_err(bad_path)?;
+        if let Place::Open(dir) = &self.dir {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            self.dir = match rustix::fs::openat(dir, OsStr::from_bytes(name), flags, Mode::empty()) {
+                Ok(dir) => Place::Open(dir.into()),
+                Err(Errno::NOENT | Errno::NOTDIR) => Place::Missing,
+                Err(error) => return Err(refuse_link(error)),
+            };
+        }
+        Ok(())
+    }
+
+    /// What the link holds that has this name; none where it is no link, or nothing.
+    fn link(&mut self, name: &[u8]) -> Outcome<Option<Vec<u8>>> {
+        if let Place::Unopened = self.dir {
+            self.opened += 1;
+            if self.opened > MOST_OPENED {
+                return Err(refuse(Errno::LOOP));
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            self.dir = match open_without_links(self.root.dir(), os_path(&self.path), flags) {
+                Ok(dir) => Place::Open(dir),
+                Err(Errno::NOENT | Errno::NOTDIR) => Place::Missing,
+                Err(error) => return Err(refuse_link(error)),
+            };
+        }
+        let Place::Open(dir) = &self.dir else { return Ok(None) };
+        match rustix::fs::readlinkat(dir, OsStr::from_bytes(name), Vec::new()) {
             Ok(target) => Ok(Some(target.into_bytes())),
             Err(Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(error) => Err(refuse(error)),
@@ -206,6 +259,17 @@ mod tests {
         for path in ["absolute/passwd", "ro/out/x", "loop/x"] {
             assert!(real(path, Last::Followed).is_err() && real(path, Last::Kept).is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn the_longest_path_is_resolved_and_a_link_that_leads_back_and_forth_without_end_is_not() {
+        let (dir, root) = root();
+        let deep = "in/../".repeat(MOST_OPENED + 1);
+        symlink(deep.trim_end_matches('/'), dir.path().join("restless")).unwrap();
+        let path: RemotePath = format!("ro/inc{}", "/x".repeat(2000)).parse().unwrap();
+        let real = root.real_path(&path, Last::Followed).unwrap();
+        assert_eq!(real.to_string(), format!("in{}", "/x".repeat(2000)));
+        assert!(root.real_path(&"restless/in".parse().unwrap(), Last::Followed).is_err());
     }
 
     #[test]

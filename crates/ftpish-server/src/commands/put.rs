@@ -2,7 +2,7 @@
 
 use ftpish_protocol::message::{Put, Stored};
 use ftpish_protocol::{Code, Refusal, Verified};
-use ftpish_storage::{Ready, Root, Stage};
+use ftpish_storage::{Ready, Root, Stage, met_a_link};
 
 use super::resume::Upload;
 use crate::exchange::{Exchange, Failure};
@@ -96,7 +96,13 @@ pub(super) async fn require_expected(
     let Some(expect) = args.expect else { return Ok(()) };
     // Of a link that is the link itself: what it points at is not replaced.
     stage.replace_only(root.identity(&args.path)?);
-    let file = root.open_file(&args.path)?;
+    let file = root.open_file(&args.path).map_err(|refusal| match met_a_link(&refusal) {
+        true => Refusal::new(
+            Code::NotRegular,
+            "the existing name is a link, which this user may not compare through",
+        ),
+        false => refusal,
+    })?;
     let (size, mut hasher) = (file.size(), expect.algorithm().hasher());
     exchange.digest(&mut file.reader(), size, |bytes| hasher.update(bytes)).await?;
     let found = hasher.finish();

@@ -68,8 +68,6 @@ impl Raw {
         self.body_from(Vec::new(), algorithm)
     }
 
-    /// The rest of a body of which `bytes` were received.
-    #[track_caller]
     /// The bytes of a body, whatever its trailer says of them.
     pub fn chunks(&mut self) -> Vec<u8> {
         let mut bytes = vec![];
@@ -83,6 +81,8 @@ impl Raw {
         bytes
     }
 
+    /// The rest of a body of which `bytes` were received.
+    #[track_caller]
     pub fn body_from(&mut self, mut bytes: Vec<u8>, algorithm: Algorithm) -> Result<Vec<u8>, Value> {
         loop {
             match self.length().expect("the server closed within a body") {

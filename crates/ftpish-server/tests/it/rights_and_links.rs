@@ -24,7 +24,11 @@ fn server(everywhere: &[Right], incoming: &[Right]) -> TestServer {
     user.rights = Some(everywhere.to_vec());
     user.paths.insert("/incoming".to_owned(), incoming.to_vec());
     users.add("user", user);
-    let server = TestServer::with(|setup| setup.accounts = Some(Accounts::new(users, None)));
+    with_links(TestServer::with(|setup| setup.accounts = Some(Accounts::new(users, None))))
+}
+
+/// Puts directories, files and links there.
+fn with_links(server: TestServer) -> TestServer {
     for dir in ["incoming/sub", "dir", "open/sub"] {
         fs::create_dir_all(server.path(dir)).unwrap();
     }
@@ -86,6 +90,7 @@ fn requests(dir: &str) -> Vec<Value> {
         put("new"),
         json!({"cmd": "put", "body": true, "path": at("small"), "digest": "md5", "backup": at("kept/small")}),
         json!({"cmd": "put", "body": true, "path": "open/small", "digest": "md5", "backup": at("from-open")}),
+        json!({"cmd": "put", "body": true, "path": at("small"), "digest": "md5", "expect": format!("md5:{}", "0".repeat(32))}),
         json!({"cmd": "mkdir", "path": at("made")}),
         json!({"cmd": "mkdir", "path": at("deep/er"), "parents": true}),
         json!({"cmd": "symlink", "path": at("linked"), "target": "/nowhere"}),
@@ -178,6 +183,42 @@ fn a_tree_that_is_followed_tells_nothing_of_where_its_links_lead() {
         nodes[1..].iter().all(|node| node["kind"] == "link" && node["error"]["code"] == "forbidden"),
         "{told}"
     );
+}
+
+#[test]
+fn strangers_rights_hold_whatever_links_lead_to_the_file() {
+    let below = vec![("incoming".parse().unwrap(), vec![])];
+    let accounts = Accounts::new(Users::default(), Some(Rights::new(&Rights::READ, below)));
+    let server = with_links(TestServer::with(|setup| setup.accounts = Some(accounts)));
+    let mut raw = server.greeted();
+    for (path, code) in [("dir/open/small", "ok"), ("dir/link/small", "forbidden"), ("large", "forbidden")] {
+        let reply = raw.ask(&json!({"id": 2, "cmd": "hash", "path": path, "digest": "md5"}));
+        assert_eq!(reply["error"]["code"].as_str().unwrap_or("ok"), code, "{path}");
+    }
+    let tree = json!({"id": 3, "cmd": "tree", "path": "dir", "digest": "md5", "hash": "md5", "limit": 99, "follow": true});
+    assert_eq!(raw.ask(&tree)["ok"], true);
+    let told = String::from_utf8(raw.body(ftpish_protocol::Algorithm::Md5).unwrap()).unwrap();
+    assert!(told.contains("forbidden") && !told.contains("md5:"), "{told}");
+}
+
+/// What a user may not read is not told by a condition either.
+#[test]
+fn a_condition_on_the_content_needs_the_right_to_read_it() {
+    let server = server(&Rights::ALL, &[Right::Write]);
+    let mut raw = logged_in(&server, &ticket(&server));
+    let mut put = |path: &str| {
+        let expect = ftpish_protocol::Algorithm::Md5.digest(b"other").to_string();
+        let put =
+            json!({"id": 2, "cmd": "put", "body": true, "path": path, "digest": "md5", "expect": expect});
+        raw.send(&[frame(&put), body(b"content")].concat());
+        let reply = raw.receive();
+        (reply["error"]["code"].as_str().unwrap().to_owned(), reply["error"]["message"].to_string())
+    };
+    assert_eq!(put("open/small").0, "changed");
+    assert_eq!(put("incoming/small").0, "forbidden");
+    let (code, message) = put("large");
+    assert_eq!(code, "not-regular");
+    assert!(message.contains("is a link"), "{message}");
 }
 
 /// Somebody swaps a directory for a link to the forbidden one, while every command is asked.
