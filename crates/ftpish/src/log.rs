@@ -43,16 +43,18 @@ impl Log {
         std::thread::Builder::new().name("log".to_owned()).spawn(move || log.write_to(out)).map(drop)
     }
 
-    /// Waits a little until all lines are written, or lost. Before it was started they are written to `out`.
-    pub fn finish(&self, mut out: impl Write) {
-        let mut queue = self.lock();
-        if !queue.is_started {
-            queue.lines.drain(..).for_each(|line| drop(out.write_all(&line)));
+    /// Waits a little until all lines are written, or lost. If it was not started, lines are written to `out` now.
+    pub fn finish(&self, out: impl Write + Send + 'static) {
+        if !self.lock().is_started && self.start(out).is_err() {
             return;
         }
-        drop(queue);
         let is_busy = |queue: &mut Queue| !queue.lines.is_empty() || queue.is_writing;
         drop(self.0.changed.wait_timeout_while(self.lock(), LAST_LINES, is_busy));
+    }
+
+    /// Has a panic told of in the log, and not by the standard library, which would wait for standard error.
+    pub fn take_panics() {
+        std::panic::set_hook(Box::new(|panic| tracing::error!("a bug, please report it: {panic}")));
     }
 
     fn write_to(&self, mut out: impl Write) {
@@ -179,9 +181,11 @@ mod tests {
 
     #[test]
     fn lines_of_a_server_that_never_started_are_written_at_its_end() {
-        let (log, mut written) = (Log::default(), Vec::new());
+        let (log, written) = (Log::default(), Arc::default());
         (&log).write_all(b"why\n").unwrap();
-        log.finish(&mut written);
-        assert_eq!(written, b"why\n");
+        let (order, orders) = sync_channel(0);
+        drop(order);
+        log.finish(Gate { orders, written: Arc::clone(&written) });
+        assert_eq!(text(&written), "why\n");
     }
 }

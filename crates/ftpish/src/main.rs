@@ -1,5 +1,8 @@
 //! The `ftpish` binary: parse, run, report.
 
+// They panic where nothing can be written.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod allocator;
 mod argv;
 mod cli;
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Some(cli::Command::Serve(args)) => {
             allocator::set_up();
-            serve::run(&args, &cli.global, &ui)
+            return serve::run(&args, &cli.global, ui);
         }
         Some(cli::Command::User(command)) => user::run(&command),
         Some(cli::Command::Key(command)) => key::run(&command, &ui),

@@ -1,7 +1,8 @@
 //! `serve`: a server, until Ctrl-C or SIGTERM.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use ftpish_protocol::Secret;
 use ftpish_protocol::text::escape;
@@ -20,17 +21,21 @@ use crate::failure::Failure;
 use crate::log::Log;
 use crate::sandbox::{self, Account, Reach};
 use crate::session::state_dir;
-use crate::ui::{Ui, print};
+use crate::ui::{self, Ui, print};
 
-pub fn run(args: &Serve, global: &Global, ui: &Ui) -> Result<(), Failure> {
+/// Serves, and says why not. Whatever it says goes through the log, so that it never waits for who reads that.
+pub fn run(args: &Serve, global: &Global, ui: Ui) -> ExitCode {
     let log = Log::default();
     start_log(&log, args, global);
     let served = serve(args, global, &log, ui);
+    if let Err(failure) = &served {
+        let _ = (&log).write_all(ui::describe(failure).as_bytes());
+    }
     log.finish(io::stderr());
-    served
+    served.map_or_else(|failure| ExitCode::from(failure.exit as u8), |()| ExitCode::SUCCESS)
 }
 
-fn serve(args: &Serve, global: &Global, log: &Log, ui: &Ui) -> Result<(), Failure> {
+fn serve(args: &Serve, global: &Global, log: &Log, ui: Ui) -> Result<(), Failure> {
     let account = args.user.as_deref().map(Account::find).transpose()?;
     let once = once(args, global);
     let policy = Policy { read_only: args.read_only || !may_write(args, once.is_some())? };
@@ -67,11 +72,24 @@ fn serve(args: &Serve, global: &Global, log: &Log, ui: &Ui) -> Result<(), Failur
     let confined = give_up(&roots, policy, &state_dir(global)?, &listening, account.as_ref())?;
     log.start(io::stderr()).map_err(cannot_start)?;
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
-    let login = login(args, once);
-    if let Err(failure) = announce(&roots[0], policy, confined, &listening, identity.as_ref(), &login, ui) {
-        // Nobody may be left to read it; those who know the way in need no line to paste.
-        tracing::warn!(%failure, "cannot say what is served");
-    }
+    Log::take_panics();
+    let announcement = Announcement {
+        served: roots[0].clone(),
+        policy,
+        confined,
+        listening,
+        identity,
+        login: login(args, once),
+    };
+    // Nobody may read it, or be left to: those who know the way in need no line to paste.
+    std::thread::Builder::new()
+        .name("announce".to_owned())
+        .spawn(move || {
+            if let Err(failure) = announcement.print(ui) {
+                tracing::warn!(%failure, "cannot say what is served");
+            }
+        })
+        .map_err(cannot_start)?;
     match server.run().map_err(cannot_start)? {
         0 => Ok(()),
         1 => Err(Failure::new(Exit::Interrupted, "1 connection did not end in time, and was cut")),
@@ -222,45 +240,51 @@ fn give_up(
     Ok(confined)
 }
 
-/// Says what is served, and the line to type on the other side.
-fn announce(
-    served: &Path,
+/// What is served, and the line to type on the other side.
+struct Announcement {
+    served: PathBuf,
     policy: Policy,
     confined: bool,
-    listening: &[Endpoint],
-    identity: Option<&Identity>,
-    login: &Login,
-    ui: &Ui,
-) -> Result<(), Failure> {
-    let how = if policy.read_only { "read-only" } else { "to read and write" };
-    let sandbox = if confined { "in a sandbox" } else { "without a sandbox: this kernel has no Landlock" };
-    print(format_args!("serving {} {how}, {sandbox}", escape(served.as_os_str().as_encoded_bytes())))?;
-    let flag = match login {
-        Login::Nobody => String::new(),
-        Login::Users => " --login NAME".to_owned(),
-        Login::Once(_) => format!(" --login {ONCE}"),
-    };
-    for endpoint in listening {
-        match (identity, login, endpoint) {
-            (Some(identity), Login::Once(password), Endpoint::Tcp(..)) => print(format_args!(
-                "  ftpish ls 'ftpish://{ONCE}:{}@{endpoint}/#{}'",
-                password.reveal(),
-                identity.fingerprint()
-            ))?,
-            (Some(identity), ..) => {
-                print(format_args!(
-                    "  ftpish --server {endpoint} --host-key {}{flag} ls",
-                    identity.fingerprint()
-                ))?;
+    listening: Vec<Endpoint>,
+    identity: Option<Identity>,
+    login: Login,
+}
+
+impl Announcement {
+    fn print(&self, ui: Ui) -> Result<(), Failure> {
+        let served = escape(self.served.as_os_str().as_encoded_bytes());
+        let how = if self.policy.read_only { "read-only" } else { "to read and write" };
+        let sandbox = match self.confined {
+            true => "in a sandbox",
+            false => "without a sandbox: this kernel has no Landlock",
+        };
+        print(format_args!("serving {served} {how}, {sandbox}"))?;
+        self.listening.iter().try_for_each(|endpoint| print(format_args!("  {}", self.command(endpoint))))?;
+        if let Login::Once(_) = self.login {
+            ui.say("the password in that line holds until this server ends; --users FILE is for longer");
+        }
+        if self.identity.is_none() {
+            ui.say("not encrypted: whoever is in between can read and change what is sent");
+        }
+        Ok(())
+    }
+
+    /// A client's command that comes in at `endpoint`.
+    fn command(&self, endpoint: &Endpoint) -> String {
+        let login = match self.login {
+            Login::Nobody => String::new(),
+            Login::Users => " --login NAME".to_owned(),
+            Login::Once(_) => format!(" --login {ONCE}"),
+        };
+        match (&self.identity, &self.login, endpoint) {
+            (Some(identity), Login::Once(password), Endpoint::Tcp(..)) => {
+                let (password, key) = (password.reveal(), identity.fingerprint());
+                format!("ftpish ls 'ftpish://{ONCE}:{password}@{endpoint}/#{key}'")
             }
-            (None, ..) => print(format_args!("  ftpish --server {endpoint} --plaintext{flag} ls"))?,
+            (Some(identity), ..) => {
+                format!("ftpish --server {endpoint} --host-key {}{login} ls", identity.fingerprint())
+            }
+            (None, ..) => format!("ftpish --server {endpoint} --plaintext{login} ls"),
         }
     }
-    if let Login::Once(_) = login {
-        ui.say("the password in that line holds until this server ends; --users FILE is for longer");
-    }
-    if identity.is_none() {
-        ui.say("not encrypted: whoever is in between can read and change what is sent");
-    }
-    Ok(())
 }

@@ -83,16 +83,18 @@ impl Ui {
     }
 }
 
-/// Says why something was not done, without the passwords of URLs that it may quote.
+/// Says why something was not done.
 pub fn report(failure: &Failure) {
+    let _ = io::stderr().lock().write_all(describe(failure).as_bytes());
+}
+
+/// Why something was not done, in lines for standard error, without the passwords of URLs that it may quote.
+pub fn describe(failure: &Failure) -> String {
     if failure.is_broken_pipe() {
-        return;
+        return String::new();
     }
-    let mut err = io::stderr().lock();
-    let _ = writeln!(err, "ftpish: {}", ServerUrl::redact(&failure.to_string()));
-    if let Some(hint) = &failure.hint {
-        let _ = writeln!(err, "hint: {hint}");
-    }
+    let why = format!("ftpish: {}\n", ServerUrl::redact(&failure.to_string()));
+    failure.hint.iter().fold(why, |lines, hint| format!("{lines}hint: {hint}\n"))
 }
 
 /// Says what was wrong with the command line, or what was asked about it, and ends.

@@ -1,10 +1,14 @@
 //! A log that cannot be written: no request fails for it, and nobody waits.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::time::Instant;
 
-use crate::harness::World;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{PATIENCE, World};
 
 /// Stores a file, lists it, fetches it, and ends the server, which logs each request.
 #[track_caller]
@@ -50,4 +54,45 @@ fn a_log_that_nobody_reads_holds_nobody_up_and_says_later_what_was_lost() {
     let log = reading.join().unwrap();
     assert_eq!(log.matches("lines of the log could not be written").count(), 1, "{}", log.len());
     assert!(log.contains("going down"), "what comes behind that is there");
+}
+
+/// Both ends of a pipe that nobody reads, and into which no byte goes.
+fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_server_whose_output_is_stuck_from_the_start_serves_and_ends() {
+    let (_reader, writer) = full_pipe();
+    let world = World::empty();
+    let mut serve = world.serve_command("--listen unix:socket --plaintext --no-sync --verbose");
+    serve.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut server = serve.spawn().unwrap();
+    let socket = world.path("socket");
+    let began = Instant::now();
+    while UnixStream::connect(&socket).is_err() {
+        assert!(server.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    fs::write(world.here("file"), "content").unwrap();
+    let client = world.stranger_to(&format!("unix:{}", socket.display()));
+    for line in ["--plaintext put file", "--plaintext get file back"] {
+        client.run(line).ok();
+    }
+    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
+    assert!(server.wait().unwrap().success());
+}
+
+#[test]
+fn a_server_that_cannot_start_ends_although_nobody_can_be_told_why() {
+    let (_reader, writer) = full_pipe();
+    let world = World::empty();
+    let mut serve = world.serve_command("--listen unix:missing/socket --plaintext");
+    serve.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+    assert_eq!(serve.status().unwrap().code(), Some(3));
 }
