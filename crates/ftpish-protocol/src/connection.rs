@@ -432,14 +432,28 @@ impl<S: Read + Write> Connection<S> {
     /// Reads until so many bytes are here; `false` where the peer closed before that.
     fn have(&mut self, bytes: usize) -> Result<bool, Error> {
         while self.input.rest().len() < bytes {
-            // The peer may be waiting for what is queued.
-            self.flush()?;
             let wanted = self.read_ahead().max(bytes);
-            if self.input.read_more(&mut self.stream, wanted)? == 0 {
+            if self.read_behind_output(|input, stream| input.read_more(stream, wanted))? == 0 {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Writes what is queued, which the peer may be waiting for, and reads then. A peer that takes nothing any more may have
+    /// said why before it closed: its last words are read, and behind them it is told that nothing could be written.
+    fn read_behind_output(
+        &mut self,
+        read: impl FnOnce(&mut Input, &mut S) -> Result<usize, Error>,
+    ) -> Result<usize, Error> {
+        let flushed = match self.flush() {
+            Err(error) if error.is_timeout() => return Err(error),
+            flushed => flushed,
+        };
+        match (read(&mut self.input, &mut self.stream), flushed) {
+            (Ok(0) | Err(_), Err(error)) => Err(error),
+            (read, _) => read,
+        }
     }
 
     /// Reads at least one byte into `out`, which is not empty.
@@ -447,8 +461,7 @@ impl<S: Read + Write> Connection<S> {
         if !self.has_input() {
             if out.len() >= self.read_ahead() {
                 // Large reads go straight to where they belong.
-                self.flush()?;
-                return match read_some(&mut self.stream, out)? {
+                return match self.read_behind_output(|_, stream| read_some(stream, out))? {
                     0 => Err(Error::Closed),
                     read => Ok(read),
                 };

@@ -4,7 +4,7 @@
 
 mod pipe;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use ftpish_protocol::message::{Entry, Kind, LinkTarget, Mode, Time, Trailer, Working};
 use ftpish_protocol::*;
@@ -133,6 +133,37 @@ fn a_message_that_is_too_long_or_cut_by_the_end_arrives_as_its_error() {
         assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
         assert!(matches!(connection.receive(), Err(Error::Closed)));
     }
+}
+
+/// A peer that has closed: nothing can be written, and what it said last lies here.
+struct Closed(Pipe);
+
+impl Read for Closed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn last_words_are_received_although_nothing_can_be_written_any_more() {
+    let last_words = finished(Connection::new(Pipe::silent()));
+    let mut connection = Connection::new(Closed(Pipe::new(&last_words, 7)));
+    connection.queue(&NEXT);
+    assert!(matches!(connection.flush(), Err(Error::Io(_))));
+    let heard: Working = connection.receive().unwrap().unwrap().decode().unwrap();
+    assert_eq!(heard, NEXT);
+    let end = connection.receive().unwrap_err();
+    assert!(matches!(&end, Error::Io(error) if error.kind() == io::ErrorKind::BrokenPipe), "{end}");
 }
 
 #[test]
