@@ -48,7 +48,7 @@ scale PART="1":
     cargo build --release
     scripts/scale {{PART}}
 
-# 500 clients at once, beside 4 that move as many bytes: how long, and the server's memory and threads.
+# 500 clients, 4 at a time and all at once: how long, and the memory and threads of the server.
 crowd *ARGS:
     cargo build --release
     scripts/crowd {{ARGS}}

@@ -141,7 +141,8 @@ impl Channel {
         if socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let (mut buffer, mut heard) = ([0; 4096], 0);
+        // Not in the session's future, where it would be all the time.
+        let (mut buffer, mut heard) = (vec![0; 4096], 0);
         while heard < most && Instant::now() < until {
             match (&*socket).read(&mut buffer) {
                 Ok(0) => return,

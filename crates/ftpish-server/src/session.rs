@@ -91,7 +91,7 @@ pub(crate) struct Session {
     /// are [resolved](Session::permit) before the rights to them are asked for.
     root: Root,
     /// What a `resume` found, for the `put` that follows it.
-    upload: Option<Upload>,
+    upload: Option<Box<Upload>>,
     /// The small puts that are answered together, once the client waits for it.
     group: Group,
     /// Where the listing of a tree goes on.
@@ -117,11 +117,11 @@ impl Session {
         peer: Peer,
         greeting: Instant,
         full: Option<Full>,
-    ) -> Self {
+    ) -> Box<Self> {
         let mut connection = Connection::new(stream);
         connection.set_max_header(STRANGERS_HEADER);
         let anonymous = service.accounts.as_ref().and_then(Accounts::anonymous);
-        Self {
+        Box::new(Self {
             channel: Channel::new(connection, turn),
             place,
             root: anonymous
@@ -140,14 +140,14 @@ impl Session {
             upload: None,
             group: Group::default(),
             cursor: Cursor::default(),
-        }
+        })
     }
 
     /// Serves requests until the client leaves, breaks the protocol or is too slow, or the server drains.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let outcome = self.serve().await;
         // What nobody was told of was not stored: it must not replace what others have stored meanwhile.
-        self.group.abandon(&self.channel).await;
+        Box::pin(self.group.abandon(&self.channel)).await;
         if let Some(upload) = self.upload.take() {
             upload.abandon();
         }
@@ -253,7 +253,7 @@ impl Session {
             *partial_since.get_or_insert_with(Instant::now) + limits.request
         } else {
             // One that has been told what is here of its file reads its own side of it now.
-            let reading = self.upload.as_ref().map_or(Duration::ZERO, Upload::time_to_read);
+            let reading = self.upload.as_deref().map_or(Duration::ZERO, Upload::time_to_read);
             self.idle_since + limits.idle + reading
         };
         self.channel.set_deadline(Deadline::At(until));
@@ -390,7 +390,7 @@ impl Session {
         &mut self,
         id: u64,
         header: &Header,
-        upload: &mut Option<Upload>,
+        upload: &mut Option<Box<Upload>>,
     ) -> Result<(), Failure> {
         let mut command = Command::decode(header)?;
         tracing::debug!(id, ?command, "request");
@@ -453,7 +453,7 @@ impl Session {
             Command::Part(args) => {
                 // An upload waits while parts of it come on its own connection, too.
                 self.upload = upload.take_if(|upload| upload.is_of(&args));
-                let own = self.upload.as_ref().and_then(Upload::shared).cloned();
+                let own = self.upload.as_deref().and_then(Upload::shared).cloned();
                 commands::part::run(&args, own, &service.uploads, exchange).await
             }
             Command::Mkdir(args) => commands::mkdir::run(&args, root, &mut self.group, exchange),
@@ -550,5 +550,21 @@ fn has_more_parts(command: &Command) -> bool {
         Command::Get(args) => args.offset > 0 || args.length.is_some(),
         Command::Part(_) | Command::Blocks(_) => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How large the future is that a function makes.
+    fn size_of_future<F: Future>(_: impl FnOnce(Box<Session>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_at_rest_keeps_no_room_for_what_it_may_do() {
+        let (session, run) = (size_of::<Session>(), size_of_future(Session::run));
+        assert!(session + run < 2048, "{session} and {run} bytes");
     }
 }

@@ -15,7 +15,7 @@ const LARGE: u64 = 16 * 1024 * 1024;
 pub async fn run(
     args: &Put,
     root: &Root,
-    upload: &mut Option<Upload>,
+    upload: &mut Option<Box<Upload>>,
     group: &mut Group,
     exchange: &mut Exchange<'_>,
 ) -> Result<(), Failure> {

@@ -17,8 +17,8 @@ const DIGESTING: Duration = crate::limits::WORKING_EVERY;
 /// anew. There are two, for a client lists a tree, and has what it listed digested meanwhile.
 #[derive(Debug, Default)]
 pub struct Cursor {
-    plain: Option<Place>,
-    digesting: Option<Place>,
+    plain: Option<Box<Place>>,
+    digesting: Option<Box<Place>>,
 }
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct Place {
 }
 
 impl Cursor {
-    fn place(&mut self, args: &Tree) -> &mut Option<Place> {
+    fn place(&mut self, args: &Tree) -> &mut Option<Box<Place>> {
         if args.hash.is_some() { &mut self.digesting } else { &mut self.plain }
     }
 
@@ -110,7 +110,7 @@ pub async fn run(
     // The walk ended where there was no last one.
     if let Some(last) = last {
         let (path, follow, same) = (args.path.clone(), args.follow, args.same);
-        *cursor.place(args) = Some(Place { path, follow, same, last, walk });
+        *cursor.place(args) = Some(Box::new(Place { path, follow, same, last, walk }));
     }
     Ok(())
 }
