@@ -310,6 +310,7 @@ impl Place {
                     replace: Replace::Always,
                     sync: false,
                     repair: how & 16 != 0,
+                    perms: false,
                     backup: None,
                 };
                 client.download(&download, &progress).map(drop)

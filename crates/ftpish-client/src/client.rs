@@ -304,7 +304,7 @@ impl Client {
 
     /// Makes a directory; with `parents`, missing ones above it too, and none is no error if it exists.
     pub fn mkdir(&mut self, path: &RemotePath, parents: bool) -> Result<(), Error> {
-        let command = Command::Mkdir(Mkdir { path: path.clone(), parents });
+        let command = Command::Mkdir(Mkdir { path: path.clone(), parents, mode: None });
         self.request::<Done>(&command).map(drop)
     }
 

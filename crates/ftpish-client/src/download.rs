@@ -13,7 +13,7 @@ use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, 
 use ftpish_protocol::{
     Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_part, receive_ranges,
 };
-use ftpish_storage::{Backup, Root, Stage, StageWriter};
+use ftpish_storage::{Backup, Permissions, Root, Stage, StageWriter};
 
 use crate::split::{AT_A_TIME, Leader, PART, Part, Parts, SPLIT_FROM, spread};
 use crate::{Client, Error, Jobs, Progress, RESUME_FROM, Transferred, digest_of};
@@ -44,6 +44,8 @@ pub struct Download {
     pub sync: bool,
     /// Compare what is there with what is to come, block by block, and move only what differs.
     pub repair: bool,
+    /// Whether the file gets the very permission bits of its source, whatever the umask is, and whatever it replaces.
+    pub perms: bool,
     /// Where what is replaced is kept, if it is to be kept.
     pub backup: Option<Backup>,
 }
@@ -59,6 +61,10 @@ impl Download {
     pub(crate) fn has_base_in(&self, root: &Root, name: &RemotePath) -> bool {
         let target = root.stat(name).is_ok_and(|found| self.repair || found.size >= RESUME_FROM);
         target || root.partial_length(name).is_some_and(|length| length >= MIN_BLOCK)
+    }
+
+    pub(crate) fn permissions(&self, mode: Option<Mode>) -> Permissions {
+        Permissions::named(mode, self.perms)
     }
 
     /// Has a stage keep what it replaces, where that is asked.
@@ -215,7 +221,9 @@ impl Client {
         match self.receive_stage(&mut stage, file, download, &|done| progress.set_done(done)) {
             Ok(verified) => {
                 let done = transferred(&verified, verified.length(), file.mtime);
-                stage.commit(verified, Some(file.mode)).map_err(|refusal| local(to, refusal))?;
+                stage
+                    .commit(verified, download.permissions(Some(file.mode)))
+                    .map_err(|refusal| local(to, refusal))?;
                 Ok(done)
             }
             Err(error) => {
@@ -266,7 +274,7 @@ impl Client {
         match fetched {
             Ok((verified, mode)) => {
                 let done = transferred(&verified, size, mtime);
-                stage.commit(verified, mode).map_err(refused)?;
+                stage.commit(verified, download.permissions(mode)).map_err(refused)?;
                 Ok(done)
             }
             Err(error) => {
@@ -480,7 +488,7 @@ impl Client {
             }
             Ok(Complete::Staged { verified, mode, moved }) => {
                 let done = transferred(&verified, moved, cut.mtime);
-                stage.commit(verified, mode).map_err(refused)?;
+                stage.commit(verified, download.permissions(mode)).map_err(refused)?;
                 Ok(done)
             }
             Err(error) => {

@@ -504,7 +504,8 @@ impl<'a, T> Pipeline<'a, T> {
             Ok(verified) => {
                 self.moved += verified.length();
                 let done = transferred(&verified, verified.length(), file.mtime);
-                Ok((Ready { stage, verified, mode: Some(file.mode) }, done))
+                let permissions = download.permissions(Some(file.mode));
+                Ok((Ready { stage, verified, permissions }, done))
             }
             Err(error) => {
                 stage.abandon();

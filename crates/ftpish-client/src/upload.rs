@@ -35,6 +35,8 @@ pub struct Upload {
     pub expect: Option<Digest>,
     /// Compare what is there with what is to come, block by block, and move only what differs.
     pub repair: bool,
+    /// Whether the file gets the very permission bits of its source, whatever the server's umask is, and whatever it replaces.
+    pub perms: bool,
     /// Where the server keeps what is replaced, if it is to be kept.
     pub backup: Option<RemotePath>,
     /// Whether a large file is begun before it is known what the server has of it.
@@ -97,6 +99,7 @@ impl Upload {
             size: Some(file.size()),
             mtime: Some(file.mtime()),
             mode: Some(file.mode()),
+            exact: self.perms,
             replace: self.replace,
             expect: self.expect,
             sparse: file.is_sparse(),
@@ -122,6 +125,7 @@ impl Client {
             size: None,
             mtime: None,
             mode: None,
+            exact: false,
             replace,
             expect: None,
             sparse: false,

@@ -317,9 +317,12 @@ pub struct Put {
     /// The modification time to give the file; the time of arrival where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtime: Option<Time>,
-    /// The permission bits to give the file; the server's default where absent.
+    /// The permission bits to give a new file, as far as the server lets new files have them; its default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Whether the file gets the very bits of `mode`, also if it replaces one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exact: bool,
     /// What may be replaced.
     #[serde(default, skip_serializing_if = "Replace::is_always")]
     pub replace: Replace,
@@ -451,6 +454,10 @@ pub struct Mkdir {
     /// Make missing parents too, and do not mind if it exists.
     #[serde(default, skip_serializing_if = "is_false")]
     pub parents: bool,
+    /// The permission bits to give it, as far as the server lets new directories have them; the owner's are all set, so that
+    /// it can be filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
 }
 
 /// The arguments of `symlink`.
@@ -497,9 +504,12 @@ pub struct Set {
     /// When it is to have been modified last; as it is where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtime: Option<Time>,
-    /// Its new permission bits; as they are where absent.
+    /// Its new permission bits, of which it keeps those that it has; as they are where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Whether it gets the very bits of `mode`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exact: bool,
 }
 
 /// The arguments of `rm`.

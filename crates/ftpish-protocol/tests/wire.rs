@@ -200,6 +200,7 @@ const VECTORS: &[(&str, Play)] = &[
             size: Some(1),
             mtime: Some(time(-1, 999_999_999)),
             mode: Some(Mode::from_bits(0o007)),
+            exact: false,
             replace: Replace::Older,
             expect: None,
             sparse: true,
@@ -220,7 +221,9 @@ const VECTORS: &[(&str, Play)] = &[
     ("put-reply", |it| {
         it.granted(6, false, Stored { size: 12, digest: Algorithm::Md5.digest(b"hello world\n") });
     }),
-    ("mkdir-request", |it| it.request(7, false, Command::Mkdir(Mkdir { path: path("a/b"), parents: true }))),
+    ("mkdir-request", |it| {
+        it.request(7, false, Command::Mkdir(Mkdir { path: path("a/b"), parents: true, mode: None }))
+    }),
     ("mkdir-reply", |it| it.granted(7, false, Done {})),
     ("symlink-request", |it| {
         let target = LinkTarget(b"docs/a.txt".into());
@@ -244,7 +247,7 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("set-request", |it| {
         let (mtime, mode) = (Some(time(NEW_YEAR, 0)), Some(Mode::from_bits(0o755)));
-        it.request(17, false, Command::Set(Set { path: path("docs"), mtime, mode }));
+        it.request(17, false, Command::Set(Set { path: path("docs"), mtime, mode, exact: false }));
     }),
     ("rm-request", |it| {
         it.request(8, false, Command::Rm(Rm { path: path("a"), recursive: true, backup: None }));
@@ -361,7 +364,7 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("base64-name", |it| {
         let path = RemotePath::parse(b"caf\xe9").unwrap();
-        it.request(12, false, Command::Mkdir(Mkdir { path, parents: false }));
+        it.request(12, false, Command::Mkdir(Mkdir { path, parents: false, mode: None }));
     }),
     ("refusal", |it| it.refused(Some(4), Code::NotFound, "no such file or directory")),
     ("refusal-without-id", |it| it.refused(None, Code::ShuttingDown, "the server is going down")),
@@ -600,6 +603,7 @@ fn put(name: &str, digest: Algorithm) -> Put {
         size: None,
         mtime: None,
         mode: None,
+        exact: false,
         replace: Replace::Always,
         expect: None,
         sparse: false,

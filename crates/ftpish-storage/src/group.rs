@@ -9,12 +9,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use cap_std::fs::MetadataExt as _;
-use ftpish_protocol::message::Mode;
 use ftpish_protocol::{Code, Refusal, Verified};
 
 use crate::dir::{Directory, sync_dir};
 use crate::stage::{Kept, Stage};
-use crate::{Outcome, refuse};
+use crate::{Outcome, Permissions, refuse};
 
 /// From how many files on a flush of the whole file system is cheaper than one of each, even though it writes what
 /// others have changed, too. Measured: `docs/RELIABILITY.md`.
@@ -27,8 +26,8 @@ pub struct Ready {
     pub stage: Stage,
     /// What proves it.
     pub verified: Verified,
-    /// Its permission bits; a default where absent.
-    pub mode: Option<Mode>,
+    /// Its permission bits.
+    pub permissions: Permissions,
 }
 
 /// Work on the disk that goes on beside whoever began it, on a thread of its own.
@@ -62,13 +61,13 @@ impl<T: Send + 'static> Background<T> {
 /// in the same order.
 pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<()>> {
     let mut outcomes: Vec<Outcome<()>> =
-        files.iter().map(|ready| ready.stage.prepare(&ready.verified, ready.mode)).collect();
+        files.iter().map(|ready| ready.stage.prepare(&ready.verified, ready.permissions)).collect();
     let places = places(&files, &mut outcomes);
     sync_files(&files, &places, &mut outcomes);
     let kept = keep(&files, &mut outcomes);
     for ((ready, kept), outcome) in files.iter().zip(&kept).zip(&mut outcomes) {
         if outcome.is_ok() {
-            *outcome = ready.stage.publish(kept, &ready.verified);
+            *outcome = ready.stage.publish(kept, &ready.verified, ready.permissions);
         }
         if outcome.is_err() {
             ready.stage.abandon();

@@ -69,7 +69,8 @@ pub(crate) fn open_unnamed(dir: &Directory) -> Option<File> {
 
     static CAN_NAME: LazyLock<bool> = LazyLock::new(|| Path::new(DESCRIPTORS).exists());
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(PARTIAL_MODE)).ok();
+    // Nobody can open it before it has a name; until then its bits are those that any new file can have here.
+    let open = || rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o777)).ok();
     let is_apt = *CAN_NAME && matches!(dir.file_system(), Some(Ext | Xfs | F2fs | Tmpfs));
     is_apt.then(open).flatten().map(File::from)
 }

@@ -213,6 +213,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::Permissions;
 
     fn root() -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
@@ -287,11 +288,11 @@ mod tests {
             assert!(met(strict.open_file(at).map(drop)));
             assert!(met(strict.stage(at, Default::default(), None).map(drop)));
             assert!(met(strict.try_resume(at, Default::default(), None).map(drop)));
-            assert!(met(strict.set(at, None, None)));
+            assert!(met(strict.set(at, None, Permissions::Usual)));
             assert!(met(strict.remove(at, false)));
             assert!(met(strict.rename(at, &path("in/other"), Default::default())));
             assert!(met(strict.rename(&path("in/file"), at, Default::default())));
-            assert!(met(strict.make_dir(at, false)) && strict.make_dir(at, true).is_err());
+            assert!(met(strict.make_dir(at, false, None)) && strict.make_dir(at, true, None).is_err());
         }
         for at in ["ro/inc", "chain"] {
             assert!(met(strict.list(&path(at)).map(drop)), "{at}");

@@ -8,13 +8,16 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::iter::successors;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{
+    Dir, DirBuilder, DirBuilderExt as _, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _,
+};
 use ftpish_protocol::message::{Entry, Kind, Link, LinkTarget, Mode, Replace, Space, Time};
 use ftpish_protocol::{Code, Name, Refusal, RemotePath};
 use rustix::fs::{FileType, OFlags};
@@ -24,17 +27,21 @@ use crate::backup::Backup;
 use crate::dir::{Directory, alone, os_name, rename, sync_dir};
 use crate::link::{is_same, link, make_symlink};
 use crate::partial::{forget, is_partial, partial_of, sweep};
+use crate::permissions::umask;
 use crate::quota::{Bound, Ledgers, Quota};
 use crate::resolve::{dir_without_links, refuse_link};
 use crate::source::refuse_to_open;
 use crate::spelling::{Spelling, Spellings};
 use crate::stage::{Stage, Taken, timestamps};
 use crate::target::Target;
-use crate::{Identity, Outcome, SourceFile, mtime, refuse, tree};
+use crate::{Identity, ModePolicy, Outcome, Permissions, SourceFile, mtime, refuse, tree};
 
 /// How long a partial file may lie that nobody writes to, until it is taken away: a week, so that what broke off on a
 /// Friday can be taken up on Monday.
 const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The bits of a directory beside its permissions: setuid, setgid and sticky.
+const BESIDE: u32 = 0o7000;
 
 /// How many directories are kept in mind as looked through.
 const MOST_SWEPT: usize = 1000;
@@ -57,6 +64,7 @@ pub struct Root {
     bound: Option<Arc<Bound>>,
     /// What was written, where other spellings of its names matter.
     spellings: Option<Arc<Spellings>>,
+    policy: ModePolicy,
 }
 
 impl Root {
@@ -64,7 +72,10 @@ impl Root {
     /// it is reported done (fsync(2) of files and of directories).
     pub fn open(path: &Path, sync: bool) -> io::Result<Self> {
         let dir = Arc::new(Directory::from(Dir::open_ambient_dir(path, ambient_authority())?));
-        Ok(Self { dir, sync, follows_links: true, swept: Arc::default(), bound: None, spellings: None })
+        // It is read once, and a server that has confined itself cannot read it any more.
+        let _ = umask();
+        let (swept, bound, spellings, policy) = Default::default();
+        Ok(Self { dir, sync, follows_links: true, swept, bound, spellings, policy })
     }
 
     /// As [`open`](Self::open), but the directory is made where it is missing, and so are those above it.
@@ -82,12 +93,23 @@ impl Root {
             swept: Arc::default(),
             bound: None,
             spellings: None,
+            policy: self.policy,
         })
     }
 
     /// Another directory, where changes are made durable as they are here.
     pub fn apart(&self, path: &Path) -> Outcome<Self> {
-        Self::open(path, self.sync).map_err(refuse)
+        Ok(Self { policy: self.policy, ..Self::open(path, self.sync).map_err(refuse)? })
+    }
+
+    /// What is decided about permission bits here.
+    pub fn policy(&self) -> ModePolicy {
+        self.policy
+    }
+
+    /// The same directory, in which permission bits are as `policy` says.
+    pub fn with_policy(&self, policy: ModePolicy) -> Self {
+        Self { policy, ..self.clone() }
     }
 
     /// The same directory, in which no more may be made than `quota` permits. All that is made through roots with
@@ -292,13 +314,10 @@ impl Root {
 
     /// Makes a directory; with `parents`, the missing ones above it too, and none is no error if it exists. It is
     /// durable once it is [told to be](Self::sync_above).
-    pub fn make_dir(&self, path: &RemotePath, parents: bool) -> Outcome<()> {
-        let made = match (&self.bound, parents) {
-            (None, true) if self.follows_links => self.dir.create_dir_all(os_path(path)).map_err(refuse),
-            (None, true) => self.make_all(path),
-            (None, false) => self.make_one(path),
-            (Some(bound), false) => self.make_claimed(path, bound),
-            (Some(bound), true) => self.make_missing(path, bound),
+    pub fn make_dir(&self, path: &RemotePath, parents: bool, mode: Option<Mode>) -> Outcome<()> {
+        let made = match parents {
+            false => self.make_one(path, mode),
+            true => self.make_missing(path, mode),
         };
         if self.spellings.is_some() && !path.is_root() {
             // One that is there under another spelling is used, and must not be removed under that.
@@ -307,18 +326,22 @@ impl Root {
         made
     }
 
-    fn make_one(&self, path: &RemotePath) -> Outcome<()> {
+    fn make_one(&self, path: &RemotePath, mode: Option<Mode>) -> Outcome<()> {
+        let claim = self.bound.as_ref().map(|bound| bound.claim()).transpose()?;
         let (dir, at) = self.locate(path)?;
-        dir.create_dir(at).map_err(refuse)
-    }
-
-    fn make_all(&self, path: &RemotePath) -> Outcome<()> {
-        let above: Vec<_> = successors(Some(path.clone()), RemotePath::parent).collect();
-        for next in above.iter().rev().filter(|next| !next.is_root()) {
-            match self.make_one(next) {
-                Err(refusal) if refusal.code == Code::Exists && self.is_dir(next) => {}
-                made => made?,
-            }
+        // Whoever fills it needs the owner's rights until then.
+        let bits = mode.map_or(0o777, |mode| mode.bits() | 0o700);
+        let mut builder = DirBuilder::new();
+        dir.create_dir_with(&at, builder.mode(self.policy.of_dir(bits))).map_err(refuse)?;
+        if let Some(claim) = claim {
+            claim.leaves(0);
+        }
+        let forced = self.policy.force_dir.bits();
+        if forced != 0 {
+            // The umask has not let it have these.
+            let made = self.open_to_set(path)?;
+            let has = rustix::fs::fstat(&made).map_err(refuse)?.st_mode & (BESIDE | 0o777);
+            rustix::fs::fchmod(&made, (has | forced).into()).map_err(refuse)?;
         }
         Ok(())
     }
@@ -330,20 +353,13 @@ impl Root {
         }
     }
 
-    fn make_claimed(&self, path: &RemotePath, bound: &Arc<Bound>) -> Outcome<()> {
-        let claim = bound.claim()?;
-        self.make_one(path)?;
-        claim.leaves(0);
-        Ok(())
-    }
-
-    /// Makes a directory and the missing ones above it, each with a claim of its own.
-    fn make_missing(&self, path: &RemotePath, bound: &Arc<Bound>) -> Outcome<()> {
+    /// Makes a directory and the missing ones above it.
+    fn make_missing(&self, path: &RemotePath, mode: Option<Mode>) -> Outcome<()> {
         let is_there = |path: &RemotePath| self.is_dir(path);
         let mut missing: Vec<_> =
             successors(Some(path.clone()), RemotePath::parent).take_while(|path| !is_there(path)).collect();
         while let Some(next) = missing.pop() {
-            match self.make_claimed(&next, bound) {
+            match self.make_one(&next, mode.filter(|_| missing.is_empty())) {
                 // Somebody else was faster.
                 Err(refusal) if refusal.code == Code::Exists && is_there(&next) => {}
                 made => made?,
@@ -452,28 +468,41 @@ impl Root {
         Ok(())
     }
 
-    /// Gives a file or a directory another modification time and other permission bits; a link is not followed. That is
-    /// not made durable: no byte depends on it.
-    pub fn set(&self, path: &RemotePath, mtime: Option<Time>, mode: Option<Mode>) -> Outcome<()> {
+    /// Opens a file or a directory whose time or bits are to change; a link is not followed.
+    fn open_to_set(&self, path: &RemotePath) -> Outcome<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let open = |dir: &Dir, name: &OsStr| {
             rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty()).map_err(refuse_to_open_at)
         };
-        let file = match (path.parent(), path.name()) {
-            (Some(parent), Some(name)) => open(&*self.open_dir(&parent)?, os_name(&name))?,
-            _ => open(&self.dir, OsStr::new("."))?,
-        };
-        let found = FileType::from_raw_mode(rustix::fs::fstat(&file).map_err(refuse)?.st_mode);
+        match (path.parent(), path.name()) {
+            (Some(parent), Some(name)) => open(&*self.open_dir(&parent)?, os_name(&name)),
+            _ => open(&self.dir, OsStr::new(".")),
+        }
+    }
+
+    /// Gives a file or a directory another modification time and other permission bits; a link is not followed. Bits that
+    /// are not exact add none to those which it has. That is not made durable: no byte depends on it.
+    pub fn set(&self, path: &RemotePath, mtime: Option<Time>, permissions: Permissions) -> Outcome<()> {
+        let file = self.open_to_set(path)?;
+        let has = rustix::fs::fstat(&file).map_err(refuse)?.st_mode;
+        let found = FileType::from_raw_mode(has);
         if !found.is_file() && !found.is_dir() {
             return Err(Refusal::new(Code::NotRegular, "it is neither a file nor a directory"));
         }
         if let Some(mtime) = mtime {
             rustix::fs::futimens(&file, &timestamps(mtime)).map_err(refuse)?;
         }
-        match mode {
-            Some(mode) => rustix::fs::fchmod(&file, mode.bits().into()).map_err(refuse),
-            None => Ok(()),
-        }
+        let bits = match permissions {
+            Permissions::Usual => return Ok(()),
+            Permissions::New(mode) => mode.bits() & has,
+            Permissions::Exact(mode) => mode.bits(),
+        };
+        let bits = match found.is_dir() {
+            // What the system gave it stays: with setgid, what is made in it has its group.
+            true => self.policy.of_dir(bits) | has & BESIDE,
+            false => self.policy.of_file(bits),
+        };
+        rustix::fs::fchmod(&file, bits.into()).map_err(refuse)
     }
 
     /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds. What an earlier try
@@ -620,7 +649,7 @@ impl Root {
     ) -> Target {
         let spelling =
             self.spellings.as_ref().map(|all| Spelling { all: Arc::clone(all), path: path.clone() });
-        Target { parent, name, replace, mtime, expected: None, backup: None, spelling }
+        Target { parent, name, replace, mtime, expected: None, backup: None, policy: self.policy, spelling }
     }
 
     fn synced(&self, dirs: &[&Dir]) -> Outcome<()> {

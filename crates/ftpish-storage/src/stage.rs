@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
-use ftpish_protocol::message::{Mode, Time};
+use ftpish_protocol::message::Time;
 use ftpish_protocol::{Meter, Refusal, Verified};
 use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
@@ -24,7 +24,7 @@ use crate::partial::{
 };
 use crate::quota::{Bound, Claim};
 use crate::target::Target;
-use crate::{Identity, Outcome, SourceFile, refuse};
+use crate::{Identity, Outcome, Permissions, SourceFile, refuse};
 
 mod publish;
 pub(crate) use publish::Kept;
@@ -279,10 +279,9 @@ impl Stage {
         self.target.backup = Some(backup);
     }
 
-    /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. The
-    /// permission bits are a default where `mode` is none.
-    pub fn commit(self, verified: Verified, mode: Option<Mode>) -> Outcome<()> {
-        commit_together(vec![Ready { stage: self, verified, mode }]).remove(0)
+    /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole.
+    pub fn commit(self, verified: Verified, permissions: Permissions) -> Outcome<()> {
+        commit_together(vec![Ready { stage: self, verified, permissions }]).remove(0)
     }
 
     /// Zeros that need no room on the disk: beyond the end they are not written; before it, what is there is cut

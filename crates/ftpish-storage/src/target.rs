@@ -9,7 +9,7 @@ use ftpish_protocol::{Code, Name, Refusal};
 use crate::backup::Backup;
 use crate::dir::{Directory, os_name};
 use crate::spelling::Spelling;
-use crate::{Identity, Outcome, mtime, refuse};
+use crate::{Identity, ModePolicy, Outcome, mtime, refuse};
 
 /// Where a staged file will go.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Target {
     pub(crate) expected: Option<Identity>,
     /// Where what is replaced is kept.
     pub(crate) backup: Option<Backup>,
+    /// What is decided about permission bits there.
+    pub(crate) policy: ModePolicy,
     /// How the name is spelled, where it matters what was written under another spelling.
     pub(crate) spelling: Option<Spelling>,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ftpish_protocol::Algorithm;
+use ftpish_protocol::message::Mode;
 use ftpish_transport::{Endpoint, Fingerprint};
 
 use crate::exit::EXIT_CODES;
@@ -183,12 +184,27 @@ pub struct Serve {
     /// below 1024.
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
+    /// Permission bits that nothing gets which clients store, in octal. Without it, the umask of this process holds for what is
+    /// new, unless the directory has a default ACL, and clients that say --perms are not held to it.
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub umask: Option<Mode>,
+    /// Permission bits that every new file gets, in octal.
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub force_mode: Option<Mode>,
+    /// Permission bits that every new directory gets, in octal.
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub force_dir_mode: Option<Mode>,
     /// Do not wait for the disk: after a power failure, files that were acknowledged may be gone.
     #[arg(long)]
     pub no_sync: bool,
     /// Log each request, too.
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// Permission bits as `chmod` takes them.
+fn mode(octal: &str) -> Result<Mode, String> {
+    Mode::try_from(octal.to_owned()).map_err(str::to_owned)
 }
 
 #[derive(Debug, Subcommand)]
@@ -337,6 +353,10 @@ pub struct TreeArgs {
     /// In a tree: names of one file stay names of one file. Without it, each is copied for itself.
     #[arg(short = 'H', long)]
     pub hard_links: bool,
+    /// Give files and directories the exact permission bits of the source. Without it, new ones get them as far as the
+    /// receiving side's umask or default ACL permits, and existing ones keep theirs.
+    #[arg(long)]
+    pub perms: bool,
     /// In a tree: do nothing, and say what would be done.
     #[arg(short = 'n', long)]
     pub dry_run: bool,

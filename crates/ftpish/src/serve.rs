@@ -9,7 +9,7 @@ use ftpish_protocol::text::escape;
 use ftpish_server::{
     Accounts, Config, Identity, Limits, Policy, Rights, Server, Shutdown, User, Users, hash, random_password,
 };
-use ftpish_storage::{Root, descriptors};
+use ftpish_storage::{ModePolicy, Root, descriptors};
 use ftpish_transport::Endpoint;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -41,6 +41,7 @@ fn serve(args: &Serve, global: &Global, log: &Log, ui: Ui) -> Result<(), Failure
     let policy = Policy { read_only: args.read_only || !may_write(args, once.is_some())? };
     let accounts = accounts(args, once.as_ref())?;
     let roots = roots(args, accounts.as_ref())?;
+    let modes = modes(args);
     let root = Root::open(&args.root, !args.no_sync).map_err(|error| {
         let root = escape(args.root.as_os_str().as_encoded_bytes()).to_string();
         Failure::new(Exit::NotFound, format!("cannot serve `{root}`: {error}"))
@@ -64,8 +65,10 @@ fn serve(args: &Serve, global: &Global, log: &Log, ui: Ui) -> Result<(), Failure
     let per_address = args.max_per_address.into();
     let limits = Limits { connections, per_address, strangers, ..limits };
     let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
-    let server =
-        Server::new(Config { root, policy, limits, accounts, identity: identity.clone() }, listeners);
+    let server = Server::new(
+        Config { root: root.with_policy(modes), policy, limits, accounts, identity: identity.clone() },
+        listeners,
+    );
     let cannot_start = |error: io::Error| Failure::new(Exit::Other, format!("cannot start: {error}"));
     let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
     // Before the first thread starts: each begins with what this one may do.
@@ -169,6 +172,19 @@ fn roots(args: &Serve, accounts: Option<&Accounts>) -> Result<Vec<PathBuf>, Fail
         })
     };
     [args.root.as_path()].into_iter().chain(apart).map(real).collect()
+}
+
+/// What permission bits files get that clients store. A umask is this process's from now on, too: the kernel holds new names to it.
+fn modes(args: &Serve) -> ModePolicy {
+    if let Some(umask) = args.umask {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask.bits()));
+    }
+    let none = ModePolicy::default();
+    ModePolicy {
+        umask: args.umask.unwrap_or(none.umask),
+        force_file: args.force_mode.unwrap_or(none.force_file),
+        force_dir: args.force_dir_mode.unwrap_or(none.force_dir),
+    }
 }
 
 fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Failure {

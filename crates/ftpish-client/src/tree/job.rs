@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
 use ftpish_protocol::{Algorithm, Code, PathError, Refusal, RemotePath};
-use ftpish_storage::{Backup, Links, Root, SourceFile, Walk, descriptors};
+use ftpish_storage::{Backup, Links, Permissions, Root, SourceFile, Walk, descriptors};
 
 use self::stretch::{End, MOST_ASKED, MOST_BESIDE_BODIES, Stretch};
 use super::plan::{Next, Plan, Side};
@@ -445,7 +445,7 @@ impl TreeJob {
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
             Step::Compare { .. } => self.ask_digest((number, step), pipe)?,
             // The served directory itself is the server's own.
-            Step::MakeDir(_) | Step::Set { .. } if is_top => {}
+            Step::MakeDir { .. } | Step::Set { .. } if is_top => {}
             _ if self.tree.dry_run => report(&step, Ok(None)),
             Step::Set { is_dir: true, .. } => self.sets.push(step),
             Step::Set { .. } | Step::HardLink { .. } => self.late.push(step),
@@ -466,7 +466,7 @@ impl TreeJob {
                     crew.deal(Tag::Step((number, step)), file, pipe);
                 }
             }
-            Step::MakeDir(_) | Step::Link { .. } | Step::Remove(_) | Step::BackUp { .. } => {
+            Step::MakeDir { .. } | Step::Link { .. } | Step::Remove(_) | Step::BackUp { .. } => {
                 if self.tree.way == Way::Put && !crew.is_alone() {
                     self.ahead.insert(step.path().clone());
                 }
@@ -526,7 +526,7 @@ impl TreeJob {
         let path = self.remote(step.path())?;
         let length = path.as_bytes().len();
         let command = match &step {
-            Step::MakeDir(_) => Command::Mkdir(Mkdir { path, parents: true }),
+            Step::MakeDir { mode, .. } => Command::Mkdir(Mkdir { path, parents: true, mode: Some(*mode) }),
             Step::Link { target, .. } => {
                 let (target, replace, backup) =
                     (target.clone(), self.tree.replace, self.backup(step.path())?);
@@ -536,7 +536,7 @@ impl TreeJob {
                 Command::Link(self.hard_link((first, path), (*size, *mtime), Self::remote)?)
             }
             Step::Set { mtime, mode, .. } => {
-                Command::Set(Set { path, mtime: Some(*mtime), mode: Some(*mode) })
+                Command::Set(Set { path, mtime: Some(*mtime), mode: *mode, exact: self.tree.perms })
             }
             Step::BackUp { to, .. } => {
                 Command::Rm(Rm { path, recursive: false, backup: Some(self.remote(to)?) })
@@ -551,7 +551,7 @@ impl TreeJob {
     fn do_here(&mut self, step: &Step) -> Result<(), Error> {
         let path = step.path();
         let to = self.local(path);
-        if path.is_root() && matches!(step, Step::MakeDir(_)) {
+        if path.is_root() && matches!(step, Step::MakeDir { .. }) {
             let root = Root::create(&to, self.tree.sync).map_err(|error| Error::local(&to, error))?;
             self.here = Some(root.minding_spellings());
             return Ok(());
@@ -567,7 +567,7 @@ impl TreeJob {
     fn try_here(&self, root: &Root, step: &Step) -> Result<(), Refusal> {
         let path = step.path();
         match step {
-            Step::MakeDir(_) => match root.make_dir(path, false) {
+            Step::MakeDir { mode, .. } => match root.make_dir(path, false, Some(*mode)) {
                 Err(refusal)
                     if refusal.code == Code::Exists
                         && root.stat(path).is_ok_and(|found| found.kind == Kind::Dir) =>
@@ -583,7 +583,9 @@ impl TreeJob {
                 let names = self.hard_link((first, path), (*size, *mtime), |_, path| Ok(path.clone()));
                 root.link(&names.map_err(|error| Refusal::new(Code::BadPath, error.to_string()))?)
             }
-            Step::Set { mtime, mode, .. } => root.set(path, Some(*mtime), Some(*mode)),
+            Step::Set { mtime, mode, .. } => {
+                root.set(path, Some(*mtime), Permissions::named(*mode, self.tree.perms))
+            }
             Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
             Step::BackUp { to, .. } => root.backup(path, to).and_then(|backup| root.move_away(path, &backup)),
             Step::Move { .. } | Step::Compare { .. } | Step::Problem { .. } => Ok(()),
@@ -642,17 +644,26 @@ impl TreeJob {
     }
 
     fn download(&self, root: &Root, path: &RemotePath, from: RemotePath) -> Result<Download, Error> {
-        let (Tree { digest, replace, sync, .. }, to) = (&self.tree, self.local(path));
+        let (Tree { digest, replace, sync, perms, .. }, to) = (&self.tree, self.local(path));
         let backup = self.backup_here(root, path).map_err(|refusal| local(&to, refusal))?;
-        Ok(Download { from, to, digest: *digest, replace: *replace, sync: *sync, repair: false, backup })
+        Ok(Download {
+            from,
+            to,
+            digest: *digest,
+            replace: *replace,
+            sync: *sync,
+            repair: false,
+            perms: *perms,
+            backup,
+        })
     }
 
     fn upload(&self, path: &RemotePath, to: RemotePath) -> Result<Upload, Error> {
-        let (Tree { digest, replace, .. }, backup) = (&self.tree, self.backup(path)?);
+        let (Tree { digest, replace, perms, .. }, backup) = (&self.tree, self.backup(path)?);
         let from = self.local(path);
-        let (digest, replace) = (*digest, *replace);
+        let (digest, replace, perms) = (*digest, *replace, *perms);
         let ahead = if self.lost.contains(path) { Ahead::Never } else { Ahead::WhereFar };
-        Ok(Upload { from, to, digest, replace, expect: None, repair: false, backup, ahead })
+        Ok(Upload { from, to, digest, replace, expect: None, repair: false, perms, backup, ahead })
     }
 
     /// Where the server keeps what has a path.

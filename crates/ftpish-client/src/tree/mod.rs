@@ -48,6 +48,9 @@ pub struct Tree {
     /// Keep what is replaced or removed in this directory of the destination, which is itself left out; lose it where
     /// absent.
     pub backup: Option<RemotePath>,
+    /// Give everything the very permission bits that it has in the source. Otherwise only what is new gets them, as far as the
+    /// receiving side lets new names have them.
+    pub perms: bool,
     /// Give what is one file with several names in the source one file with these names in the destination. Otherwise
     /// each name has a file of its own.
     pub hard_links: bool,
@@ -81,7 +84,12 @@ pub enum Compare {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Make a directory. Its time and permission bits are set when all is in it.
-    MakeDir(RemotePath),
+    MakeDir {
+        /// Its own path.
+        path: RemotePath,
+        /// The permission bits that it has in the source.
+        mode: Mode,
+    },
     /// Move a file of so many bytes.
     Move {
         /// Which.
@@ -95,8 +103,8 @@ pub enum Step {
         path: RemotePath,
         /// Its size.
         size: u64,
-        /// The time and permission bits that the one there lacks, if that is all.
-        set: Option<(Time, Mode)>,
+        /// The time, and the permission bits if they count, that the one there lacks, if that is all.
+        set: Option<(Time, Option<Mode>)>,
         /// The first name of the same file, and its time: it gets this name, too, in place of being moved.
         same: Option<(RemotePath, Time)>,
         /// Where the server told of it, so that those around it can be asked for together with it.
@@ -129,8 +137,8 @@ pub enum Step {
         is_dir: bool,
         /// Its modification time.
         mtime: Time,
-        /// Its permission bits.
-        mode: Mode,
+        /// Its permission bits; as they are where absent.
+        mode: Option<Mode>,
     },
     /// Remove it, and all that is in it. With backups, it is a directory that is empty by then.
     Remove(RemotePath),
@@ -177,8 +185,8 @@ impl Step {
     /// What it is about.
     pub fn path(&self) -> &RemotePath {
         match self {
-            Self::MakeDir(path)
-            | Self::Remove(path)
+            Self::Remove(path)
+            | Self::MakeDir { path, .. }
             | Self::Move { path, .. }
             | Self::Compare { path, .. }
             | Self::Link { path, .. }

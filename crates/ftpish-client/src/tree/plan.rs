@@ -77,7 +77,8 @@ impl Feed {
 struct Open {
     path: RemotePath,
     mtime: Time,
-    mode: Mode,
+    /// What it gets in the end, if its permission bits count.
+    mode: Option<Mode>,
     /// Whether it is not, or will not be, what it is in the source.
     differs: bool,
 }
@@ -405,17 +406,24 @@ impl Plan {
             self.steps.push_back(removal);
         }
         if there.is_none() {
-            self.steps.push_back(Step::MakeDir(path.clone()));
+            self.steps.push_back(Step::MakeDir { path: path.clone(), mode: source.mode });
         }
         if let Some(refusal) = &source.error {
             self.steps.push_back(Step::Problem { path: path.clone(), refusal: refusal.clone() });
         }
-        let differs =
-            there.is_none_or(|there| !there.mtime.is_same(source.mtime) || there.mode != source.mode);
-        self.open.push(Open { path: path.clone(), mtime: source.mtime, mode: source.mode, differs });
+        let differs = there.is_none_or(|there| !self.is_dressed(there, source));
+        // What is there keeps its own, unless they are to be the same.
+        let mode = (there.is_none() || self.rules.perms).then_some(source.mode);
+        self.open.push(Open { path: path.clone(), mtime: source.mtime, mode, differs });
+    }
+
+    /// Whether what is there has the time that it has in the source, and its permission bits, if they are to be the same.
+    fn is_dressed(&self, there: &Node, source: &Node) -> bool {
+        there.mtime.is_same(source.mtime) && (there.mode == source.mode || !self.rules.perms)
     }
 
     fn take_file(&mut self, source: Node, target: Option<&Node>) {
+        let is_dressed = target.is_some_and(|there| self.is_dressed(there, &source));
         let Node { path, size, mtime, mode, same, .. } = source;
         let first = same.filter(|first| self.rules.hard_links && !self.is_left_out(first));
         let moving = match &first {
@@ -434,13 +442,13 @@ impl Plan {
         };
         let step = match (self.rules.compare, there) {
             (Some(Compare::Time), Some(there)) if there.mtime.is_same(mtime) => {
-                if there.mode == mode {
+                if is_dressed {
                     return;
                 }
-                Step::Set { path, is_dir: false, mtime, mode }
+                Step::Set { path, is_dir: false, mtime, mode: Some(mode) }
             }
-            (Some(Compare::Digest), Some(there)) => {
-                let same = there.mtime.is_same(mtime) && there.mode == mode;
+            (Some(Compare::Digest), Some(_)) => {
+                let set = (!is_dressed).then_some((mtime, self.rules.perms.then_some(mode)));
                 // It may be another.
                 self.backs_up |= self.rules.backup.is_some();
                 let first = first.map(|first| (first, mtime));
@@ -449,7 +457,6 @@ impl Plan {
                     Way::Put => &self.target,
                 };
                 let listed = remote.passed.as_ref().and_then(|passed| passed.place.clone());
-                let set = (!same).then_some((mtime, mode));
                 Step::Compare { path, size, set, same: first, listed }
             }
             _ => {

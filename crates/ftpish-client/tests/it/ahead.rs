@@ -24,8 +24,17 @@ fn upload(client: &mut Client, dir: &Path) -> Result<Transferred, Error> {
     let (from, to, digest, replace) =
         (dir.join("file"), "file".parse().unwrap(), Algorithm::Blake3, Replace::Always);
     std::fs::write(&from, bytes()).unwrap();
-    let upload =
-        Upload { from, to, digest, replace, expect: None, repair: false, backup: None, ahead: Ahead::Always };
+    let upload = Upload {
+        from,
+        to,
+        digest,
+        replace,
+        expect: None,
+        repair: false,
+        perms: false,
+        backup: None,
+        ahead: Ahead::Always,
+    };
     client.upload(&upload, &Progress::default())
 }
 

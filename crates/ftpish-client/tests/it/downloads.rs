@@ -18,6 +18,7 @@ pub fn download(client: &mut Client, to: &Path) -> Result<(), Error> {
         replace: Replace::Always,
         sync: false,
         repair: false,
+        perms: false,
         backup: None,
     };
     client.download(&download, &Progress::default()).map(drop)

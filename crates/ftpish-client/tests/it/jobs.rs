@@ -27,15 +27,24 @@ fn bytes(size: usize) -> Vec<u8> {
 
 fn download(script: &Script, to: &Path) -> Result<Transferred, Error> {
     let (from, to, digest) = ("file".parse().unwrap(), to.to_owned(), Algorithm::Blake3);
-    let download =
-        Download { from, to, digest, replace: Replace::Always, sync: false, repair: false, backup: None };
+    let download = Download {
+        from,
+        to,
+        digest,
+        replace: Replace::Always,
+        sync: false,
+        repair: false,
+        perms: false,
+        backup: None,
+    };
     client(script).download(&download, &Progress::default())
 }
 
 fn upload(script: &Script, from: &Path) -> Result<Transferred, Error> {
     let (from, to, digest) = (from.to_owned(), "file".parse().unwrap(), Algorithm::Blake3);
     let (replace, ahead) = (Replace::Always, Ahead::Never);
-    let upload = Upload { from, to, digest, replace, expect: None, repair: false, backup: None, ahead };
+    let upload =
+        Upload { from, to, digest, replace, expect: None, repair: false, perms: false, backup: None, ahead };
     client(script).upload(&upload, &Progress::default())
 }
 

@@ -174,6 +174,7 @@ fn all_replies() -> Vec<Asked> {
                     replace,
                     sync: false,
                     repair: true,
+                    perms: false,
                     backup: None,
                 };
                 let mended = client.download(&download, &Progress::default()).map(drop);

@@ -119,8 +119,16 @@ fn what_may_not_be_replaced_is_kept_and_the_connection_goes_on() {
     let mut client = script.client();
     let fetch = |client: &mut Client, replace| {
         let (from, to) = ("a".parse().unwrap(), to.clone());
-        let download =
-            Download { from, to, digest: Algorithm::Md5, replace, sync: false, repair: false, backup: None };
+        let download = Download {
+            from,
+            to,
+            digest: Algorithm::Md5,
+            replace,
+            sync: false,
+            repair: false,
+            perms: false,
+            backup: None,
+        };
         client.download(&download, &Progress::default())
     };
     for (replace, code) in [(Replace::Never, Code::Exists), (Replace::Older, Code::NotNewer)] {

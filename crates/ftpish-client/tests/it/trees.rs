@@ -60,6 +60,7 @@ fn tree(local: &Path) -> Tree {
         delete: None,
         backup: None,
         hard_links: false,
+        perms: true,
         dry_run: false,
     }
 }

@@ -202,6 +202,7 @@ fn what_is_no_file_here_is_refused_before_anything_is_sent() {
             replace: Replace::Always,
             expect: None,
             repair: false,
+            perms: false,
             backup: None,
             ahead: Ahead::default(),
         };
@@ -237,6 +238,7 @@ fn a_local_file_that_changes_while_it_is_sent_is_not_stored() {
         replace: Replace::Always,
         expect: None,
         repair: false,
+        perms: false,
         backup: None,
         ahead: Ahead::default(),
     };

@@ -40,6 +40,7 @@ impl Member {
                 None => Err(Refusal::new(Code::BadPath, "the root is none")),
             },
         };
+        let opened = opened.map(|root| root.with_policy(user.modes(root.policy())));
         let root = opened.and_then(bounded).map_err(|refusal| {
             // Where it is, is the server's own affair.
             tracing::error!(user = name, %refusal, "cannot open the user's root");

@@ -6,8 +6,9 @@ use std::num::{NonZeroU16, NonZeroU64};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use ftpish_protocol::message::Mode;
 use ftpish_protocol::{PublicKey, RemotePath};
-use ftpish_storage::Quota;
+use ftpish_storage::{ModePolicy, Quota};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toml_edit::Document;
@@ -55,6 +56,15 @@ pub struct User {
     /// How many names may lie there: files, links and directories.
     #[serde(default)]
     pub quota_files: Option<NonZeroU64>,
+    /// Permission bits that nothing gets which the user makes, in octal, as `umask` takes them; beside the server's own.
+    #[serde(default)]
+    pub umask: Option<Mode>,
+    /// Permission bits that every new file of the user gets; the server's own where absent.
+    #[serde(default)]
+    pub force_mode: Option<Mode>,
+    /// Permission bits that every new directory of the user gets; the server's own where absent.
+    #[serde(default)]
+    pub force_dir_mode: Option<Mode>,
 }
 
 impl User {
@@ -70,6 +80,19 @@ impl User {
             bandwidth: None,
             quota_bytes: None,
             quota_files: None,
+            umask: None,
+            force_mode: None,
+            force_dir_mode: None,
+        }
+    }
+
+    /// What permission bits the user's files have, where those of others are as `server` says.
+    pub(super) fn modes(&self, server: ModePolicy) -> ModePolicy {
+        let umask = server.umask.bits() | self.umask.map_or(0, Mode::bits);
+        ModePolicy {
+            umask: Mode::from_bits(umask),
+            force_file: self.force_mode.unwrap_or(server.force_file),
+            force_dir: self.force_dir_mode.unwrap_or(server.force_dir),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::exchange::{Exchange, Failure};
 use crate::group::Group;
 
 pub fn run(args: &Mkdir, root: &Root, group: &mut Group, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
-    root.make_dir(&args.path, args.parents)?;
+    root.make_dir(&args.path, args.parents, args.mode)?;
     group.add_made(exchange.id(), [args.path.clone()]);
     Ok(())
 }

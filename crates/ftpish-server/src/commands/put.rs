@@ -2,7 +2,7 @@
 
 use ftpish_protocol::message::{Put, Stored};
 use ftpish_protocol::{Code, Refusal, Verified};
-use ftpish_storage::{Ready, Root, Stage, met_a_link};
+use ftpish_storage::{Permissions, Ready, Root, Stage, met_a_link};
 
 use super::resume::Upload;
 use crate::exchange::{Exchange, Failure};
@@ -32,11 +32,11 @@ pub async fn run(
         group.add(exchange.id(), &args.path, ready, stored);
         return Ok(());
     }
-    let Ready { stage, verified, mode } = ready;
+    let Ready { stage, verified, permissions } = ready;
     if stored.size < LARGE {
-        stage.commit(verified, mode)?;
+        stage.commit(verified, permissions)?;
     } else {
-        exchange.while_working(move |_| stage.commit(verified, mode)).await?;
+        exchange.while_working(move |_| stage.commit(verified, permissions)).await?;
     }
     exchange.grant(&stored)
 }
@@ -55,7 +55,7 @@ async fn whole(
         root.stage(&args.path, args.replace, args.mtime)?
     };
     match receive(args, root, &mut stage, exchange).await {
-        Ok(verified) => Ok(Ready { stage, verified, mode: args.mode }),
+        Ok(verified) => Ok(Ready { stage, verified, permissions: Permissions::named(args.mode, args.exact) }),
         Err(failure) => {
             stage.abandon();
             Err(failure)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ftpish_protocol::blocks::{Assembler, Assembly, Blocks};
 use ftpish_protocol::message::{Cut, Kind, MAX_RANGES, PartArgs, Put, Resume, Stored};
 use ftpish_protocol::{Code, Digest, Meter, Refusal, RemotePath, Verified};
-use ftpish_storage::{Root, SourceFile, Stage};
+use ftpish_storage::{Permissions, Root, SourceFile, Stage};
 
 use super::blocks::DIGEST;
 use super::part::{Shared, Uploads};
@@ -245,8 +245,8 @@ impl Upload {
         if untouched {
             stage.remove();
         } else {
-            let mode = put.mode;
-            exchange.while_working(move |_| stage.commit(verified, mode)).await?;
+            let permissions = Permissions::named(put.mode, put.exact);
+            exchange.while_working(move |_| stage.commit(verified, permissions)).await?;
         }
         Ok(stored)
     }

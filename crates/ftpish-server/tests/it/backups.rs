@@ -223,6 +223,7 @@ fn rules(way: Way, local: &Path, backup: &str) -> Tree {
         delete: Some(1000),
         backup: Some(path(backup)),
         hard_links: false,
+        perms: true,
         dry_run: false,
     }
 }

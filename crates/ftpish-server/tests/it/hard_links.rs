@@ -64,6 +64,7 @@ fn rules(way: Way, local: &Path) -> Tree {
         delete: Some(10_000),
         backup: None,
         hard_links: true,
+        perms: true,
         dry_run: false,
     }
 }
@@ -78,7 +79,7 @@ fn run(server: &TestServer, tree: Tree) -> Vec<String> {
             done.push(match step {
                 Step::HardLink { path, first, .. } => format!("{path} = {first}"),
                 Step::Move { path, .. } => format!("move {path}"),
-                Step::Set { .. } | Step::MakeDir(_) => return,
+                Step::Set { .. } | Step::MakeDir { .. } => return,
                 step => format!("{step:?}"),
             });
         })

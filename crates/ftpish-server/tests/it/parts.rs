@@ -253,6 +253,7 @@ fn the_client_moves_a_large_file_either_way_whatever_the_transport() {
                 replace,
                 expect: None,
                 repair: false,
+                perms: false,
                 backup: None,
                 ahead: Ahead::default(),
             };
@@ -271,6 +272,7 @@ fn the_client_moves_a_large_file_either_way_whatever_the_transport() {
                 replace,
                 sync: false,
                 repair: false,
+                perms: false,
                 backup: None,
             };
             let fetched = client.download(&download, &progress).unwrap();
@@ -303,6 +305,7 @@ fn a_server_with_no_room_for_others_serves_the_one() {
         replace,
         sync: false,
         repair: false,
+        perms: false,
         backup: None,
     };
     client.download(&download, &Progress::default()).unwrap();
@@ -313,6 +316,7 @@ fn a_server_with_no_room_for_others_serves_the_one() {
         replace,
         expect: None,
         repair: false,
+        perms: false,
         backup: None,
         ahead: Ahead::default(),
     };
@@ -437,6 +441,7 @@ fn an_upload_that_broke_off_ahead_is_resumed_by_the_next_client_though_it_does_n
         replace: Replace::Always,
         expect: None,
         repair: false,
+        perms: false,
         backup: None,
         ahead: Ahead::Always,
     };

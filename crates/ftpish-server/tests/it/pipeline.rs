@@ -170,6 +170,7 @@ fn more_short_replies_than_a_socket_holds_leave_nobody_waiting_for_the_other() {
             replace: Replace::Always,
             sync: false,
             repair: false,
+            perms: false,
             backup: None,
         });
         let mut refused = 0;

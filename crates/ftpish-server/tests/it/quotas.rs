@@ -36,6 +36,7 @@ fn upload(client: &mut Client, from: &Path, to: &str) -> Result<(), Error> {
         replace,
         expect: None,
         repair: false,
+        perms: false,
         backup: None,
         ahead: Ahead::default(),
     };

@@ -23,14 +23,24 @@ fn upload(
 ) -> Result<Transferred, Error> {
     let (from, to, digest, replace) = (from.to_owned(), path("file"), Algorithm::Blake3, Replace::Always);
     client.upload(
-        &Upload { from, to, digest, replace, expect, repair, backup: None, ahead: Ahead::default() },
+        &Upload {
+            from,
+            to,
+            digest,
+            replace,
+            expect,
+            repair,
+            perms: false,
+            backup: None,
+            ahead: Ahead::default(),
+        },
         &Progress::default(),
     )
 }
 
 fn download(client: &mut Client, to: &Path, repair: bool) -> Transferred {
     let (from, to, digest, replace) = (path("file"), to.to_owned(), Algorithm::Blake3, Replace::Always);
-    let download = Download { from, to, digest, replace, sync: false, repair, backup: None };
+    let download = Download { from, to, digest, replace, sync: false, repair, perms: false, backup: None };
     client.download(&download, &Progress::default()).unwrap()
 }
 

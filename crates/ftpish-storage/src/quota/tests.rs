@@ -15,6 +15,7 @@ use proptest::test_runner::Config;
 use tempfile::TempDir;
 
 use super::*;
+use crate::Permissions;
 use crate::{Root, Stage};
 
 /// What a partial file needs to be worth keeping.
@@ -69,7 +70,7 @@ fn grow(stage: &mut Stage, length: u64) -> Result<(), Refusal> {
 fn store(root: &Root, name: &str, length: u64) -> Result<(), Refusal> {
     let mut stage = root.stage(&path(name), Replace::Always, None)?;
     match stage.claim(length).and_then(|()| grow(&mut stage, length)) {
-        Ok(()) => stage.commit(proof(length), None),
+        Ok(()) => stage.commit(proof(length), Permissions::Usual),
         Err(refusal) => {
             stage.abandon();
             Err(refusal)
@@ -82,7 +83,7 @@ fn store_keeping(root: &Root, name: &str, length: u64, kept: &RemotePath) -> Res
     let mut stage = root.stage(&path(name), Replace::Always, None)?;
     stage.back_up(root.backup(&path(name), kept)?);
     match stage.claim(length).and_then(|()| grow(&mut stage, length)) {
-        Ok(()) => stage.commit(proof(length), None),
+        Ok(()) => stage.commit(proof(length), Permissions::Usual),
         Err(refusal) => {
             stage.abandon();
             Err(refusal)
@@ -118,11 +119,11 @@ fn what_does_not_fit_is_refused_with_what_is_used_and_what_there_is() {
         "over the quota: 600 of 1000 bytes are used, and this needs 401 more",
     );
     store(&root, "b", 400).unwrap();
-    root.make_dir(&path("d"), false).unwrap();
+    root.make_dir(&path("d"), false, None).unwrap();
     let full = "over the quota: 3 of 3 files, links and directories are used";
-    assert_refused(root.make_dir(&path("e"), false), full);
-    assert_refused(root.make_dir(&path("d/e/f"), true), full);
-    root.make_dir(&path("d"), true).unwrap();
+    assert_refused(root.make_dir(&path("e"), false, None), full);
+    assert_refused(root.make_dir(&path("d/e/f"), true, None), full);
+    root.make_dir(&path("d"), true, None).unwrap();
     assert_refused(root.make_link(&path("l"), &LinkTarget(b"a".into()), Replace::Always, None), full);
     assert_refused(store(&root, "c", 1), full);
     root.remove(&path("b"), false).unwrap();
@@ -212,7 +213,7 @@ fn what_a_rename_replaces_and_what_is_cut_off_makes_room_at_once() {
     assert_eq!(store(&root, "a", 5 * UNIT).unwrap_err().code, Code::NoSpace);
     stop_time(&ledgers);
     stage.cut(2 * UNIT).unwrap();
-    stage.commit(proof(2 * UNIT), None).unwrap();
+    stage.commit(proof(2 * UNIT), Permissions::Usual).unwrap();
     store(&root, "a", 8 * UNIT).unwrap();
 }
 
@@ -342,7 +343,7 @@ impl Model {
             Step::Commit(at) if !self.open.is_empty() => {
                 let Open { stage, end, .. } = self.open.swap_remove(at % self.open.len());
                 // Where a directory has the name by now it is refused.
-                let _ = stage.commit(proof(end), None);
+                let _ = stage.commit(proof(end), Permissions::Usual);
             }
             Step::Abandon(at) if !self.open.is_empty() => {
                 self.open.swap_remove(at % self.open.len()).stage.abandon();
@@ -355,7 +356,7 @@ impl Model {
             Step::Rename(from, to) => drop(root.rename(&path(from), &path(to), Replace::Always)),
             Step::MakeDir(name) => {
                 let fits = self.fits(0, 1);
-                let refused = root.make_dir(&path(name), false).err();
+                let refused = root.make_dir(&path(name), false, None).err();
                 assert_eq!(refused.is_some_and(|refusal| refusal.code == Code::NoSpace), !fits);
             }
             Step::Link(name) => {
@@ -452,7 +453,7 @@ fn many_at_once_never_store_more_than_there_may_be_and_all_the_room_comes_back()
                     let kept = path(&format!("k/{name}"));
                     let _ = match random.u8(..12) {
                         0..=3 => store(&root, &name, random.u64(1..600)),
-                        4 => root.make_dir(&path(&name), true),
+                        4 => root.make_dir(&path(&name), true, None),
                         5 => root.rename(&path(&name), &path(&other), Replace::Always),
                         6 => root.make_link(&path(&name), &LinkTarget(b"x".into()), Replace::Always, None),
                         7 => link(&root, &name, &other),
@@ -480,10 +481,10 @@ fn no_count_misses_what_is_renamed_meanwhile() {
     const TREES: u64 = 40;
     let (_scratch, root) = scratch(TREES * 10, 0);
     for i in 0..TREES {
-        root.make_dir(&path(&format!("a/{i}")), true).unwrap();
+        root.make_dir(&path(&format!("a/{i}")), true, None).unwrap();
         store(&root, &format!("a/{i}/file"), 10).unwrap();
     }
-    root.make_dir(&path("b"), false).unwrap();
+    root.make_dir(&path("b"), false, None).unwrap();
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for worker in 0..2 {

@@ -56,7 +56,7 @@ fn links_that_stay_inside_work_and_links_that_lead_out_do_not() {
         ("list", root.list(&path("up")).err()),
         ("stat below", root.stat(&path("up/secret")).err()),
         ("stage below", root.stage(&path("up/new"), Replace::Always, None).err()),
-        ("make below", root.make_dir(&path("up/new"), true).err()),
+        ("make below", root.make_dir(&path("up/new"), true, None).err()),
         ("remove below", root.remove(&path("up/secret"), false).err()),
         ("rename out", root.rename(&path("file"), &path("up/file"), Replace::Always).err()),
         ("rename in", root.rename(&path("up/secret"), &path("stolen"), Replace::Always).err()),
@@ -133,10 +133,10 @@ fn partial_files_that_nobody_came_back_for_are_taken_away() {
 #[test]
 fn directories_are_made_once_or_with_their_parents() {
     let (_dir, _top, root) = scratch();
-    assert_eq!(root.make_dir(&path("a/b"), false).unwrap_err().code, Code::NotFound);
-    root.make_dir(&path("a/b"), true).unwrap();
-    root.make_dir(&path("a/b"), true).unwrap();
-    assert_eq!(root.make_dir(&path("a"), false).unwrap_err().code, Code::Exists);
+    assert_eq!(root.make_dir(&path("a/b"), false, None).unwrap_err().code, Code::NotFound);
+    root.make_dir(&path("a/b"), true, None).unwrap();
+    root.make_dir(&path("a/b"), true, None).unwrap();
+    assert_eq!(root.make_dir(&path("a"), false, None).unwrap_err().code, Code::Exists);
 }
 
 #[test]

@@ -2,34 +2,64 @@
 
 use std::io;
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use ftpish_protocol::message::{Mode, Replace};
 use ftpish_protocol::{Code, Meter, Refusal, Verified};
 
 use super::{Stage, timestamps};
 use crate::dir::{alone, os_name, rename};
 use crate::partial::{give_name, lock, partial_name};
+use crate::permissions::of_new_names;
 use crate::target::Target;
-use crate::{Identity, Outcome, SourceFile, mtime, refuse};
+use crate::{Identity, Outcome, Permissions, SourceFile, mtime, refuse};
 
-/// The permission bits of a stored file whose sender named none.
-const DEFAULT_MODE: u32 = 0o644;
+/// The permission bits of a file whose sender named none, before the umask (creat(2) as programs call it).
+const USUAL_MODE: u32 = 0o666;
 
 impl Stage {
     /// Makes the partial file all that the target is to be, but durable.
-    pub(crate) fn prepare(&self, verified: &Verified, mode: Option<Mode>) -> Outcome<()> {
+    pub(crate) fn prepare(&self, verified: &Verified, permissions: Permissions) -> Outcome<()> {
         if self.end != verified.length() {
             return Err(Refusal::new(Code::Internal, "the partial file is not what was verified"));
         }
         if self.ends_in_hole {
             self.file.set_len(self.end).map_err(refuse)?;
         }
-        let mode = mode.map_or(DEFAULT_MODE, Mode::bits);
-        rustix::fs::fchmod(&self.file, mode.into()).map_err(refuse)?;
+        let bits = self.bits(permissions)?;
+        rustix::fs::fchmod(&self.file, bits.into()).map_err(refuse)?;
         if let Some(mtime) = self.target.mtime {
             rustix::fs::futimens(&self.file, &timestamps(mtime)).map_err(refuse)?;
         }
         Ok(())
+    }
+
+    /// The permission bits of a file that replaces none.
+    fn bits(&self, permissions: Permissions) -> Outcome<u32> {
+        let wanted = match permissions {
+            Permissions::Exact(mode) => return Ok(self.target.policy.of_file(mode.bits())),
+            Permissions::New(mode) => mode.bits(),
+            Permissions::Usual => USUAL_MODE,
+        };
+        // One that has no name was made as any new file is, and has what the kernel gave it.
+        let possible = match &self.partial {
+            None => rustix::fs::fstat(&self.file).map_err(refuse)?.st_mode,
+            Some(_) => of_new_names(&self.target.parent),
+        };
+        Ok(self.target.policy.of_file(wanted & possible))
+    }
+
+    /// Takes over the permission bits of the file that is about to be replaced.
+    fn take_bits(&self) -> Outcome<()> {
+        let Target { parent, name, .. } = &self.target;
+        let Ok(found) = parent.symlink_metadata(os_name(name)) else { return Ok(()) };
+        let bits = Mode::from_bits(found.mode()).bits();
+        if !found.is_file()
+            || Mode::from_bits(rustix::fs::fstat(&self.file).map_err(refuse)?.st_mode).bits() == bits
+        {
+            return Ok(());
+        }
+        rustix::fs::fchmod(&self.file, bits.into()).map_err(refuse)?;
+        if self.sync { self.file.sync_all().map_err(refuse) } else { Ok(()) }
     }
 
     /// Keeps what is about to be replaced, as far as it can be done while it has its name.
@@ -80,15 +110,15 @@ impl Stage {
     }
 
     /// Gives the partial file its target's name, if that is free, or still to be replaced.
-    pub(crate) fn publish(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+    pub(crate) fn publish(&self, kept: &Kept, verified: &Verified, permissions: Permissions) -> Outcome<()> {
         match &self.partial {
-            Some(partial) => self.rename(partial, kept, verified),
-            None => self.publish_unnamed(kept, verified),
+            Some(partial) => self.rename(partial, kept, verified, permissions),
+            None => self.publish_unnamed(kept, verified, permissions),
         }
     }
 
     /// The same, for one that has no name.
-    fn publish_unnamed(&self, kept: &Kept, verified: &Verified) -> Outcome<()> {
+    fn publish_unnamed(&self, kept: &Kept, verified: &Verified, permissions: Permissions) -> Outcome<()> {
         let Target { parent, name, expected, .. } = &self.target;
         let is_free = expected.is_none() && {
             let _alone = alone();
@@ -107,7 +137,7 @@ impl Stage {
             let partial = partial_name();
             let _ = lock(&self.file);
             give_name(&self.file, parent, partial.as_ref()).map_err(refuse)?;
-            if let Err(refusal) = self.rename(&partial, kept, verified) {
+            if let Err(refusal) = self.rename(&partial, kept, verified, permissions) {
                 if !self.unlink(&partial) {
                     self.leaves_all();
                 }
@@ -126,9 +156,18 @@ impl Stage {
     }
 
     /// Gives the partial file its target's name in place of its own.
-    fn rename(&self, partial: &str, kept: &Kept, verified: &Verified) -> Outcome<()> {
+    fn rename(
+        &self,
+        partial: &str,
+        kept: &Kept,
+        verified: &Verified,
+        permissions: Permissions,
+    ) -> Outcome<()> {
         let Target { parent, name, replace, backup, expected, spelling, .. } = &self.target;
         self.target.prepare()?;
+        if permissions.yield_to_existing() {
+            self.take_bits()?;
+        }
         let _still = self.target.still();
         let _alone = alone();
         // Where whatever is there may be replaced, the kernel knows what cannot be.

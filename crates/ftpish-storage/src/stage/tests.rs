@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use ftpish_protocol::message::Replace;
+use ftpish_protocol::message::{Mode, Replace};
 use ftpish_protocol::{Algorithm, Code, Connection, Name, receive_body, send_body};
 
 use super::*;
@@ -32,7 +32,7 @@ fn store(root: &Root, name: &str, replace: Replace, mtime: i64, bytes: &[u8]) ->
     let mtime = Some(Time { seconds: mtime, nanoseconds: 5 });
     let mut stage = root.stage(&name.parse().unwrap(), replace, mtime)?;
     let proof = verified(bytes, &mut stage);
-    stage.commit(proof, Some(Mode::from_bits(0o640)))
+    stage.commit(proof, Permissions::Exact(Mode::from_bits(0o640)))
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn proof_of_other_bytes_commits_nothing() {
     let mut stage = root.stage(&"a".parse().unwrap(), Replace::Always, None).unwrap();
     stage.write_all(b"these").unwrap();
     let other = verified(b"those bytes", &mut io::sink());
-    assert_eq!(stage.commit(other, None).unwrap_err().code, Code::Internal);
+    assert_eq!(stage.commit(other, Permissions::Usual).unwrap_err().code, Code::Internal);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -126,7 +126,7 @@ fn holes_stay_holes() {
     bytes[3 << 20] = 1;
     let mut stage = root.resume(&"a".parse().unwrap(), Replace::Always, None, Duration::ZERO).unwrap();
     let proof = verified(&bytes, &mut stage);
-    stage.commit(proof, None).unwrap();
+    stage.commit(proof, Permissions::Usual).unwrap();
     assert!(fs::read(dir.path().join("a")).unwrap() == bytes);
     assert!(fs::metadata(dir.path().join("a")).unwrap().blocks() * 512 <= 1 << 20);
 }
@@ -137,6 +137,6 @@ fn a_target_that_appears_after_the_stage_began_is_not_replaced_where_none_may_be
     let mut stage = root.stage(&"a".parse().unwrap(), Replace::Never, None).unwrap();
     let proof = verified(b"late", &mut stage);
     fs::write(dir.path().join("a"), "early").unwrap();
-    assert_eq!(stage.commit(proof, None).unwrap_err().code, Code::Exists);
+    assert_eq!(stage.commit(proof, Permissions::Usual).unwrap_err().code, Code::Exists);
     assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"early");
 }

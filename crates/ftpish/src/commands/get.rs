@@ -149,6 +149,7 @@ fn download(from: &RemotePath, to: &Path, args: &Get) -> Download {
         replace: replace(args.overwrite.when),
         sync: !args.no_sync,
         repair: args.repair,
+        perms: args.tree.perms,
         backup: None,
     }
 }

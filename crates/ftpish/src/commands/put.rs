@@ -143,6 +143,7 @@ fn send_crowd(
                 replace,
                 expect: None,
                 repair: false,
+                perms: args.tree.perms,
                 backup: None,
                 ahead: Ahead::default(),
             });
@@ -278,6 +279,7 @@ fn transfer(
         replace,
         expect,
         repair: args.repair,
+        perms: args.tree.perms,
         backup: None,
         ahead: if lost { Ahead::Never } else { Ahead::default() },
     };

@@ -49,6 +49,7 @@ pub fn tree(
         delete: None,
         backup: None,
         hard_links: args.hard_links,
+        perms: args.perms,
         dry_run: args.dry_run,
     })
 }
@@ -111,7 +112,7 @@ impl Report<'_> {
 fn would(step: &Step) -> Result<(), Failure> {
     let path = escape(step.path().as_bytes());
     match step {
-        Step::MakeDir(_) => print(format_args!("mkdir {path}/")),
+        Step::MakeDir { .. } => print(format_args!("mkdir {path}/")),
         Step::Move { size, .. } => print(format_args!("copy {path} ({size} bytes)")),
         Step::Compare { .. } => print(format_args!("compare {path}")),
         Step::Link { target, .. } => print(format_args!("link {path} -> {}", escape(&target.0))),

@@ -216,19 +216,29 @@ impl Drop for World {
 
 /// The same command, in a process that may take so much: options of sh's `ulimit`.
 pub fn limited(command: &Command, limit: &str) -> Command {
-    let mut limited = Command::new("sh");
-    limited.arg("-c").arg(format!("ulimit {limit}; exec \"$0\" \"$@\""));
-    limited.arg(command.get_program()).args(command.get_args());
+    after(command, &format!("ulimit {limit}"))
+}
+
+/// The same command, in a process with this umask.
+pub fn with_umask(command: &Command, umask: &str) -> Command {
+    after(command, &format!("umask {umask}"))
+}
+
+/// The same command, after what sh(1) does to its process.
+fn after(command: &Command, shell: &str) -> Command {
+    let mut after = Command::new("sh");
+    after.arg("-c").arg(format!("{shell}; exec \"$0\" \"$@\""));
+    after.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
+            Some(value) => after.env(name, value),
+            None => after.env_remove(name),
         };
     }
     if let Some(dir) = command.get_current_dir() {
-        limited.current_dir(dir);
+        after.current_dir(dir);
     }
-    limited
+    after
 }
 
 /// What is in a directory, down to the bottom.

@@ -70,7 +70,7 @@ fn what_is_removed_goes_behind_all_that_moves() {
             fs::write(to.join(file), "old").unwrap();
         }
         fs::write(to.join("1/d1/12/file"), "a directory where a file is to be").unwrap();
-        world.client().run(&format!("{} -j 3 --delete", sync(way))).ok();
+        world.client().run(&format!("{} -j 3 --delete --perms", sync(way))).ok();
         same(&described(&from), &described(&to));
     }
 }

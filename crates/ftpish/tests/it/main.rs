@@ -29,6 +29,7 @@ mod jobs;
 mod keys;
 mod log;
 mod ls;
+mod modes;
 mod names;
 mod overwrite;
 mod process;

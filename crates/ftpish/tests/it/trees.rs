@@ -165,14 +165,14 @@ fn a_second_sync_moves_nothing_and_a_third_what_differs() {
     symlink("chunk", world.here("tree/a/up")).unwrap();
     fs::remove_dir_all(world.here("tree/z")).unwrap();
     fs::write(world.here("tree/z"), "no directory any more").unwrap();
-    let would = world.run("sync -q -n tree :tree").exits(12);
+    let would = world.run("sync -q -n --perms tree :tree").exits(12);
     let told: Vec<&str> = would.text.lines().filter(|line| !line.starts_with("set ")).collect();
     let expected =
         ["copy 0 (0 bytes)", "copy 1 (5 bytes)", "remove a/chunk", "mkdir a/chunk/", "link a/up -> chunk"];
     assert_eq!(told, expected);
     says(&would, "cannot put `tree/z`: a directory has this name");
     world.run("rm -r tree/z").ok();
-    world.run("sync -q tree :tree").ok();
+    world.run("sync -q --perms tree :tree").ok();
     same(&described(&world.root("tree")), &described(&world.here("tree")));
 }
 

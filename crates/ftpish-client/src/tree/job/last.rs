@@ -2,7 +2,7 @@
 //! directories.
 
 use ftpish_protocol::RemotePath;
-use ftpish_protocol::message::{Link, Time};
+use ftpish_protocol::message::{Link, Mode, Time};
 use ftpish_storage::descriptors;
 
 use super::{MOST_LATE, Outcome, Tag, TreeJob, bad_backup};
@@ -56,7 +56,8 @@ impl TreeJob {
                 descriptors::patiently(|| root.sync_above(steps.iter().map(Step::path)))
             });
             if let Err(refusal) = synced {
-                report(&Step::MakeDir(RemotePath::root()), Err(local(&self.tree.local, refusal)));
+                let top = Step::MakeDir { path: RemotePath::root(), mode: Mode::from_bits(0o777) };
+                report(&top, Err(local(&self.tree.local, refusal)));
             }
         }
         !steps.is_empty()

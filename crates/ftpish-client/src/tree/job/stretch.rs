@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_stretch_has_so_many_nodes_and_bytes_at_the_most_and_few_that_are_read_in_vain() {
         let mut stretch = Stretch::begin(&place(10, 1000), None);
-        stretch.add((0, Step::MakeDir(RemotePath::root())), &place(10, 1000), 500);
+        stretch.add((0, Step::Remove(RemotePath::root())), &place(10, 1000), 500);
         for (nodes, bytes, size, admitted) in [
             (11, 1500, 1, true),
             (9 + MOST_NODES, 1500, 1, true),

@@ -70,7 +70,9 @@ impl Files {
                 Step::Set { is_dir: false, mtime, mode, .. } => {
                     let inode = self.0[&at].inode;
                     let same = self.0.values_mut().filter(|file| file.inode == inode);
-                    same.for_each(|file| (file.mtime, file.mode) = (mtime.seconds, mode.bits()));
+                    same.for_each(|file| {
+                        (file.mtime, file.mode) = (mtime.seconds, mode.map_or(file.mode, Mode::bits));
+                    });
                 }
                 Step::Remove(_) => drop(self.0.remove(&at)),
                 Step::Set { is_dir: true, .. } => {}
