@@ -504,12 +504,12 @@ pub struct Set {
     /// When it is to have been modified last; as it is where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtime: Option<Time>,
-    /// Its new permission bits, of which it keeps those that it has; as they are where absent.
+    /// Its new permission bits; as they are where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// Whether it gets the very bits of `mode`.
+    /// Whether it gets none that it does not have: it was made just now, with as many as new names may have.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub exact: bool,
+    pub limited: bool,
 }
 
 /// The arguments of `rm`.

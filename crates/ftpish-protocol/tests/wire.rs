@@ -247,7 +247,7 @@ const VECTORS: &[(&str, Play)] = &[
     }),
     ("set-request", |it| {
         let (mtime, mode) = (Some(time(NEW_YEAR, 0)), Some(Mode::from_bits(0o755)));
-        it.request(17, false, Command::Set(Set { path: path("docs"), mtime, mode, exact: false }));
+        it.request(17, false, Command::Set(Set { path: path("docs"), mtime, mode, limited: false }));
     }),
     ("rm-request", |it| {
         it.request(8, false, Command::Rm(Rm { path: path("a"), recursive: true, backup: None }));

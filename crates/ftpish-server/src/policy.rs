@@ -177,7 +177,7 @@ mod tests {
         let target = LinkTarget(b"b".into());
         let link = Symlink { path: path("a"), target, replace: Replace::Never, backup: None };
         check(policy, &Command::Symlink(link), why);
-        check(policy, &Command::Set(Set { path: path("."), mtime: None, mode: None, exact: false }), why);
+        check(policy, &Command::Set(Set { path: path("."), mtime: None, mode: None, limited: false }), why);
         check(policy, &tree("."), None);
         check(policy, &Command::Mv(Mv { from: path("a"), to: path("b"), replace: Replace::Always }), why);
     }
@@ -222,7 +222,7 @@ mod tests {
                 backup: None,
             };
             assert_eq!(code(&Command::Symlink(link)), Some(Code::Forbidden), "{at}");
-            let set = Set { path: path(at), mtime: None, mode: None, exact: false };
+            let set = Set { path: path(at), mtime: None, mode: None, limited: false };
             assert_eq!(code(&Command::Set(set)), None, "{at}");
         }
     }

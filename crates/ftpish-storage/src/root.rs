@@ -360,7 +360,10 @@ impl Root {
             successors(Some(path.clone()), RemotePath::parent).take_while(|path| !is_there(path)).collect();
         while let Some(next) = missing.pop() {
             match self.make_one(&next, mode.filter(|_| missing.is_empty())) {
-                // Somebody else was faster.
+                // Somebody else was faster, or something that is no directory is in the way.
+                Err(refusal) if refusal.code == Code::Exists && !missing.is_empty() => {
+                    self.open_dir(&next)?;
+                }
                 Err(refusal) if refusal.code == Code::Exists && is_there(&next) => {}
                 made => made?,
             }

@@ -1,10 +1,15 @@
 //! Files that are read to be sent: regular ones only, and a change while they are read is noticed.
+//!
+//! The size that a file system tells is not believed. Files are read to their end, and beyond: one that has more or fewer
+//! bytes is refused as `changed`. Where the size looks like that of a file whose content is made when it is read, as
+//! below /proc and /sys, the content is read when the file is opened, and that is its size.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use cap_std::fs::{FileTypeExt as _, Metadata, MetadataExt as _};
 use ftpish_protocol::message::{Mode, Time};
@@ -38,11 +43,19 @@ impl Identity {
     }
 }
 
+/// The most bytes of a file that its file system may not tell of.
+const MOST_UNTOLD: usize = 16 << 20;
+
+/// The size that sysfs(5) tells of each of its files.
+const PAGE: u64 = 4096;
+
 /// A regular file that was opened to be read, and what it was then.
 #[derive(Debug)]
 pub struct SourceFile {
     file: File,
     metadata: Metadata,
+    /// What it has, where that is not as much as its file system tells.
+    content: Option<Arc<[u8]>>,
 }
 
 impl SourceFile {
@@ -60,7 +73,8 @@ impl SourceFile {
         let metadata = Metadata::from_file(&file).map_err(refuse)?;
         let file_type = metadata.file_type();
         if file_type.is_file() {
-            Ok(Self { file, metadata })
+            let content = untold_content(&file, &metadata)?;
+            Ok(Self { file, metadata, content })
         } else if file_type.is_dir() {
             Err(Refusal::new(Code::IsDirectory, "it is a directory"))
         } else {
@@ -71,12 +85,13 @@ impl SourceFile {
 
     /// The same file once more, as it was when it was opened.
     pub(crate) fn try_clone(&self) -> Outcome<Self> {
-        Ok(Self { file: self.file.try_clone().map_err(refuse)?, metadata: self.metadata.clone() })
+        let (metadata, content) = (self.metadata.clone(), self.content.clone());
+        Ok(Self { file: self.file.try_clone().map_err(refuse)?, metadata, content })
     }
 
     /// Its size in bytes when it was opened.
     pub fn size(&self) -> u64 {
-        self.metadata.len()
+        self.content.as_ref().map_or(self.metadata.len(), |content| content.len() as u64)
     }
 
     /// Its modification time when it was opened.
@@ -96,7 +111,7 @@ impl SourceFile {
 
     /// Whether it has holes: fewer bytes on the disk than its size.
     pub fn is_sparse(&self) -> bool {
-        self.metadata.blocks().saturating_mul(512) < self.metadata.len()
+        self.content.is_none() && self.metadata.blocks().saturating_mul(512) < self.metadata.len()
     }
 
     /// A reader of `length` bytes from `offset` on, which must lie within the size.
@@ -105,11 +120,11 @@ impl SourceFile {
             let line = format!("the file has {} bytes", self.size());
             return Err(Refusal::new(Code::BadRange, line));
         }
-        let mut file = self.file;
+        let mut reader = SourceReader::new(self, offset, length);
         if offset > 0 {
-            file.seek(SeekFrom::Start(offset)).map_err(refuse)?;
+            reader.source.file.seek(SeekFrom::Start(offset)).map_err(refuse)?;
         }
-        Ok(SourceReader::new(file, self.metadata, offset, length))
+        Ok(reader)
     }
 
     /// A reader of `ranges`, one after the other, which must lie within the size.
@@ -123,6 +138,10 @@ impl SourceFile {
     /// Copies the whole of it into the empty file `out`, whatever was read of it before, and tells how many bytes that
     /// were. Holes stay holes, where the file system tells of them (lseek(2), `SEEK_DATA`).
     pub(crate) fn copy_to(&self, out: &mut File) -> io::Result<u64> {
+        if let Some(content) = &self.content {
+            out.write_all(content)?;
+            return Ok(self.size());
+        }
         let (mut file, mut end) = (&self.file, 0);
         loop {
             let start = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(end)) {
@@ -148,24 +167,81 @@ impl SourceFile {
 
     /// Whether the file is still what it was when it was opened.
     pub fn check_unchanged(&self) -> Outcome<()> {
-        check_unchanged(&self.file, &self.metadata).map_err(refuse)
+        self.check().map_err(refuse)
     }
 
     /// A reader of the whole file.
     pub fn reader(self) -> SourceReader {
         let size = self.size();
-        SourceReader::new(self.file, self.metadata, 0, size)
+        SourceReader::new(self, 0, size)
     }
+
+    /// Reads some bytes from `offset` on, where there is to be one at least.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = match &self.content {
+            Some(content) => content.as_ref().get(offset as usize..).unwrap_or_default().read(buffer)?,
+            None => self.file.read_at(buffer, offset)?,
+        };
+        if read == 0 && !buffer.is_empty() { Err(self.ended_at(offset)) } else { Ok(read) }
+    }
+
+    /// Whether the file is still what it was when it was opened.
+    fn check(&self) -> io::Result<()> {
+        let now = Metadata::from_file(&self.file)?;
+        let is_same = self.content.is_some() || Identity::of(&now) == self.identity();
+        if is_same { Ok(()) } else { Err(changed("the file changed while it was read")) }
+    }
+
+    /// The same, of a file that was read up to `end`: if that is its own end, there is nothing behind it.
+    fn check_end(&self, end: u64) -> io::Result<()> {
+        self.check()?;
+        let is_longer = end == self.size() && self.content.is_none() && self.file.read_at(&mut [0], end)? > 0;
+        let why = || format!("the file has more than the {end} bytes that its file system tells");
+        if is_longer { Err(changed(why())) } else { Ok(()) }
+    }
+
+    /// Why a file has ended before its size.
+    fn ended_at(&self, at: u64) -> io::Error {
+        match self.check() {
+            Ok(()) => changed(format!(
+                "the file ends at {at} of the {} bytes that its file system tells",
+                self.size()
+            )),
+            Err(error) => error,
+        }
+    }
+}
+
+/// What a file has that may have another size than its file system tells: none, or a page at the most, and no block of the
+/// disk. `None` where it is as it says.
+fn untold_content(file: &File, metadata: &Metadata) -> Outcome<Option<Arc<[u8]>>> {
+    let size = metadata.len();
+    if size > PAGE || size > 0 && metadata.blocks() > 0 {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    let mut at_end = [0; PAGE as usize];
+    loop {
+        let read = file.read_at(&mut at_end, content.len() as u64).map_err(refuse)?;
+        content.extend_from_slice(&at_end[..read]);
+        if read == 0 {
+            break;
+        }
+        if content.len() > MOST_UNTOLD {
+            let why = format!("its file system tells {size} bytes, and it has more than {MOST_UNTOLD}");
+            return Err(Refusal::new(Code::Changed, why));
+        }
+    }
+    Ok((content.len() as u64 != size).then(|| content.into()))
 }
 
 /// Reads a range of a file. Where the file changes meanwhile, its end is an error that carries a
 /// [`Refusal`] with the code `changed`. Holes are not read: their zeros cost neither the disk nor the page cache.
 #[derive(Debug)]
 pub struct SourceReader {
-    file: File,
+    source: SourceFile,
     at: u64,
     left: u64,
-    metadata: Metadata,
     /// Where the file may have holes: what is known of the place at `at`.
     extent: Option<Extent>,
 }
@@ -178,10 +254,9 @@ struct Extent {
 }
 
 impl SourceReader {
-    fn new(file: File, metadata: Metadata, at: u64, left: u64) -> Self {
-        let is_sparse = metadata.blocks().saturating_mul(512) < metadata.len();
-        let extent = is_sparse.then_some(Extent { is_hole: false, end: at });
-        Self { file, at, left, metadata, extent }
+    fn new(source: SourceFile, at: u64, left: u64) -> Self {
+        let extent = source.is_sparse().then_some(Extent { is_hole: false, end: at });
+        Self { source, at, left, extent }
     }
 
     /// What the place at `at` belongs to (lseek(2), `SEEK_DATA` and `SEEK_HOLE`). What is not told of is read.
@@ -189,34 +264,28 @@ impl SourceReader {
         if self.extent.is_none_or(|extent| self.at < extent.end) {
             return Ok(self.extent);
         }
-        let size = self.metadata.len();
-        self.extent = match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(self.at)) {
+        let (size, file) = (self.source.size(), &self.source.file);
+        self.extent = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(self.at)) {
             Ok(data) if data > self.at => Some(Extent { is_hole: true, end: data }),
             Err(Errno::NXIO) => Some(Extent { is_hole: true, end: size }),
-            Ok(_) => rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Hole(self.at))
+            Ok(_) => rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(self.at))
                 .ok()
                 .map(|end| Extent { is_hole: false, end }),
             Err(_) => None,
         };
         // To look moves the place that is read from.
         if self.extent.is_none_or(|extent| !extent.is_hole) {
-            self.file.seek(SeekFrom::Start(self.at))?;
+            self.source.file.seek(SeekFrom::Start(self.at))?;
         }
         Ok(self.extent)
     }
-}
-
-fn check_unchanged(file: &File, before: &Metadata) -> io::Result<()> {
-    let now = Metadata::from_file(file)?;
-    if Identity::of(&now) == Identity::of(before) { Ok(()) } else { Err(changed()) }
 }
 
 impl Read for SourceReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         if wanted == 0 {
-            check_unchanged(&self.file, &self.metadata)?;
-            return Ok(0);
+            return self.source.check_end(self.at).map(|()| 0);
         }
         let extent = self.extent()?;
         let within = extent.map_or(u64::MAX, |extent| extent.end - self.at);
@@ -226,10 +295,11 @@ impl Read for SourceReader {
                 buffer[..wanted].fill(0);
                 wanted
             }
-            _ => self.file.read(&mut buffer[..wanted])?,
+            _ if self.source.content.is_some() => self.source.read_at(&mut buffer[..wanted], self.at)?,
+            _ => self.source.file.read(&mut buffer[..wanted])?,
         };
         if read == 0 {
-            return Err(changed());
+            return Err(self.source.ended_at(self.at));
         }
         self.at += read as u64;
         self.left -= read as u64;
@@ -251,6 +321,7 @@ pub(crate) fn refuse_to_open(error: io::Error) -> Refusal {
 pub struct RangesReader<'a> {
     source: &'a SourceFile,
     ranges: std::vec::IntoIter<Range<u64>>,
+    /// What is left of the range that is read; at the end, where that was.
     current: Range<u64>,
 }
 
@@ -259,22 +330,19 @@ impl Read for RangesReader<'_> {
         while self.current.is_empty() {
             match self.ranges.next() {
                 Some(range) => self.current = range,
-                None => return check_unchanged(&self.source.file, &self.source.metadata).map(|()| 0),
+                None => return self.source.check_end(self.current.end).map(|()| 0),
             }
         }
         let left = self.current.end - self.current.start;
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.source.file.read_at(&mut buffer[..wanted], self.current.start)?;
-        if read == 0 && wanted > 0 {
-            return Err(changed());
-        }
+        let read = self.source.read_at(&mut buffer[..wanted], self.current.start)?;
         self.current.start += read as u64;
         Ok(read)
     }
 }
 
-fn changed() -> io::Error {
-    Refusal::new(Code::Changed, "the file changed while it was read").into_io()
+fn changed(why: impl Into<String>) -> io::Error {
+    Refusal::new(Code::Changed, why).into_io()
 }
 
 #[cfg(test)]
@@ -330,6 +398,31 @@ mod tests {
         let mut reader = source().reader();
         file.set_len(1 << 20).unwrap();
         assert_eq!(Refusal::from_io(&reader.read_to_end(&mut Vec::new()).unwrap_err()).code, Code::Changed);
+    }
+
+    #[test]
+    fn what_is_made_when_it_is_read_has_the_size_that_it_has() {
+        for path in ["/proc/version", "/proc/self/status", "/sys/kernel/mm/transparent_hugepage/enabled"] {
+            let Ok(content) = std::fs::read(path) else { continue };
+            let source = || SourceFile::open(Path::new(path)).unwrap();
+            assert_ne!(source().metadata.len(), content.len() as u64, "{path}");
+            let mut read = Vec::new();
+            source().reader().read_to_end(&mut read).unwrap();
+            assert_eq!((read.len() as u64, source().is_sparse()), (source().size(), false));
+            if path != "/proc/self/status" {
+                assert_eq!(read, content, "{path}");
+                let mut end = Vec::new();
+                source().ranges(vec![0..3, 5..source().size()]).unwrap().read_to_end(&mut end).unwrap();
+                assert_eq!(end, [&content[..3], &content[5..]].concat());
+                let mut middle = Vec::new();
+                source().range(2, 4).unwrap().read_to_end(&mut middle).unwrap();
+                assert_eq!(middle, content[2..6]);
+                let (_dir, copy) = scratch(b"");
+                let mut out = File::options().write(true).open(&copy).unwrap();
+                assert_eq!(source().copy_to(&mut out).unwrap(), content.len() as u64);
+                assert_eq!(std::fs::read(copy).unwrap(), content);
+            }
+        }
     }
 
     #[test]

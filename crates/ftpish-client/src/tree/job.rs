@@ -536,7 +536,7 @@ impl TreeJob {
                 Command::Link(self.hard_link((first, path), (*size, *mtime), Self::remote)?)
             }
             Step::Set { mtime, mode, .. } => {
-                Command::Set(Set { path, mtime: Some(*mtime), mode: *mode, exact: self.tree.perms })
+                Command::Set(Set { path, mtime: Some(*mtime), mode: *mode, limited: !self.tree.perms })
             }
             Step::BackUp { to, .. } => {
                 Command::Rm(Rm { path, recursive: false, backup: Some(self.remote(to)?) })

@@ -38,7 +38,7 @@ enum Base {
     /// The partial file of an earlier try.
     Partial,
     /// The file that had the name already. Another may have it by now.
-    Target(SourceFile),
+    Target(Box<SourceFile>),
 }
 
 pub async fn run(
@@ -58,7 +58,7 @@ pub async fn run(
         Ok(found) if found.kind == Kind::File => {
             let target = root.open_file(&args.path)?;
             if (found.size, found.mtime) == (args.size, args.mtime) {
-                Base::Target(target)
+                Base::Target(Box::new(target))
             } else {
                 // The rest of an earlier repair is worth more.
                 if args.repair && stage.length() < found.size {

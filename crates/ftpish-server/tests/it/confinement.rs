@@ -245,7 +245,8 @@ fn setuid_setgid_and_sticky_are_never_set_from_the_wire() {
     let server = TestServer::start();
     let mut raw = server.greeted();
     for mode in ["4755", "2755", "1777", "7777", "6000"] {
-        let put = json!({"cmd": "put", "body": true, "path": "file", "digest": "md5", "mode": mode});
+        let put =
+            json!({"cmd": "put", "body": true, "path": "file", "digest": "md5", "mode": mode, "exact": true});
         assert!(ask(&mut raw, put));
         let stored = server.path("file").metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!(format!("{stored:03o}"), mode[1..]);

@@ -22,7 +22,7 @@ fn upload(client: &mut Client, from: &Path, to: &str) {
         replace: Replace::Always,
         expect: None,
         repair: false,
-        perms: false,
+        perms: true,
         backup: None,
         ahead: Ahead::default(),
     };
@@ -39,7 +39,7 @@ fn download(client: &mut Client, from: &str, to: &Path) {
         replace: Replace::Always,
         sync: true,
         repair: false,
-        perms: false,
+        perms: true,
         backup: None,
     };
     let progress = Progress::default();

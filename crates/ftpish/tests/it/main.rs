@@ -38,5 +38,6 @@ mod python;
 mod serve;
 mod servers;
 mod shell;
+mod sizes;
 mod spellings;
 mod trees;
