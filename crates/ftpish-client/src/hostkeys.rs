@@ -1,10 +1,10 @@
 //! Whose key is trusted: one that was pinned, one that is remembered, or any at the first sight.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use ftpish_storage::Edit;
 use ftpish_transport::{Endpoint, Fingerprint, signature_algorithms};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -56,15 +56,17 @@ impl KnownHosts {
         Ok(None)
     }
 
-    /// Remembers `key` for `endpoint`, of which nothing is remembered yet. One write behind what is there, so that
-    /// others who do the same at the same time are not forgotten.
+    /// Remembers `key` for `endpoint`, of which nothing is remembered yet.
     pub fn remember(&self, endpoint: &Endpoint, key: Fingerprint) -> Result<(), KnownHostsError> {
         let failed = |error| KnownHostsError::File { path: self.path.clone(), error };
         if let Some(dir) = self.path.parent() {
             std::fs::create_dir_all(dir).map_err(failed)?;
         }
-        let mut file = File::options().append(true).create(true).open(&self.path).map_err(failed)?;
-        file.write_all(format!("{endpoint} {key}\n").as_bytes()).map_err(failed)
+        let edit = Edit::begin(&self.path).map_err(failed)?;
+        // Whoever edited it may have left the last line without its end.
+        let end = if edit.text().is_empty() || edit.text().ends_with('\n') { "" } else { "\n" };
+        let text = format!("{}{end}{endpoint} {key}\n", edit.text());
+        edit.finish(&text).map_err(failed)
     }
 
     fn read(&self) -> Result<String, KnownHostsError> {
@@ -181,6 +183,22 @@ mod tests {
         assert_eq!(known.find(&b).unwrap().unwrap().to_string(), OTHER);
         let text = std::fs::read_to_string(known.path()).unwrap();
         assert_eq!(text, format!("a:2121 {KEY}\nunix:/a b {OTHER}\n"));
+    }
+
+    #[test]
+    fn a_key_is_remembered_in_a_line_of_its_own_whatever_the_last_one_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = KnownHosts::at(dir.path().join("known_hosts"));
+        for before in ["", "# mine", "# mine\n", &format!("a:2121 {OTHER}"), &format!("a:2121 {OTHER}\n\n")] {
+            std::fs::write(known.path(), before).unwrap();
+            known.remember(&"b".parse().unwrap(), KEY.parse().unwrap()).unwrap();
+            assert_eq!(known.find(&"b".parse().unwrap()).unwrap().unwrap().to_string(), KEY, "{before:?}");
+            let text = std::fs::read_to_string(known.path()).unwrap();
+            assert!(text.starts_with(before) && text.ends_with('\n'), "{text:?}");
+            if before.starts_with('a') {
+                assert_eq!(known.find(&"a".parse().unwrap()).unwrap().unwrap().to_string(), OTHER);
+            }
+        }
     }
 
     #[test]

@@ -222,7 +222,7 @@ const VECTORS: &[(&str, Play)] = &[
         it.granted(6, false, Stored { size: 12, digest: Algorithm::Md5.digest(b"hello world\n") });
     }),
     ("mkdir-request", |it| {
-        it.request(7, false, Command::Mkdir(Mkdir { path: path("a/b"), parents: true, mode: None }))
+        it.request(7, false, Command::Mkdir(Mkdir { path: path("a/b"), parents: true, mode: None }));
     }),
     ("mkdir-reply", |it| it.granted(7, false, Done {})),
     ("symlink-request", |it| {

@@ -11,6 +11,7 @@ mod backup;
 mod count;
 pub mod descriptors;
 mod dir;
+mod edit;
 mod group;
 mod known;
 mod link;
@@ -27,6 +28,7 @@ mod tree;
 mod walk;
 
 pub use backup::Backup;
+pub use edit::Edit;
 pub use group::{Background, Ready, commit_together};
 pub use partial::is_partial;
 pub use permissions::{ModePolicy, Permissions};

@@ -31,7 +31,7 @@ pub fn run(command: &UserCommand) -> Result<(), Failure> {
             if !added {
                 return Err(Failure::usage("a user's name is 1 to 64 letters, digits, `.`, `_`, `-` or `@`"));
             }
-            save(&users)
+            save(&mut users)
         }
         UserCommand::Key { file, name, key } => {
             let mut users = open(file)?;
@@ -39,7 +39,7 @@ pub fn run(command: &UserCommand) -> Result<(), Failure> {
                 return Err(no_such(name));
             }
             users.add_key(name, &public_key(key)?);
-            save(&users)
+            save(&mut users)
         }
         UserCommand::Passwd(args) => {
             let mut users = open(&args.file)?;
@@ -47,7 +47,7 @@ pub fn run(command: &UserCommand) -> Result<(), Failure> {
                 return Err(no_such(&args.name));
             }
             users.set_password(&args.name, &new_password(args)?);
-            save(&users)
+            save(&mut users)
         }
         UserCommand::Ls { file } => {
             let users = Users::load(file).map_err(Failure::from)?;
@@ -58,7 +58,7 @@ pub fn run(command: &UserCommand) -> Result<(), Failure> {
             if !users.remove(name) {
                 return Err(no_such(name));
             }
-            save(&users)
+            save(&mut users)
         }
     }
 }
@@ -67,7 +67,7 @@ fn open(file: &Path) -> Result<UsersFile, Failure> {
     UsersFile::open(file).map_err(Failure::from)
 }
 
-fn save(users: &UsersFile) -> Result<(), Failure> {
+fn save(users: &mut UsersFile) -> Result<(), Failure> {
     users.save().map_err(Failure::from)
 }
 

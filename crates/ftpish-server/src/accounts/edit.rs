@@ -1,9 +1,9 @@
 //! The users file, changed as a person would change it: comments, order and spelling of all the rest stay.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ftpish_protocol::PublicKey;
+use ftpish_storage::Edit;
 use toml_edit::{Array, Document, DocumentMut, Item, Key, Value, value};
 
 use super::users::{is_name, read};
@@ -13,13 +13,15 @@ use super::{Users, UsersError};
 #[derive(Debug)]
 pub struct UsersFile {
     path: PathBuf,
+    /// What was there; nothing where there was no file.
+    before: String,
     text: DocumentMut,
 }
 
 impl UsersFile {
     /// An empty file, which is to be at `path`.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), text: DocumentMut::new() }
+        Self { path: path.to_owned(), before: String::new(), text: DocumentMut::new() }
     }
 
     /// The file at `path`, which is one that [`Users::load`] takes.
@@ -31,8 +33,9 @@ impl UsersFile {
     pub fn parse(path: &Path, text: &str) -> Result<Self, UsersError> {
         let bad = |why| UsersError::Bad { path: path.to_owned(), why };
         Users::parse(text).map_err(bad)?;
+        let before = text.to_owned();
         let text = text.parse().map_err(|_| bad("it is no TOML".to_owned()))?;
-        Ok(Self { path: path.to_owned(), text })
+        Ok(Self { path: path.to_owned(), before, text })
     }
 
     /// The text as it is now.
@@ -106,15 +109,17 @@ impl UsersFile {
         removed
     }
 
-    /// Writes the file anew, whole or not at all, for its owner alone.
-    pub fn save(&self) -> Result<(), UsersError> {
+    /// Writes the file anew, whole or not at all; a new one for its owner alone. It must be as it was when it was opened: a
+    /// password is typed in between.
+    pub fn save(&mut self) -> Result<(), UsersError> {
         let at = |error| UsersError::File { what: "write", path: self.path.clone(), error };
-        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A new temporary file can be read by its owner alone.
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(at)?;
-        file.write_all(self.text().as_bytes()).map_err(at)?;
-        file.as_file().sync_all().map_err(at)?;
-        file.persist(&self.path).map_err(|error| at(error.error))?;
+        let edit = Edit::begin(&self.path).map_err(at)?;
+        if edit.text() != self.before {
+            return Err(UsersError::Changed { path: self.path.clone() });
+        }
+        let text = self.text();
+        edit.finish(&text).map_err(at)?;
+        self.before = text;
         Ok(())
     }
 }
@@ -205,6 +210,12 @@ mod tests {
         file.save().unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(Users::load(&path).unwrap().names().collect::<Vec<_>>(), ["me"]);
+        // Of two who change it at the same time, the second is told.
+        let mut other = UsersFile::open(&path).unwrap();
+        assert!(file.set_password("you", &hash()) && other.set_password("us", &hash()));
+        other.save().unwrap();
+        assert!(matches!(file.save(), Err(UsersError::Changed { .. })));
+        assert_eq!(Users::load(&path).unwrap().names().collect::<Vec<_>>(), ["me", "us"]);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(Users::load(&path), Err(UsersError::Open { .. })));
         assert!(matches!(UsersFile::open(&path), Err(UsersError::Open { .. })));

@@ -226,6 +226,12 @@ pub(super) fn is_name(name: &str) -> bool {
 /// Why there are no [`Users`].
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
+    /// Somebody else has changed the file since it was opened.
+    #[error("somebody has changed the users file `{}` meanwhile: try again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system said no.
     #[error("cannot {what} the users file `{}`: {error}", path.display())]
     File {
