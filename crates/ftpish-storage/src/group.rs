@@ -182,11 +182,11 @@ fn can_flush(_: &Directory) -> bool {
 }
 
 #[cfg(target_os = "linux")]
-fn flush(file: &File) -> io::Result<()> {
+pub(crate) fn flush(file: &File) -> io::Result<()> {
     Ok(rustix::fs::syncfs(file)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn flush(file: &File) -> io::Result<()> {
+pub(crate) fn flush(file: &File) -> io::Result<()> {
     file.sync_all()
 }

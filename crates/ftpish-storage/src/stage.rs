@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use crate::backup::Backup;
 use crate::count::FileId;
 use crate::descriptors::Stored;
 use crate::dir::{Directory, FileSystem};
-use crate::group::{Ready, commit_together};
+use crate::group::{Ready, commit_together, flush};
 use crate::partial::{
     has_name, is_ours, lock, open_options, open_partial, open_unnamed, partial_name, partial_of,
 };
@@ -248,24 +249,37 @@ impl Stage {
         Ok(())
     }
 
-    /// Asks the file system to set `size` bytes aside, so that a full disk is known before the bytes move. Where it
-    /// cannot, it is at least asked whether it has them.
+    /// Asks the file system to set aside what is missing of `size` bytes, so that a full disk is known before the bytes move.
+    /// Where it cannot, it is at least asked whether it has them.
     pub fn reserve(&self, size: u64) -> Outcome<()> {
-        let stat = rustix::fs::fstatfs(&self.file).map_err(refuse)?;
         let here = self.file.metadata().map_or(0, |metadata| metadata.blocks().saturating_mul(512));
-        let available = stat.f_bavail.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(1));
-        // Some file systems say 0 for "as much as you like".
-        if stat.f_blocks > 0 && size.saturating_sub(here) > available {
-            return Err(refuse(io::Error::from(io::ErrorKind::StorageFull)));
+        let missing = size.saturating_sub(here);
+        if missing > available(&self.file).map_err(refuse)? {
+            if self.target.parent.file_system() == Some(FileSystem::Btrfs) {
+                // It gives the room of a file that was removed back when it has written that down.
+                flush(&self.file).map_err(refuse)?;
+            }
+            if missing > available(&self.file).map_err(refuse)? {
+                return Err(refuse(io::Error::from(io::ErrorKind::StorageFull)));
+            }
         }
-        if self.target.parent.file_system() == Some(FileSystem::Tmpfs) {
-            // It would fill each page with zeros now, to have them overwritten a moment later.
+        if missing == 0 || self.target.parent.file_system() == Some(FileSystem::Tmpfs) {
+            // Tmpfs would fill each page with zeros now, to have them overwritten a moment later.
             return Ok(());
         }
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR | Errno::INVAL) => Ok(()),
-            Err(error) => Err(refuse(error)),
+        let mut at = 0;
+        while let Some(hole) = next_hole(&self.file, at, size) {
+            let length = hole.end - hole.start;
+            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, hole.start, length) {
+                Ok(()) => at = hole.end,
+                // XFS wants room for all of a range, even if that was set aside before; and that there is room is known.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR | Errno::INVAL | Errno::NOSPC) => {
+                    return Ok(());
+                }
+                Err(error) => return Err(refuse(error)),
+            }
         }
+        Ok(())
     }
 
     /// Replaces only this very file: refused with `changed` where another one has the name at the commit, or with
@@ -423,6 +437,31 @@ impl Write for Stage {
 fn file_id(file: &File) -> Outcome<FileId> {
     let metadata = file.metadata().map_err(refuse)?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// How many bytes a file system has room for.
+fn available(file: &File) -> io::Result<u64> {
+    let stat = rustix::fs::fstatfs(file)?;
+    // Some say 0 for "as much as you like".
+    let is_told = stat.f_blocks > 0;
+    let bytes = stat.f_bavail.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(1));
+    Ok(if is_told { bytes } else { u64::MAX })
+}
+
+/// The next part of a file, from `at` on, that has no data, up to `end`; `None` where there is none (lseek(2)).
+fn next_hole(file: &File, at: u64, end: u64) -> Option<Range<u64>> {
+    use rustix::fs::{SeekFrom, seek};
+
+    if at >= end {
+        return None;
+    }
+    // Behind the end of the file there is nothing, and where nothing is told of holes, it is the whole.
+    let start = match seek(file, SeekFrom::Hole(at)) {
+        Ok(start) => start,
+        Err(_) => at,
+    };
+    let data = seek(file, SeekFrom::Data(start)).unwrap_or(end);
+    (start < end).then_some(start..data.min(end))
 }
 
 pub(crate) fn timestamps(mtime: Time) -> Timestamps {

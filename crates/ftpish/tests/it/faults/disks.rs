@@ -45,6 +45,35 @@ fn a_disk_that_is_full_is_10_and_makes_no_difference_once_there_is_room() {
     });
 }
 
+/// Puts and gets back a file that takes more than half of the space that is free, cut in the middle and not, and another one
+/// for which there is no room, on a file system of each kind that there is.
+#[test]
+fn a_file_that_takes_most_of_the_space_is_stored_on_every_file_system() {
+    for (kind, mebibytes) in [("ext4", 64), ("xfs", 320), ("btrfs", 256)] {
+        for way in Way::BOTH {
+            let world = World::plaintext();
+            let Some(disk) = Disk::of(kind, mebibytes, &world.path(way.to())) else { continue };
+            let command = world.serve_command("--listen 127.0.0.1:0 --plaintext");
+            let server = Server::start(disk.inside(&command), world.path("server.log"));
+            let space = rustix::fs::statvfs(disk.path(&world.path(way.to()))).unwrap();
+            let size = space.f_bavail * space.f_frsize * 6 / 10;
+            for jobs in ["-j 1 --retries 0", "-j 2 --retries 0"] {
+                let trial = Trial::on(&disk, &world, &server, way, size);
+                let cut = Relay::to(&trial.address, trial.way.onward(), size / 2, Harm::Cut);
+                trial.run(&cut, jobs);
+                trial.settle();
+                trial.run(&Relay::harmless(&trial.address), jobs).ok();
+                assert!(trial.is_done(), "{kind} {jobs}");
+                trial.run(&Relay::harmless(&trial.address), &format!("{jobs} --overwrite always")).ok();
+                fs::remove_file(trial.target()).unwrap();
+                trial.run(&Relay::harmless(&trial.address), jobs).ok();
+                assert!(trial.is_done(), "{kind} {jobs}, once more");
+                fs::remove_file(trial.target()).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn a_disk_that_becomes_full_is_10_and_what_came_before_is_kept() {
     on_a_disk(|_, _, trial| {
