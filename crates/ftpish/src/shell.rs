@@ -81,38 +81,57 @@ fn interactive(mut session: Session) -> Result<(), Failure> {
     let session = RefCell::new(session);
     let terminal =
         |error: ReadlineError| Failure::new(Exit::Other, format!("cannot use the terminal: {error}"));
-    let config = Config::builder().completion_type(CompletionType::List).history_ignore_space(true).build();
-    let mut editor: Editor<Completion<'_>, FileHistory> = Editor::with_config(config).map_err(terminal)?;
-    editor.set_max_history_size(HISTORY).map_err(terminal)?;
-    editor.set_helper(Some(Completion::new(&session)));
+    let mut editor = editor(FileHistory::new(), &session).map_err(terminal)?;
     // No history is no reason not to start.
     let _ = editor.load_history(&history);
-    loop {
+    'read: loop {
         let prompt = prompt(&session.borrow().cwd);
-        let line = match editor.readline(&prompt) {
-            Ok(line) => line,
+        let text = match editor.readline(&prompt) {
+            Ok(text) => text,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(terminal(error)),
         };
-        if line.trim().is_empty() {
-            continue;
-        }
-        let _ = editor.add_history_entry(ServerUrl::redact(&line));
-        let mut session = session.borrow_mut();
-        let done = execute(line.as_bytes(), &mut session);
-        // Not before the next command: a Ctrl-C that comes as it starts is meant for it.
-        session.interrupt.clear();
-        match done {
-            Ok(Next::Line) => {}
-            Ok(Next::Leave) => break,
-            Err(failure) => ui.failure(&failure),
+        // What was pasted comes as one text of several lines.
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let _ = editor.add_history_entry(ServerUrl::redact(line));
+            let (done, interrupted) = {
+                let mut session = session.borrow_mut();
+                let done = execute(line.as_bytes(), &mut session);
+                let interrupted = session.interrupt.is_set();
+                // Not before the next command: a Ctrl-C that comes as it starts is meant for it.
+                session.interrupt.clear();
+                (done, interrupted)
+            };
+            match done {
+                Ok(Next::Line) => {}
+                Ok(Next::Leave) => break 'read,
+                Err(failure) => ui.failure(&failure),
+            }
+            if interrupted {
+                // Lines behind it are dropped, and so are those that the editor has read ahead.
+                let history = std::mem::take(editor.history_mut());
+                editor = self::editor(history, &session).map_err(terminal)?;
+                continue 'read;
+            }
         }
     }
     if std::fs::create_dir_all(history.parent().unwrap_or(Path::new("."))).is_ok() {
         let _ = editor.save_history(&history);
     }
     Ok(())
+}
+
+/// An editor that has read nothing yet.
+fn editor<'a>(
+    history: FileHistory,
+    session: &'a RefCell<Session>,
+) -> Result<Editor<Completion<'a>, FileHistory>, ReadlineError> {
+    let config = Config::builder().completion_type(CompletionType::List).history_ignore_space(true).build();
+    let mut editor = Editor::with_history(config, history)?;
+    editor.set_max_history_size(HISTORY)?;
+    editor.set_helper(Some(Completion::new(session)));
+    Ok(editor)
 }
 
 fn prompt(cwd: &RemotePath) -> String {

@@ -169,6 +169,68 @@ fn history_lives_from_one_shell_to_the_next() {
     assert_eq!(shell.ends().0, 0);
 }
 
+/// Forty lines of which each leaves something behind, and no one before the one in front of it.
+fn forty_lines() -> Vec<String> {
+    let mkdir = |n: u32| format!("mkdir {}", (0..=n).map(|n| n.to_string()).collect::<Vec<_>>().join("/"));
+    (0..40).map(mkdir).collect()
+}
+
+#[track_caller]
+fn assert_forty(world: &World) {
+    let path: Vec<_> = (0..40).map(|n| n.to_string()).collect();
+    assert!(world.root(path.join("/")).is_dir(), "each line has run, behind the one before");
+}
+
+#[test]
+fn lines_that_are_typed_while_a_command_runs_are_run_in_order() {
+    let world = world();
+    let mut shell = Terminal::shell(&world);
+    shell.line("!sleep 0.2");
+    for line in forty_lines() {
+        shell.line(&line);
+    }
+    shell.does("!echo all of them", "\nall of them");
+    assert_forty(&world);
+}
+
+#[test]
+fn lines_that_are_pasted_are_run_in_order_and_each_is_in_the_history() {
+    let world = world();
+    for (begin, end) in [("", ""), ("\x1b[200~", "\x1b[201~")] {
+        let mut shell = Terminal::shell(&world);
+        shell.keys(&format!("{begin}{}\r!echo all of them\r{end}\r", forty_lines().join("\r")));
+        shell.expect("\nall of them");
+        shell.expect(PROMPT);
+        assert_forty(&world);
+        // The last but one.
+        shell.keys("\x1b[A\x1b[A");
+        shell.expect("mkdir 0/1/2");
+        shell.control('c');
+        shell.expect(PROMPT);
+        shell.does("!rm -r ../root/0; echo removed", "\nremoved");
+    }
+}
+
+#[test]
+fn ctrl_c_drops_the_lines_behind_the_command_that_it_stops() {
+    let world = world();
+    for (begin, end) in [("", ""), ("\x1b[200~", "\x1b[201~")] {
+        let mut shell = Terminal::shell(&world);
+        // Nothing is typed that `put` could store.
+        let lines = ["!echo began", "put - stuck", "mkdir dropped", "mkdir dropped/too"];
+        shell.keys(&format!("{begin}{}\r{end}", lines.join("\r")));
+        if !begin.is_empty() {
+            shell.keys("\r");
+        }
+        shell.expect("\nbegan");
+        shell.control('c');
+        shell.expect("interrupted");
+        shell.expect(PROMPT);
+        shell.does("!echo goes on", "\ngoes on");
+        assert!(!world.root("dropped").exists());
+    }
+}
+
 #[test]
 fn ctrl_c_stops_the_get_and_the_shell_goes_on() {
     let world = world();
