@@ -88,6 +88,14 @@ impl Error {
         }
     }
 
+    /// Why this side, or the server, refused what was asked; none where it is no refusal.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(refusal) | Self::Local { refusal, .. } => Some(refusal.code),
+            _ => None,
+        }
+    }
+
     pub(crate) fn local(path: impl Into<PathBuf>, error: impl Into<io::Error>) -> Self {
         Self::Local { path: path.into(), refusal: Refusal::from_io(&error.into()) }
     }

@@ -254,16 +254,23 @@ impl Stage {
     pub fn reserve(&self, size: u64) -> Outcome<()> {
         let here = self.file.metadata().map_or(0, |metadata| metadata.blocks().saturating_mul(512));
         let missing = size.saturating_sub(here);
-        if missing > available(&self.file).map_err(refuse)? {
-            if self.target.parent.file_system() == Some(FileSystem::Btrfs) {
-                // It gives the room of a file that was removed back when it has written that down.
+        let file_system = self.target.parent.file_system();
+        let fits = || Ok(missing <= available(&self.file).map_err(refuse)?);
+        let full = || Err(refuse(io::Error::from(io::ErrorKind::StorageFull)));
+        match file_system {
+            _ if fits()? => {}
+            // It gives the room of a file that was removed back when it has written that down.
+            Some(FileSystem::Btrfs) => {
                 flush(&self.file).map_err(refuse)?;
+                if !fits()? {
+                    return full();
+                }
             }
-            if missing > available(&self.file).map_err(refuse)? {
-                return Err(refuse(io::Error::from(io::ErrorKind::StorageFull)));
-            }
+            // It does so a little later, or when it is asked for more than it has.
+            Some(FileSystem::Xfs) => {}
+            _ => return full(),
         }
-        if missing == 0 || self.target.parent.file_system() == Some(FileSystem::Tmpfs) {
+        if missing == 0 || file_system == Some(FileSystem::Tmpfs) {
             // Tmpfs would fill each page with zeros now, to have them overwritten a moment later.
             return Ok(());
         }
@@ -272,10 +279,9 @@ impl Stage {
             let length = hole.end - hole.start;
             match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, hole.start, length) {
                 Ok(()) => at = hole.end,
-                // XFS wants room for all of a range, even if that was set aside before; and that there is room is known.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR | Errno::INVAL | Errno::NOSPC) => {
-                    return Ok(());
-                }
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR | Errno::INVAL) => return Ok(()),
+                // XFS wants room for all of a range, even if that was set aside before.
+                Err(Errno::NOSPC) => return if fits()? { Ok(()) } else { full() },
                 Err(error) => return Err(refuse(error)),
             }
         }

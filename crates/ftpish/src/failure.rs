@@ -109,6 +109,8 @@ impl Failure {
             }
             Error::Protocol(_) => Self::new(Exit::Protocol, format!("{tried}: {error}")),
         };
+        // Where there is no room for one file, there is none for the next.
+        let goes_on = goes_on && failure.exit != Exit::NoSpace;
         Self { goes_on, ..failure }
     }
 

@@ -3,6 +3,7 @@
 mod last;
 mod stretch;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -139,7 +140,15 @@ impl TreeJob {
         progress.begin_tree();
         let mut crew = Crew::new(client, progress);
         let mut pipe = Pipeline::new(client, progress, self.moved);
-        let ran = self.drive(&mut pipe, &mut crew, progress, report);
+        // Where there is no room for one, there is none for those behind it: that is told once, and ends the whole.
+        let full = RefCell::new(None);
+        let report: &mut dyn FnMut(&Step, Outcome) = &mut |step, outcome| match outcome {
+            Err(error) if error.code() == Some(Code::NoSpace) => {
+                full.borrow_mut().get_or_insert(error);
+            }
+            outcome => report(step, outcome),
+        };
+        let ran = self.drive(&mut pipe, &mut crew, &|| full.borrow().is_some(), progress, report);
         // What is here is worth keeping, whatever has ended the rest.
         pipe.drain();
         crew.end(pipe.client);
@@ -149,7 +158,7 @@ impl TreeJob {
         self.todo.append(&mut self.held);
         self.todo.append(&mut self.large);
         self.todo.extend(self.stretch.take().map_or_else(Vec::new, Stretch::into_files));
-        ran.and(settled.map(drop))
+        full.into_inner().map_or_else(|| ran.and(settled.map(drop)), Err)
     }
 
     /// Opens what is on this side.
@@ -197,6 +206,7 @@ impl TreeJob {
         &mut self,
         pipe: &mut Pipeline<'_, Tag>,
         crew: &mut Crew<Tag>,
+        is_over: &dyn Fn() -> bool,
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
@@ -204,6 +214,9 @@ impl TreeJob {
         loop {
             page_asked &= !self.settle(pipe, crew, progress, report)?;
             pipe.client.check_interrupt()?;
+            if is_over() {
+                return Ok(());
+            }
             let too_many = self.held.len() >= MOST_HELD || self.asked >= MOST_ASKED;
             if pipe.is_full() || crew.is_full(pipe) || too_many {
                 pipe.receive();

@@ -157,8 +157,15 @@ pub fn run(
             return Ok(Err(error));
         }
         Err(error) => {
+            if files > 0 {
+                ui.arrived(files, moved, began.elapsed());
+            }
             let verb = if way == Way::Get { "get" } else { "put" };
-            return Err(Failure::client(format!("cannot {verb} `{name}`"), error));
+            return Err(match error.code() {
+                Some(Code::NoSpace) => Failure::client(format!("cannot {verb} all of `{name}`"), error)
+                    .hint("make room there, and run it again: what has arrived stays"),
+                _ => Failure::client(format!("cannot {verb} `{name}`"), error),
+            });
         }
     }
     if !dry_run {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::disk::Disk;
-use crate::harness::{Server, World};
+use crate::harness::{PATIENCE, Server, World};
 use crate::relay::{Harm, Relay};
 use crate::trial::{Trial, Way, eventually};
 
@@ -69,6 +69,62 @@ fn a_file_that_takes_most_of_the_space_is_stored_on_every_file_system() {
                 trial.run(&Relay::harmless(&trial.address), jobs).ok();
                 assert!(trial.is_done(), "{kind} {jobs}, once more");
                 fs::remove_file(trial.target()).unwrap();
+            }
+        }
+    }
+}
+
+/// Of many files, in every way of moving them: that there is no room is said once, and ends the run.
+#[test]
+fn a_disk_that_becomes_full_under_many_files_is_told_once_and_ends_the_run() {
+    for way in Way::BOTH {
+        for (line, jobs) in [
+            ("get -q -r tree to/", "-j 1"),
+            ("get -q -r tree to/", "-j 3"),
+            ("sync -q :tree to/tree", "-j 1"),
+            ("get -q FILES to/", "-j 1"),
+        ] {
+            let world = World::plaintext();
+            let (from, to) = match way {
+                Way::Get => (world.root("tree"), world.here("to")),
+                Way::Put => (world.here("tree"), world.root("to")),
+            };
+            fs::create_dir(&to).unwrap();
+            let Some(disk) = Disk::on(&to) else { return };
+            let mut files = Vec::new();
+            for n in 0..120 {
+                let dir = from.join(format!("d{}", n % 12));
+                fs::create_dir_all(&dir).unwrap();
+                fs::write(dir.join(n.to_string()), vec![7; 200_000]).unwrap();
+                files.push(format!("tree/d{}/{n}", n % 12));
+            }
+            let command = world.serve_command("--listen 127.0.0.1:0 --plaintext");
+            let server = Server::start(disk.inside(&command), world.path("server.log"));
+            let client = world.client_of(&server.address);
+            let line = match way {
+                Way::Get => line.to_owned(),
+                Way::Put => {
+                    line.replace("get", "put").replace("sync -q :tree to/tree", "sync -q tree :to/tree")
+                }
+            };
+            let line = format!("{} {jobs}", line.replace("FILES", &files.join(" ")));
+            let run = || {
+                let command = disk.inside(&client.command(line.split_whitespace()));
+                world.outcome(
+                    &line,
+                    assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap(),
+                )
+            };
+            for _ in 0..2 {
+                let told = run().exits(10).stderr;
+                assert_eq!(told.matches("no space left").count(), 1, "{told}");
+                assert!(told.lines().count() <= 3, "{told}");
+            }
+            // What has come is whole.
+            for entry in walkdir::WalkDir::new(disk.path(&to)).into_iter().flatten() {
+                let found = entry.metadata().unwrap();
+                let partial = ftpish_storage::is_partial(entry.file_name().as_encoded_bytes());
+                assert!(!found.is_file() || partial || found.len() == 200_000, "{}", entry.path().display());
             }
         }
     }
