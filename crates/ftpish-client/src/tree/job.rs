@@ -455,6 +455,7 @@ impl TreeJob {
         }
         let is_top = step.path().is_root() && self.tree.way == Way::Put && self.tree.remote.is_root();
         match &step {
+            Step::Skip(_) => report(&step, Ok(None)),
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
             Step::Compare { .. } => self.ask_digest((number, step), pipe)?,
             // The served directory itself is the server's own.
@@ -601,7 +602,7 @@ impl TreeJob {
             }
             Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
             Step::BackUp { to, .. } => root.backup(path, to).and_then(|backup| root.move_away(path, &backup)),
-            Step::Move { .. } | Step::Compare { .. } | Step::Problem { .. } => Ok(()),
+            Step::Move { .. } | Step::Compare { .. } | Step::Skip(_) | Step::Problem { .. } => Ok(()),
         }
     }
 

@@ -149,6 +149,8 @@ pub enum Step {
         /// Its new path, below the top of the destination as well.
         to: RemotePath,
     },
+    /// Nothing: a fifo, a socket or a device does not move.
+    Skip(RemotePath),
     /// Nothing: it cannot be moved.
     Problem {
         /// What.
@@ -186,6 +188,7 @@ impl Step {
     pub fn path(&self) -> &RemotePath {
         match self {
             Self::Remove(path)
+            | Self::Skip(path)
             | Self::MakeDir { path, .. }
             | Self::Move { path, .. }
             | Self::Compare { path, .. }

@@ -365,7 +365,7 @@ impl Plan {
     fn take(&mut self, source: Node, target: Option<Node>) {
         self.leave(Some(&source.path));
         // More may be there than was told.
-        self.incomplete |= source.error.is_some();
+        self.incomplete |= source.error.as_ref().is_some_and(|refusal| refusal.code != Code::NotRegular);
         let (above, before) = (self.open.len().checked_sub(1), self.steps.len());
         let there = target.as_ref();
         match source.kind {
@@ -374,13 +374,16 @@ impl Plan {
             Kind::Link => self.take_link(source, there),
             Kind::Other => {
                 self.protect(&source.path, there);
-                let line = "it is a fifo, a socket or a device";
-                let refusal = source.error.unwrap_or_else(|| Refusal::new(Code::NotRegular, line));
-                self.steps.push_back(Step::Problem { path: source.path, refusal });
+                self.steps.push_back(match source.error {
+                    Some(refusal) if refusal.code != Code::NotRegular => {
+                        Step::Problem { path: source.path, refusal }
+                    }
+                    _ => Step::Skip(source.path),
+                });
             }
         }
         // What is put into a directory changes its time.
-        let stays = |step: &Step| matches!(step, Step::Problem { .. } | Step::Set { .. });
+        let stays = |step: &Step| matches!(step, Step::Problem { .. } | Step::Skip(_) | Step::Set { .. });
         if let Some(above) = above
             && !self.steps.iter().skip(before).all(stays)
         {

@@ -64,12 +64,14 @@ struct Report<'a> {
     files: u64,
     size: u64,
     moved: u64,
+    skipped: u64,
     failed: u64,
     failures: Vec<Failure>,
 }
 
 impl Report<'_> {
     fn take(&mut self, step: &Step, outcome: Result<Option<Transferred>, Error>) {
+        self.skipped += u64::from(matches!(step, Step::Skip(_)));
         let done = match outcome {
             Ok(None) if self.dry_run => would(step),
             Ok(None) => Ok(()),
@@ -120,6 +122,7 @@ fn would(step: &Step) -> Result<(), Failure> {
         Step::Set { .. } => print(format_args!("set {path}")),
         Step::Remove(_) => print(format_args!("remove {path}")),
         Step::BackUp { to, .. } => print(format_args!("back up {path} -> {}", escape(to.as_bytes()))),
+        Step::Skip(_) => print(format_args!("skip {path}: a fifo, a socket or a device")),
         Step::Problem { .. } => Ok(()),
     }
 }
@@ -137,8 +140,9 @@ pub fn run(
         Way::Put => escape(tree.local.as_os_str().as_bytes()).to_string(),
     };
     let (way, dry_run) = (tree.way, tree.dry_run);
-    let (files, size, moved, failed, failures) = Default::default();
-    let mut report = Report { name, way, dry_run, kept, manifest, files, size, moved, failed, failures };
+    let (files, size, moved, skipped, failed, failures) = Default::default();
+    let mut report =
+        Report { name, way, dry_run, kept, manifest, files, size, moved, skipped, failed, failures };
     let (mut job, began) = (TreeJob::new(tree), Instant::now());
     let label = report.name.clone();
     let done = progress::watch(&ui, &label, |progress: &Progress| {
@@ -146,7 +150,7 @@ pub fn run(
             job.run(client, progress, &mut |step, outcome| report.take(step, outcome))
         })
     });
-    let Report { name, files, moved, failed, failures, .. } = report;
+    let Report { name, files, moved, skipped, failed, failures, .. } = report;
     failures.iter().for_each(|failure| ui.failure(failure));
     if failed > failures.len() as u64 {
         ui.say(format_args!("and {} more failures", failed - failures.len() as u64));
@@ -170,6 +174,9 @@ pub fn run(
     }
     if !dry_run {
         ui.arrived(files, moved, began.elapsed());
+        if skipped > 0 {
+            ui.say(format_args!("skipped {skipped} that are fifos, sockets or devices"));
+        }
     }
     match failed {
         0 => Ok(Ok(())),

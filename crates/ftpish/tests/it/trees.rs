@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ftpish_protocol::text::escape;
 
-use crate::harness::{Outcome, World, dress, noise};
+use crate::harness::{Outcome, World, dress, names, noise};
 use crate::relay::{Harm, Relay, Toward};
 
 /// What a tree is, down to the last bit that is to survive: by path, what is there, its permission bits and time.
@@ -295,9 +295,33 @@ fn what_cannot_move_is_told_and_does_not_stop_the_rest() {
     }
     fs::create_dir_all(world.root("tree/a")).unwrap();
     let told = world.run("put -q -r tree /").exits(12);
-    says(&told, "cannot put `tree/d/fifo`: it is a fifo");
     says(&told, "cannot put `tree/a`");
     assert_eq!(fs::read(world.root("tree/z")).unwrap(), b"tree/z");
+}
+
+#[test]
+fn fifos_and_sockets_are_skipped_which_is_no_failure() {
+    let world = World::plaintext();
+    for top in [world.here("tree"), world.root("tree")] {
+        fs::create_dir_all(top.join("d")).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, top.join("d/fifo"), fifo, 0o600.into(), 0).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(top.join("socket")).unwrap());
+        fs::write(top.join("z"), "z").unwrap();
+    }
+    for (line, to) in [
+        ("put -r tree put", world.root("put")),
+        ("sync tree :synced --delete", world.root("synced")),
+        ("get -r tree got", world.here("got")),
+        ("sync :tree synced --delete", world.here("synced")),
+    ] {
+        let told = world.run(line).ok();
+        assert!(told.stderr.contains("skipped 2 that are fifos, sockets or devices"), "{}", told.stderr);
+        assert_eq!(fs::read(to.join("z")).unwrap(), b"z");
+        assert_eq!(names(&to), ["d", "z"]);
+    }
+    let told = world.run("sync -n tree :elsewhere").ok().text;
+    assert!(told.contains("skip d/fifo: a fifo, a socket or a device"), "{told}");
 }
 
 /// A tree in which there is something of everything that moves: a crowd of small files, and a large one.

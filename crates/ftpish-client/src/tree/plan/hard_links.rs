@@ -151,6 +151,7 @@ fn check(rules: Tree, source: &[&str], target: &[&str], expected: &[&str]) {
             Some(format!("compare {path} {}", same.as_ref().map_or("", |_| "linked")))
         }
         Step::BackUp { path, .. } => Some(format!("back up {path}")),
+        Step::Skip(path) => Some(format!("skip {path}")),
         Step::Problem { path, .. } => Some(format!("problem {path}")),
         _ => None,
     });
