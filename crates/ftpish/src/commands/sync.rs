@@ -70,5 +70,9 @@ pub fn run(args: &Sync, session: &mut Session) -> Result<(), Failure> {
         ..tree::tree(way, remote.clone(), local, args.digest.algorithm, &args.tree)?
     };
     let done = tree::run(tree, Overwrite::Always, &mut Manifest::create(None)?, session)?;
-    done.map_err(|error| Failure::client(format!("cannot sync `{remote}`"), error))
+    done.map_err(|error| {
+        let one = if way == Way::Get { "get" } else { "put" };
+        Failure::client(format!("cannot sync `{remote}`"), error)
+            .hint(format!("sync is for directories; `{one}` moves one file"))
+    })
 }

@@ -300,6 +300,44 @@ fn what_cannot_move_is_told_and_does_not_stop_the_rest() {
 }
 
 #[test]
+fn the_name_of_the_destination_may_be_a_link_to_a_directory_and_names_below_it_are_replaced() {
+    let world = World::plaintext();
+    fs::create_dir_all(world.here("tree/d")).unwrap();
+    fs::write(world.here("tree/d/f"), "f").unwrap();
+    for top in [world.root(""), world.here("")] {
+        fs::create_dir(top.join("real")).unwrap();
+        symlink("real", top.join("link")).unwrap();
+        fs::create_dir(top.join("link/other")).unwrap();
+        symlink("other", top.join("link/d")).unwrap();
+    }
+    for (line, top) in [
+        ("sync tree :link", world.root("")),
+        ("put -r tree/d link/", world.root("")),
+        ("sync :link link", world.here("")),
+        ("get -r link/d link/", world.here("")),
+    ] {
+        let said = world.run(&format!("{line} --dry-run")).ok().text;
+        world.run(line).ok();
+        assert!(top.join("link").is_symlink(), "{line}");
+        assert!(top.join("real/d").is_dir() && !top.join("real/d").is_symlink(), "{line}, as {said} says");
+        assert_eq!(fs::read(top.join("real/d/f")).unwrap(), b"f");
+    }
+    assert_eq!(names(&world.root("real/other")).len() + names(&world.here("real/other")).len(), 0);
+}
+
+#[test]
+fn one_file_is_no_tree_and_the_command_for_it_is_named() {
+    let world = World::plaintext();
+    fs::write(world.here("report"), "here").unwrap();
+    fs::write(world.root("report"), "there").unwrap();
+    for (line, command) in
+        [("sync report :report", "`put` moves one file"), ("sync :report report", "`get` moves")]
+    {
+        assert!(world.run(line).exits(9).stderr.contains(command), "{line}");
+    }
+}
+
+#[test]
 fn fifos_and_sockets_are_skipped_which_is_no_failure() {
     let world = World::plaintext();
     for top in [world.here("tree"), world.root("tree")] {
