@@ -362,6 +362,8 @@ impl TreeJob {
                 (Tag::Step((_, Step::HardLink { path, size, .. })), Err(Error::Refused(_))) => {
                     self.add(Step::Move { path, size });
                 }
+                // What cannot change in it says so.
+                (Tag::Step((_, Step::Unlock { .. })), _) => {}
                 // The name of the destination is a link to the directory, which keeps its own time and bits.
                 (Tag::Step((_, Step::Set { path, .. })), Err(Error::Refused(refusal)))
                     if path.is_root() && refusal.code == Code::NotRegular => {}
@@ -462,7 +464,7 @@ impl TreeJob {
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
             Step::Compare { .. } => self.ask_digest((number, step), pipe)?,
             // The served directory itself is the server's own.
-            Step::MakeDir { .. } | Step::Set { .. } if is_top => {}
+            Step::MakeDir { .. } | Step::Unlock { .. } | Step::Set { .. } if is_top => {}
             _ if self.tree.dry_run => report(&step, Ok(None)),
             Step::Set { is_dir: true, .. } => self.sets.push(step),
             Step::Set { .. } | Step::HardLink { .. } => self.late.push(step),
@@ -483,7 +485,11 @@ impl TreeJob {
                     crew.deal(Tag::Step((number, step)), file, pipe);
                 }
             }
-            Step::MakeDir { .. } | Step::Link { .. } | Step::Remove(_) | Step::BackUp { .. } => {
+            Step::MakeDir { .. }
+            | Step::Unlock { .. }
+            | Step::Link { .. }
+            | Step::Remove(_)
+            | Step::BackUp { .. } => {
                 if self.tree.way == Way::Put && !crew.is_alone() {
                     self.ahead.insert(step.path().clone());
                 }
@@ -536,6 +542,8 @@ impl TreeJob {
                 (Step::HardLink { path, size, .. }, Err(Error::Local { .. })) => {
                     self.add(Step::Move { path: path.clone(), size: *size });
                 }
+                // What cannot change in it says so.
+                (Step::Unlock { .. }, _) => {}
                 (_, done) => report(&step, done.map(|()| None)),
             }
             return Ok(());
@@ -544,6 +552,9 @@ impl TreeJob {
         let length = path.as_bytes().len();
         let command = match &step {
             Step::MakeDir { mode, .. } => Command::Mkdir(Mkdir { path, parents: true, mode: Some(*mode) }),
+            Step::Unlock { mode, .. } => {
+                Command::Set(Set { path, mtime: None, mode: Some(*mode), limited: false })
+            }
             Step::Link { target, .. } => {
                 let (target, replace, backup) =
                     (target.clone(), self.tree.replace, self.backup(step.path())?);
@@ -593,6 +604,7 @@ impl TreeJob {
                 }
                 made => made,
             },
+            Step::Unlock { mode, .. } => root.set(path, None, Permissions::Exact(*mode)),
             Step::Link { target, .. } => self
                 .backup_here(root, path)
                 .and_then(|backup| root.make_link(path, target, self.tree.replace, backup)),

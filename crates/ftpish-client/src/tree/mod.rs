@@ -90,6 +90,13 @@ pub enum Step {
         /// The permission bits that it has in the source.
         mode: Mode,
     },
+    /// Let a directory be changed that can only be read. Its permission bits come back when all is in it.
+    Unlock {
+        /// Its own path.
+        path: RemotePath,
+        /// The permission bits that it has until then.
+        mode: Mode,
+    },
     /// Move a file of so many bytes.
     Move {
         /// Which.
@@ -190,6 +197,7 @@ impl Step {
             Self::Remove(path)
             | Self::Skip(path)
             | Self::MakeDir { path, .. }
+            | Self::Unlock { path, .. }
             | Self::Move { path, .. }
             | Self::Compare { path, .. }
             | Self::Link { path, .. }

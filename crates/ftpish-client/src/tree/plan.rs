@@ -81,6 +81,17 @@ struct Open {
     mode: Option<Mode>,
     /// Whether it is not, or will not be, what it is in the source.
     differs: bool,
+    /// The permission bits that it has, where they keep its own owner from changing what is in it.
+    locked: Option<Mode>,
+}
+
+/// Whether the owner of a directory with these bits cannot change what is in it.
+fn is_locked(mode: Mode) -> bool {
+    mode.bits() & 0o300 != 0o300
+}
+
+fn unlock(path: &RemotePath, mode: Mode) -> Step {
+    Step::Unlock { path: path.clone(), mode: Mode::from_bits(mode.bits() | 0o700) }
 }
 
 impl Open {
@@ -95,6 +106,8 @@ impl Open {
 struct Extra {
     path: RemotePath,
     is_dir: bool,
+    /// Of a directory whose owner cannot change what is in it: the bits that do that, and its time.
+    locked: Option<(Mode, Time)>,
     /// Whether something in it stays, and so it does itself.
     kept: bool,
     /// What takes its place.
@@ -115,7 +128,8 @@ struct Extras {
 
 impl Extras {
     /// Adds a name, unless there are more than `most` by then: none is removed then, and none kept in mind.
-    fn add(&mut self, path: RemotePath, is_dir: bool, then: Option<Step>, most: u64) {
+    fn add(&mut self, target: &Node, then: Option<Step>, most: u64) {
+        let (path, is_dir) = (target.path.clone(), target.kind == Kind::Dir);
         self.close(Some(&path));
         self.count += 1;
         if self.count > most {
@@ -126,7 +140,8 @@ impl Extras {
         if is_dir {
             self.dirs.push(self.all.len());
         }
-        self.all.push(Extra { path, is_dir, kept: false, then });
+        let locked = Some((target.mode, target.mtime)).filter(|(mode, _)| is_dir && is_locked(*mode));
+        self.all.push(Extra { path, is_dir, locked, kept: false, then });
     }
 
     /// Says that what has this path stays, if it is in a directory that was to go.
@@ -387,7 +402,38 @@ impl Plan {
         if let Some(above) = above
             && !self.steps.iter().skip(before).all(stays)
         {
-            self.open[above].differs = true;
+            self.change(above, before);
+        }
+    }
+
+    /// Something in a directory changes, by a step that is the one at `before`, or comes later.
+    fn change(&mut self, dir: usize, before: usize) {
+        let dir = &mut self.open[dir];
+        dir.differs = true;
+        if let Some(mode) = dir.locked.take() {
+            dir.mode.get_or_insert(mode);
+            self.steps.insert(before, unlock(&dir.path, mode));
+        }
+    }
+
+    /// The same, of the directory that the walks are in.
+    fn change_last(&mut self) {
+        if let Some(last) = self.open.len().checked_sub(1) {
+            self.change(last, self.steps.len());
+        }
+    }
+
+    /// Something is kept by the next step, or a later one: the directories that backups are in change.
+    fn expect_backup(&mut self) {
+        let Some(backup) = self.rules.backup.as_ref().filter(|_| !self.backs_up) else { return };
+        self.backs_up = true;
+        for dir in self.above_backups.iter_mut().chain(&mut self.open) {
+            if is_below(backup, &dir.path)
+                && let Some(mode) = dir.locked.take()
+            {
+                dir.mode.get_or_insert(mode);
+                self.steps.push_back(unlock(&dir.path, mode));
+            }
         }
     }
 
@@ -417,7 +463,11 @@ impl Plan {
         let differs = there.is_none_or(|there| !self.is_dressed(there, source));
         // What is there keeps its own, unless they are to be the same.
         let mode = (there.is_none() || self.rules.perms).then_some(source.mode);
-        self.open.push(Open { path: path.clone(), mtime: source.mtime, mode, differs });
+        let locked = there.map(|there| there.mode).filter(|mode| is_locked(*mode));
+        self.open.push(Open { path: path.clone(), mtime: source.mtime, mode, differs, locked });
+        if self.backs_up && self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, path)) {
+            self.change_last();
+        }
     }
 
     /// Whether what is there has the time that it has in the source, and its permission bits, if they are to be the same.
@@ -453,7 +503,7 @@ impl Plan {
             (Some(Compare::Digest), Some(_)) => {
                 let set = (!is_dressed).then_some((mtime, self.rules.perms.then_some(mode)));
                 // It may be another.
-                self.backs_up |= self.rules.backup.is_some();
+                self.expect_backup();
                 let first = first.map(|first| (first, mtime));
                 let remote = match self.rules.way {
                     Way::Get => &self.source,
@@ -494,15 +544,13 @@ impl Plan {
 
     /// Something takes the place of a directory: as the last of all, if that may be removed.
     fn take_place(&mut self, step: Step, target: Option<&Node>) {
-        let path = step.path().clone();
-        match self.rules.delete {
-            Some(most) if self.rules.replace == Replace::Always => {
-                if let Some(above) = self.open.last_mut() {
-                    above.differs = true;
-                }
-                self.extras.add(path, true, Some(step), most);
+        match (self.rules.delete, target) {
+            (Some(most), Some(target)) if self.rules.replace == Replace::Always => {
+                self.change_last();
+                self.extras.add(target, Some(step), most);
             }
             _ => {
+                let path = step.path().clone();
                 self.protect(&path, target);
                 self.steps.push_back(has_directory(path));
             }
@@ -523,7 +571,7 @@ impl Plan {
 
     /// How something goes.
     fn removal(&mut self, path: RemotePath, is_dir: bool) -> Step {
-        self.backs_up |= self.rules.backup.is_some();
+        self.expect_backup();
         match self.rules.backup_of(&path) {
             _ if is_dir => Step::Remove(path),
             Ok(None) => Step::Remove(path),
@@ -540,7 +588,7 @@ impl Plan {
         if self.rules.backup.is_none() || target.is_none() {
             return;
         }
-        self.backs_up = true;
+        self.expect_backup();
         if self.rules.dry_run {
             let told = self.removal(path.clone(), false);
             self.steps.push_back(told);
@@ -558,10 +606,8 @@ impl Plan {
     fn take_extra(&mut self, target: Node) {
         let Some(most) = self.rules.delete else { return };
         self.leave(Some(&target.path));
-        if let Some(above) = self.open.last_mut() {
-            above.differs = true;
-        }
-        self.extras.add(target.path.clone(), target.kind == Kind::Dir, None, most);
+        self.change_last();
+        self.extras.add(&target, None, most);
         if self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, &target.path)) {
             self.extras.keep(&target.path);
         }
@@ -590,7 +636,12 @@ impl Plan {
         } else if self.rules.delete.is_some_and(|most| count > most) {
             self.steps.push_back(problem(format!("nothing is removed, because {count} names would be")));
         } else {
-            for Extra { path, is_dir, kept, then } in all {
+            // Of the others, all that is in them goes with them.
+            let opened = all.iter().filter(|extra| extra.kept || one_by_one);
+            let opened = opened.filter_map(|extra| Some((extra.path.clone(), extra.kept, extra.locked?)));
+            let opened: Vec<_> = opened.collect();
+            self.steps.extend(opened.iter().map(|(path, _, (mode, _))| unlock(path, *mode)));
+            for Extra { path, is_dir, kept, then, .. } in all {
                 match then {
                     Some(_) if kept => self.steps.push_back(has_directory(path)),
                     None if kept => {}
@@ -600,6 +651,13 @@ impl Plan {
                     }
                 }
             }
+            let stay = opened.into_iter().filter(|(_, kept, _)| *kept);
+            self.steps.extend(stay.map(|(path, _, (mode, mtime))| Step::Set {
+                path,
+                is_dir: true,
+                mtime,
+                mode: Some(mode),
+            }));
         }
         self.leave(None);
         let backs_up = self.backs_up;

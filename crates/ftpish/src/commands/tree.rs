@@ -123,7 +123,7 @@ fn would(step: &Step) -> Result<(), Failure> {
         Step::Remove(_) => print(format_args!("remove {path}")),
         Step::BackUp { to, .. } => print(format_args!("back up {path} -> {}", escape(to.as_bytes()))),
         Step::Skip(_) => print(format_args!("skip {path}: a fifo, a socket or a device")),
-        Step::Problem { .. } => Ok(()),
+        Step::Unlock { .. } | Step::Problem { .. } => Ok(()),
     }
 }
 

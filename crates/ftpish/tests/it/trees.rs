@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ftpish_protocol::text::escape;
 
-use crate::harness::{Outcome, World, dress, names, noise};
+use crate::harness::{Outcome, World, dress, names, noise, skip};
 use crate::relay::{Harm, Relay, Toward};
 
 /// What a tree is, down to the last bit that is to survive: by path, what is there, its permission bits and time.
@@ -323,6 +323,50 @@ fn the_name_of_the_destination_may_be_a_link_to_a_directory_and_names_below_it_a
         assert_eq!(fs::read(top.join("real/d/f")).unwrap(), b"f");
     }
     assert_eq!(names(&world.root("real/other")).len() + names(&world.here("real/other")).len(), 0);
+}
+
+/// For root no directory is read-only, so the server is somebody else.
+#[test]
+fn directories_that_can_only_be_read_are_changed_again_and_again_and_stay_so() {
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().filter(|_| nix::unistd::geteuid().is_root());
+    let Some(nobody) = nobody else { return skip("only root can have a server be another user") };
+    let world = World::serving("--user nobody --plaintext");
+    std::os::unix::fs::chown(world.root(""), Some(nobody.uid.as_raw()), None).unwrap();
+    for dir in ["tree/a/b", "tree/gone/deep", "tree/kept"] {
+        fs::create_dir_all(world.here(dir)).unwrap();
+        fs::write(world.here(dir).join("file"), "first").unwrap();
+    }
+    let lock = |mode| {
+        for dir in ["tree/a/b", "tree/a", "tree/kept", "tree"] {
+            fs::set_permissions(world.here(dir), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    for (round, flags) in [(1, ""), (2, ""), (3, "--perms"), (4, "-j 3"), (5, "--backup-dir old")] {
+        lock(0o755);
+        for name in ["a/b/file", "a/file", "kept/new", "file"] {
+            fs::write(world.here("tree").join(name), format!("round {round}")).unwrap();
+        }
+        fs::create_dir_all(world.here(format!("tree/a/b/new{round}"))).unwrap();
+        if round > 1 {
+            let _ = fs::remove_dir_all(world.here("tree/gone"));
+            fs::remove_dir_all(world.here(format!("tree/a/b/new{}", round - 1))).unwrap();
+        }
+        for dir in ["tree/gone/deep", "tree/gone"] {
+            if world.here(dir).exists() {
+                fs::set_permissions(world.here(dir), fs::Permissions::from_mode(0o555)).unwrap();
+            }
+        }
+        lock(0o555);
+        world.run(&format!("sync -q --delete tree :tree {flags}")).ok();
+        if flags.starts_with("--backup-dir") {
+            lock(0o755);
+            assert!(world.root("tree/old/a/b/file").exists());
+            world.run("rm -r tree/old").exits(7);
+            continue;
+        }
+        same(&described(&world.root("tree")), &described(&world.here("tree")));
+    }
+    lock(0o755);
 }
 
 #[test]

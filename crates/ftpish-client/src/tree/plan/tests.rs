@@ -72,8 +72,18 @@ impl Model {
         for step in rest.into_iter().chain(sets) {
             let at = step.path().to_string();
             let is_dir = |item: Option<&Item>| matches!(item, Some(Item::Dir { .. }));
+            let above = RemotePath::parent(step.path()).map(|above| above.to_string());
+            let is_locked = matches!(
+                above.and_then(|above| self.0.get(&above)),
+                Some(Item::Dir { mode, .. }) if mode & 0o300 != 0o300
+            );
             match step {
                 Step::Skip(_) => continue,
+                Step::MakeDir { .. } | Step::Move { .. } | Step::Link { .. } | Step::Remove(_)
+                    if is_locked =>
+                {
+                    panic!("{at} is in a directory that cannot be changed");
+                }
                 Step::Problem { .. } => {
                     problems.push(at);
                     continue;
@@ -85,6 +95,12 @@ impl Model {
                         }
                         item => panic!("{at} is {item:?}"),
                     }
+                    continue;
+                }
+                Step::Unlock { mode, .. } => {
+                    let Some(Item::Dir { mode: has, .. }) = self.0.get_mut(&at) else { panic!("{at}") };
+                    assert_ne!(*has & 0o300, 0o300, "{at} is not locked");
+                    *has = mode.bits();
                     continue;
                 }
                 Step::MakeDir { .. } => {
@@ -187,7 +203,8 @@ fn any_item() -> impl Strategy<Value = Item> {
     prop_oneof![
         3 => (0..2_u64, 1..3_i64, mode())
             .prop_map(|(size, mtime, mode)| Item::File { size, mtime, mode }),
-        5 => (1..3_i64, mode()).prop_map(|(mtime, mode)| Item::Dir { mtime, mode }),
+        5 => (1..3_i64, prop::sample::select(vec![0o755, 0o700, 0o555]))
+            .prop_map(|(mtime, mode)| Item::Dir { mtime, mode }),
         1 => (b'x'..=b'y').prop_map(Item::Link),
     ]
 }
@@ -220,6 +237,26 @@ proptest! {
         let steps = plan(rules(), source.walk(None), target.walk(None), page);
         prop_assert_eq!(made.apply(&steps, &source), Vec::<String>::new());
         prop_assert_eq!(&made, &source);
+        prop_assert_eq!(plan(rules(), source.walk(None), made.walk(None), page), vec![]);
+    }
+
+    #[test]
+    fn what_is_there_keeps_its_bits_where_they_are_not_to_be_the_same(
+        source in any_tree(), target in any_tree(), page in 1..9_usize,
+    ) {
+        let rules = || Tree { perms: false, ..rules() };
+        let mut made = target.clone();
+        let steps = plan(rules(), source.walk(None), target.walk(None), page);
+        prop_assert_eq!(made.apply(&steps, &source), Vec::<String>::new());
+        for (path, item) in &made.0 {
+            match (item, target.0.get(path), &source.0[path]) {
+                (Item::Dir { mode, .. }, Some(Item::Dir { mode: had, .. }), _)
+                | (Item::Dir { mode, .. }, _, Item::Dir { mode: had, .. }) => {
+                    prop_assert_eq!(mode, had, "{}", path);
+                }
+                _ => {}
+            }
+        }
         prop_assert_eq!(plan(rules(), source.walk(None), made.walk(None), page), vec![]);
     }
 
