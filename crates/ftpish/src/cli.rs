@@ -44,8 +44,8 @@ pub struct Global {
     /// The server's key must be this one.
     #[arg(long, global = true, value_name = "SHA256:…", conflicts_with = "plaintext")]
     pub host_key: Option<Fingerprint>,
-    /// Trust and remember the key of a server that was never seen before.
-    #[arg(long, global = true, conflicts_with = "plaintext")]
+    /// Trust and remember the key of a server that was never seen before; with --plaintext there is none.
+    #[arg(long, global = true)]
     pub accept_new: bool,
     /// How long to wait for an answer, in seconds.
     #[arg(long, global = true, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
@@ -341,10 +341,12 @@ pub struct Get {
 /// What of a tree moves, and how.
 #[derive(Clone, Debug, Args)]
 pub struct TreeArgs {
-    /// In a tree: leave out what this pattern matches, as in a .gitignore file; may be repeated.
+    /// In a tree: leave out what this pattern matches, as git ignores files: `*.o` anywhere, `/build` at the top of the tree
+    /// alone, `build/` only a directory, with all that is in it; may be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
-    /// In a tree: do not leave out what this pattern matches, whatever --exclude says.
+    /// In a tree: do not leave out what this pattern matches, whatever --exclude says of it; what lies in a directory that is
+    /// left out stays out.
     #[arg(long, value_name = "PATTERN")]
     pub include: Vec<String>,
     /// In a tree: what becomes of symbolic links.

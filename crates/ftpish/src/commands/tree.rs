@@ -143,6 +143,7 @@ pub fn run(
     let (files, size, moved, skipped, failed, failures) = Default::default();
     let mut report =
         Report { name, way, dry_run, kept, manifest, files, size, moved, skipped, failed, failures };
+    let filter = tree.filter.clone();
     let (mut job, began) = (TreeJob::new(tree), Instant::now());
     let label = report.name.clone();
     let done = progress::watch(&ui, &label, |progress: &Progress| {
@@ -172,6 +173,9 @@ pub fn run(
             });
         }
     }
+    filter.unused().for_each(|pattern| {
+        ui.say(format_args!("warning: the pattern `{}` matched nothing", escape(pattern.as_bytes())));
+    });
     if !dry_run {
         ui.arrived(files, moved, began.elapsed());
         if skipped > 0 {
