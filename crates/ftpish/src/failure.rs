@@ -83,8 +83,15 @@ impl Failure {
             Error::Connect { ref endpoint, .. } => Self::new(Exit::Connect, error.to_string()).hint(format!(
                 "is `ftpish serve` running there? name another server with --server, not {endpoint}"
             )),
-            Error::Handshake { .. } => Self::new(Exit::Connect, error.to_string())
-                .hint("a server that was started with --plaintext wants clients that say so too"),
+            Error::Handshake { error: ref why, .. } => {
+                let failure = Self::new(Exit::Connect, error.to_string());
+                // The system's own errors, such as too few descriptors, tell nothing of the server.
+                match why.raw_os_error().is_none() || why.kind() == io::ErrorKind::ConnectionReset {
+                    true => failure
+                        .hint("a server that was started with --plaintext wants clients that say so too"),
+                    false => failure,
+                }
+            }
             Error::UnknownHostKey { ref endpoint, fingerprint } => {
                 Self::new(Exit::HostKey, error.to_string()).hint(format!(
                     "compare it with what {endpoint} printed when it started; then --host-key {fingerprint}, \

@@ -28,7 +28,9 @@ pub fn run(command: &KeyCommand, ui: &Ui) -> Result<(), Failure> {
     }
     let passphrase = match args.passphrase_fd {
         Some(fd) => from_descriptor(fd)?,
-        None if io::stdin().is_terminal() => ask_new("Passphrase (none if empty): ")?,
+        None if io::stdin().is_terminal() => {
+            ask_new("Passphrase (none if empty): ", "--passphrase-fd says where to read it")?
+        }
         None => Secret::new(String::new()),
     };
     let comment = args.comment.clone().unwrap_or_else(who_and_where);
@@ -78,7 +80,8 @@ pub fn load(path: &Path) -> Result<PrivateKey, Failure> {
 }
 
 fn ask(path: &Path) -> Result<Secret, Failure> {
-    crate::user::ask(&format!("Passphrase of {}: ", escape(path.as_os_str().as_encoded_bytes())))
+    let prompt = format!("Passphrase of {}: ", escape(path.as_os_str().as_encoded_bytes()));
+    crate::user::ask(&prompt, "a key without a passphrase logs in")
 }
 
 /// Why a key could not be opened.

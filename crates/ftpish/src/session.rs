@@ -232,7 +232,7 @@ impl Session {
             self.connect(None)?;
         }
         let prompt = format!("Password of {} at {}: ", escape(user.as_bytes()), self.endpoint);
-        self.by = Some(By::Password(crate::user::ask(&prompt)?));
+        self.by = Some(By::Password(crate::user::ask(&prompt, "FTPISH_PASSWORD gives it")?));
         self.connect(self.login())
     }
 

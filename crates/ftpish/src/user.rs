@@ -79,7 +79,7 @@ fn no_such(name: &str) -> Failure {
 fn new_password(args: &NewPassword) -> Result<String, Failure> {
     let password = match args.password_fd {
         Some(fd) => from_descriptor(fd)?,
-        None => ask_new("New password: ")?,
+        None => ask_new("New password: ", "--password-fd says where to read it")?,
     };
     hash(&password).ok_or_else(|| Failure::usage("a password has 1 to 1024 bytes"))
 }
@@ -109,20 +109,20 @@ pub fn from_descriptor(fd: u16) -> Result<Secret, Failure> {
     Ok(Secret::new(line))
 }
 
-/// Asks for a new secret, twice.
-pub fn ask_new(prompt: &str) -> Result<Secret, Failure> {
-    let typed = ask(prompt)?;
-    if ask("Again: ")? != typed {
+/// Asks for a new secret, twice; `otherwise` says what gives it where there is no terminal.
+pub fn ask_new(prompt: &str, otherwise: &str) -> Result<Secret, Failure> {
+    let typed = ask(prompt, otherwise)?;
+    if ask("Again: ", otherwise)? != typed {
         return Err(Failure::usage("the two are not the same"));
     }
     Ok(typed)
 }
 
-/// Asks for a password on the terminal, without echo.
-pub fn ask(prompt: &str) -> Result<Secret, Failure> {
+/// Asks for a secret on the terminal, without echo; `otherwise` says what gives it where there is none.
+pub fn ask(prompt: &str, otherwise: &str) -> Result<Secret, Failure> {
     rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| {
-        Failure::new(Exit::Login, format!("cannot ask for a password: {error}"))
-            .hint("without a terminal, FTPISH_PASSWORD or --password-fd gives it")
+        Failure::new(Exit::Login, format!("cannot ask for a secret: {error}"))
+            .hint(format!("without a terminal, {otherwise}"))
     })
 }
 
