@@ -107,7 +107,7 @@ pub(crate) fn open_partial(dir: &Dir, partial: &str, options: &OpenOptions) -> i
             let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
             read.read(true).custom_flags(flags.bits().cast_signed());
             let file = dir.open_with(partial, &read)?.into_std();
-            if !is_ours(&file)? {
+            if !is_ours(&file, dir)? {
                 return Err(error);
             }
             rustix::fs::fchmod(&file, PARTIAL_MODE.into())?;
@@ -134,11 +134,23 @@ pub(crate) fn has_name(file: &File, parent: &Dir, partial: &str) -> io::Result<b
     }
 }
 
-/// Whether a file is a regular one, has no other name, and belongs to us.
-pub(crate) fn is_ours(file: &File) -> io::Result<bool> {
+/// Whether a file in `dir` is a regular one, has no other name, and belongs to us.
+pub(crate) fn is_ours(file: &File, dir: &Dir) -> io::Result<bool> {
     let opened = cap_std::fs::Metadata::from_file(file)?;
-    let owner = rustix::process::geteuid().as_raw();
-    Ok(opened.is_file() && opened.nlink() == 1 && opened.uid() == owner)
+    let is_own = |uid| opened.uid() == uid;
+    // Hard links are counted as none where the file system knows of none.
+    let is_single = opened.is_file() && opened.nlink() <= 1;
+    Ok(is_single && (is_own(rustix::process::geteuid().as_raw()) || is_own(owner_of_new_files(dir)?)))
+}
+
+/// Whom a file belongs to that this process makes in `dir`: where the file system maps owners (bindfs, ntfs-3g, NFS), that
+/// may be somebody else.
+fn owner_of_new_files(dir: &Dir) -> io::Result<u32> {
+    let name = partial_name();
+    let made = dir.open_with(&name, open_options().create_new(true));
+    let owner = made.and_then(|file| file.metadata()).map(|found| found.uid());
+    let removed = dir.remove_file(&name);
+    owner.and_then(|owner| removed.map(|()| owner))
 }
 
 /// Takes away the partial files in `dir` that nobody has written to for `age`, and that nobody is at. Its modification
@@ -175,7 +187,7 @@ pub(crate) fn forget(dir: &Dir, target: &Name) -> io::Result<bool> {
 
 fn take_away(dir: &Dir, partial: &str) -> io::Result<bool> {
     let Ok(file) = open_partial(dir, partial, &open_options()) else { return Ok(false) };
-    let is_free = lock(&file) && has_name(&file, dir, partial)? && is_ours(&file)?;
+    let is_free = lock(&file) && has_name(&file, dir, partial)? && is_ours(&file, dir)?;
     if is_free {
         dir.remove_file(partial)?;
     }

@@ -141,7 +141,7 @@ impl Stage {
             };
             let locked = lock(&file);
             if locked && has_name(&file, &target.parent, &partial).unwrap_or(true) {
-                if !is_ours(&file).unwrap_or(false) {
+                if !is_ours(&file, &target.parent).unwrap_or(false) {
                     return Self::begin(target, sync, bound).map(Taken::Ours);
                 }
                 let end = file.metadata().map_err(refuse)?.len();

@@ -31,6 +31,15 @@ impl Disk {
     /// Mounts an NTFS on `dir`, in which `README` and `readme` are one name, and which has no files without a name;
     /// `None`, said aloud, where this system does not allow it.
     pub fn that_folds_case(dir: &Path) -> Option<Self> {
+        Self::ntfs(dir, "ignore_case")
+    }
+
+    /// Mounts a file system on `dir` in which all files belong to somebody else, whoever makes them.
+    pub fn that_maps_owners(dir: &Path) -> Option<Self> {
+        Self::ntfs(dir, "uid=1234,gid=1234")
+    }
+
+    fn ntfs(dir: &Path, options: &str) -> Option<Self> {
         if !is_installed("mkntfs") {
             return None;
         }
@@ -39,7 +48,7 @@ impl Disk {
         let made = Command::new("mkntfs").args(["-F", "-Q", "-q"]).arg(&image).stderr(Stdio::null()).status();
         assert!(made.unwrap().success());
         // It drops privileges that root of a namespace does not have.
-        Self::mount("lowntfs-3g -o ignore_case \"${1}.ntfs\" \"$1\"", dir, Namespaces::Mounts)
+        Self::mount(&format!("lowntfs-3g -o {options} \"${{1}}.ntfs\" \"$1\""), dir, Namespaces::Mounts)
     }
 
     /// Mounts a file system of so many MiB on `dir`, made by `mkfs`, as ext4, xfs, btrfs; `None`, said aloud, where this

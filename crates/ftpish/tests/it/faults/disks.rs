@@ -74,6 +74,22 @@ fn a_file_that_takes_most_of_the_space_is_stored_on_every_file_system() {
     }
 }
 
+#[test]
+fn a_partial_file_is_taken_up_where_all_files_belong_to_somebody_else() {
+    for way in Way::BOTH {
+        let world = World::plaintext();
+        let Some(disk) = Disk::that_maps_owners(&world.path(way.to())) else { return };
+        let command = world.serve_command("--listen 127.0.0.1:0 --plaintext");
+        let server = Server::start(disk.inside(&command), world.path("server.log"));
+        let trial = Trial::on(&disk, &world, &server, way, SIZE);
+        let cut = Relay::to(&trial.address, trial.way.onward(), 3_500_000, Harm::Cut);
+        trial.run(&cut, "--retries 0").exits(13);
+        trial.settle();
+        trial.completes(trial.missing_after(3_500_000));
+        assert_eq!(trial.partials(), [""; 0], "nothing piles up");
+    }
+}
+
 /// Of many files, in every way of moving them: that there is no room is said once, and ends the run.
 #[test]
 fn a_disk_that_becomes_full_under_many_files_is_told_once_and_ends_the_run() {
