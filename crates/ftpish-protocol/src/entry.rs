@@ -93,11 +93,16 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
+/// How finely file systems keep times that do not keep nanoseconds, in these: NTFS 100 ns, many network and FUSE file systems
+/// 1 µs or 1 ms, exFAT 10 ms, and the oldest a second.
+const GRANULARITIES: [u32; 5] = [100, 1_000, 1_000_000, 10_000_000, 1_000_000_000];
+
 impl Time {
-    /// Whether two times are the same, as far as a file system keeps them: some have no parts of a second.
+    /// Whether two times are the same, as far as file systems keep them: one may be the other, cut to what a disk keeps.
     pub fn is_same(self, other: Self) -> bool {
-        let parts = [self.nanoseconds, other.nanoseconds];
-        self.seconds == other.seconds && (parts[0] == parts[1] || parts.contains(&0))
+        let (a, b) = (self.nanoseconds, other.nanoseconds);
+        let is_cut = |granularity| a - a % granularity == b || b - b % granularity == a;
+        self.seconds == other.seconds && (a == b || GRANULARITIES.into_iter().any(is_cut))
     }
 }
 
@@ -157,6 +162,19 @@ impl From<Mode> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_the_same_when_a_disk_has_cut_it() {
+        let time = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        let exact = time(7, 123_456_789);
+        for kept in [123_456_789, 123_456_700, 123_456_000, 123_000_000, 120_000_000, 0] {
+            assert!(exact.is_same(time(7, kept)) && time(7, kept).is_same(exact), "{kept}");
+            assert!(!exact.is_same(time(8, kept)), "{kept}");
+        }
+        for other in [123_456_788, 123_456_800, 123_400_000, 100_000_000, 999_999_999] {
+            assert!(!exact.is_same(time(7, other)) && !time(7, other).is_same(exact), "{other}");
+        }
+    }
 
     #[test]
     fn times_and_modes_have_one_form() {

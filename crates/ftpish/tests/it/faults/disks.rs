@@ -74,6 +74,39 @@ fn a_file_that_takes_most_of_the_space_is_stored_on_every_file_system() {
     }
 }
 
+/// NTFS keeps times to 100 ns, and knows no permission bits of ours.
+#[test]
+fn a_second_sync_to_a_disk_that_keeps_less_of_times_finds_nothing_to_move() {
+    for way in Way::BOTH {
+        let world = World::plaintext();
+        let (from, to) = match way {
+            Way::Get => (world.root("tree"), world.here("to")),
+            Way::Put => (world.here("tree"), world.root("to")),
+        };
+        fs::create_dir_all(&to).unwrap();
+        let Some(disk) = Disk::that_maps_owners(&to) else { return };
+        for name in ["a/b/small", "a/large", "top"] {
+            fs::create_dir_all(from.join(name).parent().unwrap()).unwrap();
+            fs::write(from.join(name), vec![7; if name == "a/large" { 5 << 20 } else { 7 }]).unwrap();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_001, 123_456_789);
+            fs::File::options().write(true).open(from.join(name)).unwrap().set_modified(time).unwrap();
+        }
+        let command = world.serve_command("--listen 127.0.0.1:0 --plaintext");
+        let server = Server::start(disk.inside(&command), world.path("server.log"));
+        let client = world.client_of(&server.address);
+        let line = if way == Way::Get { "sync -q :tree to/tree" } else { "sync -q tree :to/tree" };
+        let run = |line: &str| {
+            let command = disk.inside(&client.command(line.split_whitespace()));
+            world
+                .outcome(line, assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap())
+                .ok()
+        };
+        run(line);
+        let told = run(&format!("{line} --dry-run")).text;
+        assert!(!told.lines().any(|line| line.starts_with("copy")), "{told}");
+    }
+}
+
 #[test]
 fn a_partial_file_is_taken_up_where_all_files_belong_to_somebody_else() {
     for way in Way::BOTH {
