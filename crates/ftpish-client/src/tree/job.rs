@@ -4,7 +4,7 @@ mod last;
 mod stretch;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,9 @@ enum Tag {
     Page,
 }
 
+/// How many places beside its own are tried for what is to be kept.
+const MOST_BESIDE: u32 = 9;
+
 /// A tree that is moved, and how far that is.
 pub struct TreeJob {
     tree: Tree,
@@ -74,6 +77,8 @@ pub struct TreeJob {
     linking: bool,
     /// Names here that have yet to be made durable: of what is kept in place of being removed.
     kept: Vec<RemotePath>,
+    /// What could not be kept where it belongs, and how often that was tried.
+    beside: HashMap<RemotePath, u32>,
     /// Whether what is late is done before the plan goes on.
     clearing: bool,
     /// Time and permission bits of directories, which come last.
@@ -114,6 +119,7 @@ impl TreeJob {
             linking: false,
             clearing: false,
             kept: Vec::new(),
+            beside: HashMap::new(),
             sets: Vec::new(),
             ahead: HashSet::new(),
             held: BTreeMap::new(),
@@ -367,7 +373,13 @@ impl TreeJob {
                 // The name of the destination is a link to the directory, which keeps its own time and bits.
                 (Tag::Step((_, Step::Set { path, .. })), Err(Error::Refused(refusal)))
                     if path.is_root() && refusal.code == Code::NotRegular => {}
-                (Tag::Step((_, step)), answer) => {
+                (Tag::Step((number, step)), answer) => {
+                    if let Err(error) = &answer
+                        && let Some(again) = self.beside(&step, error)
+                    {
+                        self.todo.insert(number, again);
+                        continue;
+                    }
                     let outcome = match answer {
                         Ok(Answer::Hashed(there)) => match self.compare(&step, &there.digest) {
                             Ok(()) => continue,
@@ -544,6 +556,12 @@ impl TreeJob {
                 }
                 // What cannot change in it says so.
                 (Step::Unlock { .. }, _) => {}
+                (_, Err(error)) => match self.beside(&step, &error) {
+                    Some(again) => {
+                        self.todo.insert(number, again);
+                    }
+                    None => report(&step, Err(error)),
+                },
                 (_, done) => report(&step, done.map(|()| None)),
             }
             return Ok(());
@@ -651,6 +669,7 @@ impl TreeJob {
     fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Pipeline<'_, Tag>) -> Outcome {
         let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
         match &error {
+            _ if self.was_kept(step, &error) => Ok(None),
             // The first try has done it, or somebody who was faster.
             Error::Refused(refusal)
                 if refusal.code == Code::NotFound
@@ -697,13 +716,53 @@ impl TreeJob {
 
     /// Where the server keeps what has a path.
     fn backup(&self, path: &RemotePath) -> Result<Option<RemotePath>, Error> {
-        let to = self.tree.backup_of(path).map_err(bad_backup).map_err(Error::Refused)?;
+        let to = self.backup_of(path).map_err(Error::Refused)?;
         to.map(|to| self.remote(&to)).transpose()
+    }
+
+    /// Where it is kept, below the top of the tree.
+    fn backup_of(&self, path: &RemotePath) -> Result<Option<RemotePath>, Refusal> {
+        let tries = self.beside.get(path).copied().unwrap_or(0);
+        self.tree.backup_beside(path, tries).map_err(bad_backup)
+    }
+
+    /// Whether what was to be kept is, by a try whose reply was lost: a directory has the name by now.
+    fn was_kept(&self, step: &Step, error: &Error) -> bool {
+        let is_directory = error.code() == Some(Code::IsDirectory);
+        matches!(step, Step::BackUp { .. }) && is_directory && self.lost.contains(step.path())
+    }
+
+    /// Has a step done again that keeps what it replaces, or removes, beside what is in the way there; none where that was
+    /// tried often enough, or it is not why it was refused.
+    fn beside(&mut self, step: &Step, error: &Error) -> Option<Step> {
+        let keeps = matches!(
+            step,
+            Step::Move { .. } | Step::Link { .. } | Step::HardLink { .. } | Step::BackUp { .. }
+        );
+        let in_the_way = matches!(error.code(), Some(Code::NotDirectory | Code::IsDirectory));
+        // What was in it is yet to be kept, beside.
+        let is_too_early = matches!(step, Step::Remove(_)) && error.code() == Some(Code::NotEmpty);
+        if self.tree.backup.is_none() || !(keeps && in_the_way || is_too_early) || self.was_kept(step, error)
+        {
+            return None;
+        }
+        let tries = self.beside.entry(step.path().clone()).or_default();
+        *tries += 1;
+        if *tries > MOST_BESIDE {
+            return None;
+        }
+        match step {
+            Step::BackUp { path, .. } => {
+                let to = self.backup_of(path).ok()??;
+                Some(Step::BackUp { path: path.clone(), to })
+            }
+            step => Some(step.clone()),
+        }
     }
 
     /// Where it is kept on this side.
     fn backup_here(&self, root: &Root, path: &RemotePath) -> Result<Option<Backup>, Refusal> {
-        let to = self.tree.backup_of(path).map_err(bad_backup)?;
+        let to = self.backup_of(path)?;
         to.map(|to| root.backup(path, &to)).transpose()
     }
 

@@ -181,7 +181,18 @@ pub struct Listed {
 impl Tree {
     /// Where what has a path is kept, below the top of the destination as well.
     fn backup_of(&self, path: &RemotePath) -> Result<Option<RemotePath>, PathError> {
-        self.backup.as_ref().map(|dir| dir.resolve(path.as_bytes())).transpose()
+        self.backup_beside(path, 0)
+    }
+
+    /// The same, beside what an earlier run has kept: that may be a file where a directory is needed, or the other way
+    /// round. It is `~1~` and so on in the directory of the backups.
+    fn backup_beside(&self, path: &RemotePath, tries: u32) -> Result<Option<RemotePath>, PathError> {
+        let Some(dir) = &self.backup else { return Ok(None) };
+        match tries {
+            0 => dir.resolve(path.as_bytes()),
+            _ => dir.resolve(format!("~{tries}~").as_bytes())?.resolve(path.as_bytes()),
+        }
+        .map(Some)
     }
 
     /// Whether a path is left out with all that is in it, by itself: whoever walks does not go into a directory that is.

@@ -318,6 +318,60 @@ fn sorted(mut steps: Vec<String>) -> Vec<String> {
     steps
 }
 
+/// What all files below a directory have.
+fn contents(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => contents(&path),
+            false => vec![fs::read_to_string(path).unwrap()],
+        })
+        .collect()
+}
+
+/// What an earlier run has kept may be a file where a directory is needed, and the other way round.
+#[test]
+fn a_backup_that_is_in_the_way_stops_nothing_and_is_not_lost() {
+    for way in [Way::Put, Way::Get] {
+        let server = TestServer::start();
+        let scratch = tempfile::tempdir().unwrap();
+        let (here, there) = (scratch.path().join("tree"), server.path("tree"));
+        let (source, target) = if way == Way::Put { (&here, &there) } else { (&there, &here) };
+        fs::create_dir_all(source).unwrap();
+        fs::create_dir_all(target).unwrap();
+        let tree = || rules(way, &here, "old");
+        let all = || {
+            let mut all = contents(&target.join("old"));
+            all.sort();
+            all
+        };
+        let mut kept = Vec::new();
+        for round in 0..6 {
+            // By turns a file, and a directory with something in it.
+            let _ = fs::remove_file(source.join("x")).or_else(|_| fs::remove_dir_all(source.join("x")));
+            if round % 2 == 0 {
+                fs::write(source.join("x"), format!("file {round}")).unwrap();
+            } else {
+                fs::create_dir_all(source.join("x/deep")).unwrap();
+                for name in ["x/a", "x/deep/b"] {
+                    fs::write(source.join(name), format!("{name} {round}")).unwrap();
+                }
+            }
+            fs::write(source.join("other"), format!("other {}", "x".repeat(round))).unwrap();
+            run(&server, tree());
+            assert_eq!(run(&server, tree()), [""; 0], "{way:?}, round {round}: nothing is left to do");
+            kept.push(all());
+        }
+        // The first three that were replaced are there, and a later one of the same kind may have taken their place.
+        let last = kept.last().unwrap();
+        assert!(last.iter().any(|text| text.starts_with("file ")), "{way:?}: {last:?}");
+        assert!(last.iter().any(|text| text.starts_with("x/deep/b ")), "{way:?}: {last:?}");
+        assert_eq!(kept[1], ["file 0", "other "], "{way:?}");
+        assert!(kept[2].contains(&"file 0".to_owned()), "{way:?}: what was kept is not lost: {:?}", kept[2]);
+        assert!(kept[2].contains(&"x/deep/b 1".to_owned()), "{way:?}: {:?}", kept[2]);
+    }
+}
+
 #[test]
 fn a_directory_that_leads_to_the_backups_stays() {
     each_way(|server, way, here, _, target| {

@@ -5,7 +5,7 @@ use ftpish_protocol::RemotePath;
 use ftpish_protocol::message::{Link, Mode, Time};
 use ftpish_storage::descriptors;
 
-use super::{MOST_LATE, Outcome, Tag, TreeJob, bad_backup};
+use super::{MOST_LATE, Outcome, Tag, TreeJob};
 use crate::Error;
 use crate::download::local;
 use crate::pipeline::Pipeline;
@@ -18,9 +18,10 @@ impl TreeJob {
     }
 
     /// Whether a request sees all that the steps before it have made, without waiting for them: the server does one
-    /// after the other, but what is compared may still have to move.
+    /// after the other, but what is compared may still have to move, and what is kept may have to be kept elsewhere.
     pub(super) fn is_in_order(&self) -> bool {
-        self.tree.way == Way::Put && self.tree.compare != Some(Compare::Digest)
+        let is_settled = self.tree.compare != Some(Compare::Digest) && self.tree.backup.is_none();
+        self.tree.way == Way::Put && is_settled
     }
 
     /// Does what is late, or else what is last, if it can be done by now; whether it was something.
@@ -77,7 +78,7 @@ impl TreeJob {
         (size, mtime): (u64, Time),
         place: impl Fn(&Self, &RemotePath) -> Result<RemotePath, Error>,
     ) -> Result<Link, Error> {
-        let backup = self.tree.backup_of(path).map_err(bad_backup).map_err(Error::Refused)?;
+        let backup = self.backup_of(path).map_err(Error::Refused)?;
         Ok(Link {
             from: place(self, first)?,
             to: place(self, path)?,
