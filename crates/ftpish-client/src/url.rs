@@ -83,6 +83,8 @@ impl FromStr for ServerUrl {
             Some((user, host)) => (Some(decoded(user)?), host),
             None => (None, authority),
         };
+        // The `%` of an IPv6 zone (RFC 6874).
+        let host = if host.starts_with('[') { host.replacen("%25", "%", 1) } else { host.to_owned() };
         // What does not look like a port may be half a password with a slash in it, and is not to be shown.
         let endpoint = host.parse().map_err(|error| match error {
             EndpointError::Port(_) if path.contains('@') => UrlError::Encoding,
@@ -139,6 +141,8 @@ mod tests {
         check("ftpish://host/", "host:2121", None, ".", true);
         check("ftpish://me@host:99/a%20b/c", "host:99", Some("me"), "a b/c", false);
         check("ftpish://[::1]:99/a/", "[::1]:99", None, "a", true);
+        check("ftpish://[fe80::1%25eth0]:9/a", "[fe80::1%eth0]:9", None, "a", false);
+        check("ftpish://me@[fe80::1%2525]/", "[fe80::1%25]:2121", Some("me"), ".", true);
         check("ftpish://host/a%FF", "host:2121", None, "a\\xff", false);
     }
 

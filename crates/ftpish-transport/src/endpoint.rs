@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 const BACKLOG: i32 = 1024;
 
 /// A place to listen on or to connect to. Written `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT`, `:PORT` (every
-/// address, to listen on) or `unix:PATH`.
+/// address, to listen on) or `unix:PATH`. An IPv6 address may have a zone, `fe80::1%eth0` (RFC 4007, section 11).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// A host name or an IP address without brackets, and a TCP port.
@@ -64,9 +64,22 @@ impl Endpoint {
     pub fn of(socket: &socket2::Socket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         match address.as_socket() {
-            Some(address) => Ok(Self::Tcp(address.ip().to_string(), address.port())),
+            Some(address) => Ok(Self::of_address(address)),
             None => Ok(Self::Unix(address.as_pathname().unwrap_or("".as_ref()).to_owned())),
         }
+    }
+
+    fn of_address(address: SocketAddr) -> Self {
+        let zone = match address {
+            SocketAddr::V6(ip) if ip.scope_id() > 0 => format!("%{}", ip.scope_id()),
+            _ => String::new(),
+        };
+        Self::Tcp(format!("{}{zone}", address.ip()), address.port())
+    }
+
+    /// The same in a URL, where the `%` of a zone is written `%25` (RFC 6874).
+    pub fn in_url(&self) -> String {
+        self.to_string().replace('%', "%25")
     }
 
     /// Takes away what [`listen`](Self::listen) left in the file system: the name of a Unix socket.
@@ -238,5 +251,17 @@ mod tests {
             assert!(endpoint.is_local());
             endpoint.connect(Duration::from_secs(5)).unwrap();
         }
+    }
+
+    #[test]
+    fn a_zone_is_part_of_the_address_and_is_written_as_urls_have_it() {
+        let address = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 2121, 0, 7);
+        let endpoint = Endpoint::of_address(address.into());
+        assert_eq!(endpoint.to_string(), "[fe80::1%7]:2121");
+        assert_eq!(endpoint.to_string().parse(), Ok(endpoint.clone()));
+        assert_eq!(endpoint.in_url(), "[fe80::1%257]:2121");
+        let found = endpoint.addresses().unwrap();
+        assert_eq!(found[0].as_socket(), Some(address.into()), "the system knows what it means");
+        assert_eq!(Endpoint::of_address("[::1]:9".parse().unwrap()).to_string(), "[::1]:9");
     }
 }

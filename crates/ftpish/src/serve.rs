@@ -295,7 +295,7 @@ impl Announcement {
         match (&self.identity, &self.login, endpoint) {
             (Some(identity), Login::Once(password), Endpoint::Tcp(..)) => {
                 let (password, key) = (password.reveal(), identity.fingerprint());
-                format!("ftpish ls 'ftpish://{ONCE}:{password}@{endpoint}/#{key}'")
+                format!("ftpish ls 'ftpish://{ONCE}:{password}@{}/#{key}'", endpoint.in_url())
             }
             (Some(identity), ..) => {
                 format!("ftpish --server {endpoint} --host-key {}{login} ls", identity.fingerprint())
