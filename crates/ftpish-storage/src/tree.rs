@@ -29,11 +29,6 @@ impl Level {
     fn open(parent: &Dir, name: &OsStr) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(parent, name, flags, rustix::fs::Mode::empty())?;
-        let mode = rustix::fs::fstat(&opened)?.st_mode & 0o7777;
-        if mode & 0o300 != 0o300 {
-            // It goes with all it holds, and was its owner's to change all the time.
-            let _ = rustix::fs::fchmod(&opened, (mode | 0o300).into());
-        }
         let dir = Dir::from_std_file(File::from(opened));
         let entries = dir.entries()?;
         Ok(Self { name: name.to_owned(), dir, entries })

@@ -4,7 +4,7 @@
 //! Deliberately elsewhere: who walks, and who does it (`job.rs`).
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use ftpish_protocol::message::{Kind, LinkTarget, MAX_LISTED_DIGEST, Mode, Node, Replace, Time};
 use ftpish_protocol::{Code, Refusal, RemotePath, WalkOrder, walk_order};
@@ -106,8 +106,6 @@ impl Open {
 struct Extra {
     path: RemotePath,
     is_dir: bool,
-    /// Of a directory whose owner cannot change what is in it: the bits that do that, and its time.
-    locked: Option<(Mode, Time)>,
     /// Whether something in it stays, and so it does itself.
     kept: bool,
     /// What takes its place.
@@ -124,6 +122,8 @@ struct Extras {
     count: u64,
     /// Whether each name goes for itself, because it is kept elsewhere.
     one_by_one: bool,
+    /// The directories whose owner cannot change what is in them, those among them that go with another.
+    locked: Vec<(RemotePath, Mode, Time)>,
 }
 
 impl Extras {
@@ -135,13 +135,16 @@ impl Extras {
         if self.count > most {
             self.all.clear();
             self.dirs.clear();
+            self.locked.clear();
             return;
         }
         if is_dir {
             self.dirs.push(self.all.len());
         }
-        let locked = Some((target.mode, target.mtime)).filter(|(mode, _)| is_dir && is_locked(*mode));
-        self.all.push(Extra { path, is_dir, locked, kept: false, then });
+        if is_dir && is_locked(target.mode) {
+            self.locked.push((path.clone(), target.mode, target.mtime));
+        }
+        self.all.push(Extra { path, is_dir, kept: false, then });
     }
 
     /// Says that what has this path stays, if it is in a directory that was to go.
@@ -621,7 +624,7 @@ impl Plan {
     fn finish(&mut self) {
         self.finished = true;
         self.extras.close(None);
-        let Extras { mut all, count, one_by_one, .. } = std::mem::take(&mut self.extras);
+        let Extras { mut all, count, one_by_one, mut locked, .. } = std::mem::take(&mut self.extras);
         if one_by_one {
             // What is in a directory goes before it does.
             all.reverse();
@@ -636,12 +639,11 @@ impl Plan {
         } else if self.rules.delete.is_some_and(|most| count > most) {
             self.steps.push_back(problem(format!("nothing is removed, because {count} names would be")));
         } else {
-            // Of the others, all that is in them goes with them.
-            let opened = all.iter().filter(|extra| extra.kept || one_by_one);
-            let opened = opened.filter_map(|extra| Some((extra.path.clone(), extra.kept, extra.locked?)));
-            let opened: Vec<_> = opened.collect();
-            self.steps.extend(opened.iter().map(|(path, _, (mode, _))| unlock(path, *mode)));
-            for Extra { path, is_dir, kept, then, .. } in all {
+            self.steps.extend(locked.iter().map(|(path, mode, _)| unlock(path, *mode)));
+            let stay: HashSet<_> =
+                all.iter().filter(|extra| extra.kept).map(|extra| extra.path.clone()).collect();
+            locked.retain(|(path, ..)| stay.contains(path));
+            for Extra { path, is_dir, kept, then } in all {
                 match then {
                     Some(_) if kept => self.steps.push_back(has_directory(path)),
                     None if kept => {}
@@ -651,8 +653,7 @@ impl Plan {
                     }
                 }
             }
-            let stay = opened.into_iter().filter(|(_, kept, _)| *kept);
-            self.steps.extend(stay.map(|(path, _, (mode, mtime))| Step::Set {
+            self.steps.extend(locked.into_iter().map(|(path, mode, mtime)| Step::Set {
                 path,
                 is_dir: true,
                 mtime,
