@@ -5,23 +5,26 @@ use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 use crate::harness::{World, skip};
 
-/// The lines of `/proc/PID/NAME`.
-fn proc(world: &World, name: &str) -> Vec<String> {
-    let text = fs::read_to_string(format!("/proc/{}/{name}", world.server().pid())).unwrap();
+/// The lines of a file in /proc.
+fn lines(text: &str) -> Vec<String> {
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
+/// The lines of `/proc/PID/NAME`.
+fn proc(world: &World, name: &str) -> Vec<String> {
+    lines(&fs::read_to_string(format!("/proc/{}/{name}", world.server().pid())).unwrap())
+}
+
 #[track_caller]
-fn expect(world: &World, name: &str, line: &str) {
-    let lines = proc(world, name);
+fn expect(lines: &[String], line: &str) {
     assert!(lines.iter().any(|found| found.starts_with(line)), "{line} is not in {lines:#?}");
 }
 
 #[test]
 fn the_server_leaves_no_core_and_gains_no_rights() {
     let world = World::plaintext();
-    expect(&world, "limits", "Max core file size 0 0 ");
-    expect(&world, "status", "NoNewPrivs: 1");
+    expect(&proc(&world, "limits"), "Max core file size 0 0 ");
+    expect(&proc(&world, "status"), "NoNewPrivs: 1");
 }
 
 #[test]
@@ -75,15 +78,21 @@ fn serve_as_a_user_has_that_users_rights_in_every_thread_and_no_way_back() {
     fs::set_permissions(world.root("private"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(world.root("public"), "everybody's").unwrap();
     let (uid, gid) = (nobody.uid.to_string(), nobody.gid.to_string());
+    let mut threads = 0;
     for task in fs::read_dir(format!("/proc/{}/task", world.server().pid())).unwrap() {
-        let status = format!("task/{}/status", task.unwrap().file_name().to_string_lossy());
-        expect(&world, &status, &format!("Uid: {uid} {uid} {uid} {uid}"));
-        expect(&world, &status, &format!("Gid: {gid} {gid} {gid} {gid}"));
-        expect(&world, &status, "CapEff: 0000000000000000");
-        expect(&world, &status, "CapPrm: 0000000000000000");
-        let groups = proc(&world, &status).into_iter().find(|line| line.starts_with("Groups:")).unwrap();
+        let Ok(status) = fs::read_to_string(task.unwrap().path().join("status")) else {
+            continue; // The thread has ended since the directory was read.
+        };
+        let status = lines(&status);
+        expect(&status, &format!("Uid: {uid} {uid} {uid} {uid}"));
+        expect(&status, &format!("Gid: {gid} {gid} {gid} {gid}"));
+        expect(&status, "CapEff: 0000000000000000");
+        expect(&status, "CapPrm: 0000000000000000");
+        let groups = status.iter().find(|line| line.starts_with("Groups:")).unwrap();
         assert!(!groups.split(' ').any(|group| group == "0"), "{groups}");
+        threads += 1;
     }
+    assert!(threads > 1, "it has more threads than its first");
     assert_eq!(world.run("cat public").ok().text, "everybody's");
     world.run("cat private").exits(7);
     world.run("put file").exits(7);
