@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ftpish_protocol::blocks::Assembly;
 use ftpish_protocol::message::{BlocksArgs, Command};
-use ftpish_protocol::{Algorithm, Code, Digest, Meter, RemotePath};
+use ftpish_protocol::{Algorithm, Code, Digest, Digested as _, Meter, RemotePath, read_through};
 use ftpish_storage::SourceFile;
 
 use crate::{Client, Error, Progress};
@@ -75,6 +75,7 @@ pub fn digest_of(
     algorithm: Algorithm,
     meter: &Meter,
 ) -> Result<Digest, Error> {
-    let digest = algorithm.digest_of(&mut file.reader(), meter);
-    digest.map_err(|error| Error::local(path, error))
+    let mut reader = file.reader().digesting(algorithm);
+    read_through(&mut reader, meter, |_| {}).map_err(|error| Error::local(path, error))?;
+    Ok(reader.digest())
 }

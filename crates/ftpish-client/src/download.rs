@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK};
-use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time};
+use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Get, Kind, Mode, Replace, Time, Unset};
 use ftpish_protocol::{
     Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body, receive_part, receive_ranges,
 };
@@ -167,6 +167,23 @@ impl Client {
         }
     }
 
+    /// What a file came to that changed while it was fetched in parts: if it grew, it is fetched as a whole, which may grow.
+    fn download_grown(
+        &mut self,
+        error: Error,
+        size: u64,
+        download: &Download,
+        root: &Root,
+        name: &RemotePath,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let changed = error.code() == Some(Code::Changed);
+        match changed && self.probe(&download.from, download.digest)?.size > size {
+            true => self.download_whole(download, root, name, progress),
+            false => Err(error),
+        }
+    }
+
     /// What a file is, through links: asked for with an empty range.
     fn probe(&mut self, path: &RemotePath, digest: Algorithm) -> Result<File, Error> {
         let id = self.request_file(path, digest, 0, Some(0))?;
@@ -185,7 +202,7 @@ impl Client {
                 return Ok(Base::Target);
             }
             let remote = self.probe(&download.from, download.digest)?;
-            if (remote.size, remote.mtime) == (target.size, target.mtime) {
+            if remote.size == target.size && remote.mtime.is_same(target.mtime) {
                 return Ok(Base::Target);
             }
         }
@@ -221,10 +238,8 @@ impl Client {
         match self.receive_stage(&mut stage, file, download, &|done| progress.set_done(done)) {
             Ok(verified) => {
                 let done = transferred(&verified, verified.length(), file.mtime);
-                stage
-                    .commit(verified, download.permissions(Some(file.mode)))
-                    .map_err(|refusal| local(to, refusal))?;
-                Ok(done)
+                let committed = stage.commit(verified, download.permissions(Some(file.mode)));
+                Ok(Transferred { unset: committed.map_err(|refusal| local(to, refusal))?, ..done })
             }
             Err(error) => {
                 stage.abandon();
@@ -274,12 +289,13 @@ impl Client {
         match fetched {
             Ok((verified, mode)) => {
                 let done = transferred(&verified, size, mtime);
-                stage.commit(verified, download.permissions(mode)).map_err(refused)?;
-                Ok(done)
+                let unset = stage.commit(verified, download.permissions(mode)).map_err(refused)?;
+                Ok(Transferred { unset, ..done })
             }
             Err(error) => {
                 stage.abandon();
-                Err(error)
+                drop(stage);
+                self.download_grown(error, size, download, root, name, progress)
             }
         }
     }
@@ -351,12 +367,29 @@ impl Client {
             asked.pop_front();
             parts.done();
         };
-        if fetched.is_err() {
-            // The replies to the requests behind it are on their way, and nobody waits for them.
-            self.broken |= asked.len() > 1;
+        if let Err(error) = &fetched {
+            self.pass_replies(error, asked.iter().skip(1).map(|(id, ..)| *id));
             parts.give_back(asked.into_iter().map(|(_, part, _)| part));
         }
         fetched
+    }
+
+    /// What becomes of a connection on which a part of a file was not received: the replies to the requests behind it are on
+    /// their way. They are read past where the file has changed, because it moves as a whole then; else nobody waits for them.
+    fn pass_replies(&mut self, error: &Error, behind: impl Iterator<Item = u64>) {
+        let behind: Vec<u64> = behind.collect();
+        if error.code() != Some(Code::Changed) || self.broken {
+            self.broken |= !behind.is_empty();
+            return;
+        }
+        let passed = self.connection.drain_body().map_err(Error::from).and_then(|()| {
+            behind.into_iter().try_for_each(|id| match self.receive_with_body::<File>(id) {
+                Ok(_) => Ok(self.connection.drain_body()?),
+                Err(Error::Refused(_)) => Ok(()),
+                Err(error) => Err(error),
+            })
+        });
+        self.broken |= passed.is_err();
     }
 
     fn request_part(&mut self, path: &RemotePath, part: &Range<u64>) -> Result<u64, Error> {
@@ -475,7 +508,11 @@ impl Client {
             Base::Partial | Base::Nothing => partial,
         };
         let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
-        let (cut, blocks, sender) = self.receive_digests(id)?;
+        let (cut, blocks, sender) = match self.receive_digests(id) {
+            Ok(digests) => digests,
+            // It is not known what size it had.
+            Err(error) => return self.download_grown(error, 0, download, root, name, progress),
+        };
         progress.set_size(cut.size);
         let stage = root.resume(name, *replace, Some(cut.mtime), LOCK_WAIT).map_err(refused)?;
         let mut stage = download.backed_up(stage);
@@ -488,12 +525,13 @@ impl Client {
             }
             Ok(Complete::Staged { verified, mode, moved }) => {
                 let done = transferred(&verified, moved, cut.mtime);
-                stage.commit(verified, download.permissions(mode)).map_err(refused)?;
-                Ok(done)
+                let unset = stage.commit(verified, download.permissions(mode)).map_err(refused)?;
+                Ok(Transferred { unset, ..done })
             }
             Err(error) => {
                 stage.abandon();
-                Err(error)
+                drop(stage);
+                self.download_grown(error, cut.size, download, root, name, progress)
             }
         }
     }
@@ -564,12 +602,14 @@ impl Client {
                 .iter()
                 .map(|range| self.request_file(from, *digest, range.start, Some(range.end - range.start)))
                 .collect();
-            for ((id, range), behind) in ids?.into_iter().zip(window).zip((0..window.len()).rev()) {
+            let ids = ids?;
+            for (at, (id, range)) in ids.iter().copied().zip(window).enumerate() {
                 let fetched = self.fetch_range(id, range, stage, assembly, cut, download, |moved| {
                     progress.set_done(done + moved);
                 });
-                // The replies to the requests behind it are on their way, and nobody waits for them.
-                self.broken |= fetched.is_err() && behind > 0;
+                if let Err(error) = &fetched {
+                    self.pass_replies(error, ids[at + 1..].iter().copied());
+                }
                 mode = Some(fetched?);
                 done += range.end - range.start;
                 progress.set_done(done);
@@ -673,7 +713,8 @@ impl Client {
 }
 
 pub(crate) fn transferred(verified: &Verified, moved: u64, mtime: Time) -> Transferred {
-    Transferred { size: verified.length(), moved, digest: verified.digest(), mtime: Some(mtime) }
+    let (size, digest) = (verified.length(), verified.digest());
+    Transferred { size, moved, digest, mtime: Some(mtime), unset: Unset::default() }
 }
 
 pub(crate) fn local(path: &Path, refusal: Refusal) -> Error {

@@ -43,7 +43,7 @@ pub use growth::Jobs;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use login::{By, Login};
 pub use progress::{Part, Progress};
-pub use tree::{Compare, Filter, FilterError, LinkPolicy, Listed, Step, Tree, TreeJob, Way};
+pub use tree::{Compare, Done, Filter, FilterError, LinkPolicy, Listed, Outcome, Step, Tree, TreeJob, Way};
 pub use upload::{Ahead, Upload};
 pub use url::{ServerUrl, UrlError};
 
@@ -69,4 +69,6 @@ pub struct Transferred {
     pub digest: ftpish_protocol::Digest,
     /// The modification time that the file has on both sides, if it has one.
     pub mtime: Option<ftpish_protocol::message::Time>,
+    /// What the receiving file system has not kept besides the bytes.
+    pub unset: ftpish_protocol::message::Unset,
 }

@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ftpish_protocol::message::{Command, Done, File, Hash, Hashed, Node, Replace, Stored, Time, Tree};
+use ftpish_protocol::message::{
+    Command, Done, File, Hash, Hashed, Node, Replace, Stored, Time, Tree, Unset, WasSet,
+};
 use ftpish_protocol::{
     Algorithm, Code, Error as ProtocolError, MAX_IN_FLIGHT, Refusal, RemotePath, SendError, Sent,
-    receive_listing, send_body,
+    receive_listing, send_digested,
 };
 use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, Stage, commit_together, descriptors};
 
@@ -66,8 +68,8 @@ const MOST_OF_A_MESSAGE: usize = 1024;
 pub(crate) enum Answer {
     /// A file is where it was to go.
     Moved(Transferred),
-    /// It was granted, and that is all.
-    Done,
+    /// It was granted, and that is all; but for what could not be set, if it was to set something.
+    Done(Unset),
     /// The digest of a file.
     Hashed(Hashed),
     /// A part of a tree.
@@ -126,7 +128,7 @@ struct Arrived<T> {
 /// Files that are being committed.
 struct Committing<T> {
     files: Vec<(T, PathBuf, Transferred)>,
-    work: Background<Vec<Result<(), Refusal>>>,
+    work: Background<Vec<Result<Unset, Refusal>>>,
 }
 
 /// The requests that are on their way, and the files that are here and have yet to be committed. Each goes by a tag of
@@ -327,8 +329,8 @@ impl<'a, T> Pipeline<'a, T> {
         let (put, mtime) = (upload.put(&file), file.mtime());
         let id = self.client.send(&Command::Put(put), true)?;
         let (progress, base) = (self.progress, self.moved);
-        let mut source = file.reader();
-        let sent = send_body(&mut self.client.connection, &mut source, upload.digest, &mut |_, done| {
+        let mut source = file.reader().digesting(upload.digest);
+        let sent = send_digested(&mut self.client.connection, &mut source, upload.digest, &mut |_, done| {
             progress.reach(base + done);
             true
         });
@@ -392,7 +394,7 @@ impl<'a, T> Pipeline<'a, T> {
                 })
             }
             Asked::Hash => self.receive_plain(id).map(Answer::Hashed),
-            Asked::Plain => self.receive_plain::<Done>(id).map(|Done {}| Answer::Done),
+            Asked::Plain => self.receive_plain::<WasSet>(id).map(|WasSet { unset }| Answer::Done(unset)),
             Asked::Tree(limit) => self.receive_nodes(id, limit).map(Answer::Nodes),
         };
         self.answers.push_back((tag, answer));
@@ -449,7 +451,8 @@ impl<'a, T> Pipeline<'a, T> {
         self.body_bytes -= sent.length;
         let stored = stored?;
         confirm(sent.digest, sent.length, &stored)?;
-        Ok(Transferred { size: stored.size, moved: sent.length, digest: stored.digest, mtime: Some(mtime) })
+        let Stored { size, digest, unset } = stored;
+        Ok(Transferred { size, moved: sent.length, digest, mtime: Some(mtime), unset })
     }
 
     fn stage(
@@ -536,13 +539,14 @@ impl<'a, T> Pipeline<'a, T> {
             // Replies may be waiting to be taken. That the connection broke is noticed by whatever reads them.
             let _ = self.client.connection.send_alive();
         };
-        let outcomes: Vec<Result<(), Refusal>> = match outcomes {
+        let outcomes: Vec<Result<Unset, Refusal>> = match outcomes {
             Ok(outcomes) => outcomes,
             Err(refusal) => files.iter().map(|_| Err(refusal.clone())).collect(),
         };
         for ((tag, to, done), committed) in files.into_iter().zip(outcomes) {
-            self.kept += committed.as_ref().map_or(0, |()| done.moved);
-            let answer = committed.map(|()| Answer::Moved(done)).map_err(|refusal| local(&to, refusal));
+            self.kept += committed.as_ref().map_or(0, |_| done.moved);
+            let moved = committed.map(|unset| Answer::Moved(Transferred { unset, ..done }));
+            let answer = moved.map_err(|refusal| local(&to, refusal));
             self.answers.push_back((tag, answer));
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
+use ftpish_protocol::Code;
 use ftpish_protocol::blocks::Blocks;
 
 use crate::client::Options;
@@ -125,9 +126,12 @@ impl Parts {
         self.changed.notify_all();
     }
 
-    /// Whether all is to stop: nothing comes of it.
+    /// Whether all is to stop: nothing comes of it. A part of a file that has changed ends before that, so that the connection
+    /// can move the file as a whole.
     pub(crate) fn are_stopped(&self) -> bool {
-        self.state().stopped
+        let state = self.state();
+        let has_changed = state.failed.as_ref().is_some_and(|error| error.code() == Some(Code::Changed));
+        state.stopped && !has_changed
     }
 
     /// Counts bytes that have moved, or, of a part that is given back, have not.

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, BlockDigest, Blocks};
-use ftpish_protocol::message::{Command, Done, Kind, MAX_RANGES, PartArgs, Put, Replace, Resume, Stored};
+use ftpish_protocol::message::{
+    Command, Done, Kind, MAX_RANGES, PartArgs, Put, Replace, Resume, Stored, Unset,
+};
 use ftpish_protocol::{
     Algorithm, Code, Connection, Digest, Error as ProtocolError, Refusal, RemotePath, Secret, SendError,
-    Sent, Watch, send_body, send_part, send_ranges,
+    Sent, Watch, send_body, send_digested, send_part, send_ranges,
 };
 use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
@@ -132,7 +134,9 @@ impl Client {
             ranges: None,
             backup: None,
         };
-        self.put_whole(put, source, Path::new("-"), progress)
+        self.put_whole(put, Path::new("-"), progress, |connection, watch| {
+            send_body(connection, source, digest, watch)
+        })
     }
 
     /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
@@ -143,21 +147,34 @@ impl Client {
         progress.set_size(file.size());
         let put = upload.put(&file);
         let by_block = *repair || file.size() >= RESUME_FROM;
-        match Blocks::of(file.size()).filter(|_| by_block) {
+        let sent = match Blocks::of(file.size()).filter(|_| by_block) {
             Some(blocks) if self.may_go_ahead(upload, &file)? => {
                 match self.begin_ahead(upload, &file, blocks, progress)? {
                     Some(begun) => self.put_begun(begun, put, &file, blocks, upload, progress),
-                    None => self.upload(&Upload { ahead: Ahead::Never, ..upload.clone() }, progress),
+                    None => return self.upload(&Upload { ahead: Ahead::Never, ..upload.clone() }, progress),
                 }
             }
             Some(blocks) => match self.put_missing(put.clone(), &file, blocks, upload, progress) {
                 // The server knows of no blocks.
                 Err(Error::Refused(refusal)) if refusal.code == Code::Unsupported => {
-                    self.put_whole(put, &mut file.reader(), from, progress)
+                    return self.put_file(put, file, from, progress);
                 }
                 put => put,
             },
-            None => self.put_whole(put, &mut file.reader(), from, progress),
+            None => return self.put_file(put, file, from, progress),
+        };
+        match sent {
+            // As a whole, a file may grow while it is read.
+            Err(Error::Local { refusal, .. }) if refusal.code == Code::Changed => {
+                let grown = SourceFile::open(from).map_err(|refusal| upload.local(refusal))?;
+                if grown.size() <= file.size() {
+                    return Err(upload.local(refusal));
+                }
+                // They tell of parts that are of no use any more.
+                let _ = self.receive_unanswered();
+                self.put_file(upload.put(&grown), grown, from, progress)
+            }
+            sent => sent,
         }
     }
 
@@ -168,28 +185,43 @@ impl Client {
         let file = SourceFile::open(&upload.from).map_err(local)?;
         let (size, mtime) = (file.size(), file.mtime());
         let found = self.stat(&upload.to)?;
-        if (found.kind, found.size, found.mtime) != (Kind::File, size, mtime) {
+        if (found.kind, found.size) != (Kind::File, size) || !found.mtime.is_same(mtime) {
             return Ok(None);
         }
         let there = self.hash(&upload.to, upload.digest, &Progress::default())?;
         let here = digest_of(&upload.from, file, upload.digest, &self.meter())?;
-        let done = Transferred { size, moved: 0, digest: here, mtime: Some(mtime) };
+        let unset = Unset::default();
+        let done = Transferred { size, moved: 0, digest: here, mtime: Some(mtime), unset };
         Ok((there.digest == here).then_some(done))
+    }
+
+    /// Sends all of a file, in order.
+    fn put_file(
+        &mut self,
+        put: Put,
+        file: SourceFile,
+        local: &Path,
+        progress: &Progress,
+    ) -> Result<Transferred, Error> {
+        let digest = put.digest;
+        let mut source = file.reader().digesting(digest);
+        self.put_whole(put, local, progress, |connection, watch| {
+            send_digested(connection, &mut source, digest, watch)
+        })
     }
 
     fn put_whole(
         &mut self,
         put: Put,
-        source: &mut impl Read,
         local: &Path,
         progress: &Progress,
+        send: impl FnOnce(&mut Connection<Stream>, &mut Watch<'_, Stream>) -> Result<Sent, SendError>,
     ) -> Result<Transferred, Error> {
-        let (digest, mtime) = (put.digest, put.mtime);
-        let (sent, stored) = self.send_put(put, local, 0, progress, |connection, watch| {
-            send_body(connection, source, digest, watch)
-        })?;
+        let mtime = put.mtime;
+        let (sent, stored) = self.send_put(put, local, 0, progress, send)?;
         confirm(sent.digest, sent.length, &stored)?;
-        Ok(Transferred { size: stored.size, moved: sent.length, digest: stored.digest, mtime })
+        let Stored { size, digest, unset } = stored;
+        Ok(Transferred { size, moved: sent.length, digest, mtime, unset })
     }
 
     /// Whether a file can be begun without knowing what the server has of it. What has another digest, or holes, goes in
@@ -225,9 +257,8 @@ impl Client {
         let left = Mutex::new(&mut assembly);
         let leaving = Leaving { upload, name: &name, file, blocks, left, progress, is_alone };
         self.put_all_parts(&leaving, &parts)?;
-        self.take_up(put, &mut assembly, upload, progress)?;
-        let digest = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
-        Ok(Transferred { size, moved: size, digest, mtime: Some(file.mtime()) })
+        let Stored { digest, unset, .. } = self.take_up(put, &mut assembly, upload, progress)?;
+        Ok(Transferred { size, moved: size, digest, mtime: Some(file.mtime()), unset })
     }
 
     /// Has the server store what parts have become.
@@ -237,14 +268,15 @@ impl Client {
         assembly: &mut Assembly,
         upload: &Upload,
         progress: &Progress,
-    ) -> Result<(), Error> {
+    ) -> Result<Stored, Error> {
         let (size, digest) = (assembly.blocks().size(), put.digest);
         let put = Put { ranges: Some(Vec::new()), ..put };
         let (_, stored) = self.send_put(put, &upload.from, size, progress, |connection, watch| {
             send_ranges(connection, &mut std::io::empty(), assembly, Vec::new(), digest, watch)
         })?;
         let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
-        confirm(whole, size, &stored)
+        confirm(whole, size, &stored)?;
+        Ok(stored)
     }
 
     /// Sends the blocks of a file that are not on the server, or not right.
@@ -304,7 +336,7 @@ impl Client {
         })?;
         let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
         confirm(whole, size, &stored)?;
-        let done = Transferred { size, moved, digest: whole, mtime: Some(mtime) };
+        let done = Transferred { size, moved, digest: whole, mtime: Some(mtime), unset: stored.unset };
         if *digest == whole.algorithm() {
             Ok(done)
         } else if all_moves {
@@ -314,7 +346,7 @@ impl Client {
             let changed =
                 || Refusal::new(Code::Changed, "it is another file by now than the one that was stored");
             let found = self.find_stored(upload)?;
-            found.map(|found| Transferred { moved: done.moved, ..found }).ok_or(Error::Refused(changed()))
+            found.map(|found| Transferred { digest: found.digest, ..done }).ok_or(Error::Refused(changed()))
         }
     }
 

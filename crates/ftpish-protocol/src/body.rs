@@ -124,6 +124,12 @@ impl BodyError {
 /// the peer has to say meanwhile: the two directions do not know of each other.
 pub type Watch<'a, S> = dyn FnMut(&mut Connection<S>, u64) -> bool + 'a;
 
+/// What digests itself while it is read, so that it can make sure of its own bytes at the end.
+pub trait Digested: Read {
+    /// The digest of all that it has yielded.
+    fn digest(&self) -> Digest;
+}
+
 /// A body on its way out. The message that it belongs to was sent last.
 pub struct BodySender {
     /// None where the source hashes what it yields.
@@ -135,15 +141,16 @@ pub struct BodySender {
 impl BodySender {
     /// A body with a digest of its own.
     pub fn new<S: Read + Write>(connection: &Connection<S>, algorithm: Algorithm) -> Self {
-        Self { hasher: Some(algorithm.hasher()), ..Self::unhashed(connection, algorithm) }
+        Self { hasher: Some(algorithm.hasher()), ..Self::undigested(connection, algorithm) }
     }
 
     /// A body that is a [subtree](is_subtree) of a file and begins at `offset`: its digest is the chaining value.
     pub fn of_subtree<S: Read + Write>(connection: &Connection<S>, offset: u64) -> Self {
-        Self { hasher: Some(Hasher::of_subtree(offset)), ..Self::unhashed(connection, Algorithm::Blake3) }
+        Self { hasher: Some(Hasher::of_subtree(offset)), ..Self::undigested(connection, Algorithm::Blake3) }
     }
 
-    fn unhashed<S: Read + Write>(connection: &Connection<S>, algorithm: Algorithm) -> Self {
+    /// A body whose source digests what it yields, in this algorithm.
+    pub fn undigested<S: Read + Write>(connection: &Connection<S>, algorithm: Algorithm) -> Self {
         Self { hasher: None, head: connection.sent_head(algorithm), length: 0 }
     }
 
@@ -178,8 +185,22 @@ impl BodySender {
     }
 
     /// Queues the trailer; that of a listing has its number of entries.
-    pub fn finish<S: Read + Write>(self, connection: &mut Connection<S>, entries: Option<u64>) -> Sent {
-        let digest = self.hasher.map(Hasher::finish).expect("only bodies with a digest of their own end so");
+    pub fn finish<S: Read + Write>(mut self, connection: &mut Connection<S>, entries: Option<u64>) -> Sent {
+        let hasher = self.hasher.take().expect("only bodies with a digest of their own end so");
+        self.queue_trailer(connection, hasher.finish(), entries)
+    }
+
+    /// Queues the trailer, with the digest of all that an undigested source has yielded.
+    pub fn finish_as<S: Read + Write>(self, connection: &mut Connection<S>, digest: Digest) -> Sent {
+        self.queue_trailer(connection, digest, None)
+    }
+
+    fn queue_trailer<S: Read + Write>(
+        self,
+        connection: &mut Connection<S>,
+        digest: Digest,
+        entries: Option<u64>,
+    ) -> Sent {
         let (length, head) = (self.length, Some(self.head));
         connection.queue(&Trailer { length, digest, entries, file: None, head });
         Sent { length, digest }
@@ -220,6 +241,18 @@ pub fn send_body<S: Read + Write>(
     Ok(sender.finish(connection, None))
 }
 
+/// Sends all that `source` yields and digests itself, in this algorithm; [`Digested::digest`] is what the trailer has.
+pub fn send_digested<S: Read + Write>(
+    connection: &mut Connection<S>,
+    source: &mut impl Digested,
+    algorithm: Algorithm,
+    watch: &mut Watch<'_, S>,
+) -> Result<Sent, SendError> {
+    let mut sender = BodySender::undigested(connection, algorithm);
+    sender.run(connection, source, watch)?;
+    Ok(sender.finish_as(connection, source.digest()))
+}
+
 /// Sends all that `source` yields, which is a [subtree](is_subtree) of a file and begins at `offset`: the trailer's digest
 /// is its chaining value.
 pub fn send_subtree<S: Read + Write>(
@@ -241,14 +274,15 @@ pub fn send_part<S: Read + Write>(
     range: Range<u64>,
     watch: &mut Watch<'_, S>,
 ) -> Result<(Sent, Vec<(usize, BlockDigest)>), SendError> {
-    let mut sender = BodySender::unhashed(connection, Algorithm::Blake3);
+    let mut sender = BodySender::undigested(connection, Algorithm::Blake3);
     let total = range.end - range.start;
     let mut gather = Gather::new(source, blocks, vec![range]);
     let length = sender.run(connection, &mut gather, watch)?;
     let digests = gather.into_digests();
     let digest = proof(&digests, length, total, blocks);
-    connection.send(&Trailer { length, digest, entries: None, file: None, head: Some(sender.head) })?;
-    Ok((Sent { length, digest }, digests))
+    let sent = sender.finish_as(connection, digest);
+    connection.make_room()?;
+    Ok((sent, digests))
 }
 
 /// A part of a file on its way in.
@@ -323,7 +357,7 @@ pub fn send_ranges<S: Read + Write>(
     watch: &mut Watch<'_, S>,
 ) -> Result<Sent, SendError> {
     let hasher = (!merges(&ranges, assembly, algorithm)).then(|| algorithm.hasher());
-    let mut sender = BodySender { hasher, ..BodySender::unhashed(connection, algorithm) };
+    let mut sender = BodySender { hasher, ..BodySender::undigested(connection, algorithm) };
     let mut gather = Gather::new(source, assembly.blocks(), ranges);
     let length = sender.run(connection, &mut gather, watch)?;
     gather.into_digests().into_iter().for_each(|(index, digest)| assembly.note(index, digest));

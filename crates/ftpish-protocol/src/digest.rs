@@ -89,11 +89,7 @@ impl FromStr for Algorithm {
 }
 
 /// Gives all that `source` yields to `take`, in pieces that BLAKE3 likes; `meter` counts the bytes, and may stop it.
-pub(crate) fn read_through(
-    source: &mut impl Read,
-    meter: &Meter,
-    mut take: impl FnMut(&[u8]),
-) -> io::Result<()> {
+pub fn read_through(source: &mut impl Read, meter: &Meter, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut reading = Reading::default();
     loop {
         match reading.step(source, &mut take)? {
@@ -157,8 +153,10 @@ impl Reading {
 }
 
 /// A digest in the making.
+#[derive(Clone)]
 pub struct Hasher(Inner);
 
+#[derive(Clone)]
 enum Inner {
     Blake3(Box<blake3::Hasher>),
     Subtree(Box<blake3::Hasher>),

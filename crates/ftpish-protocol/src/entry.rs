@@ -104,6 +104,21 @@ impl Time {
         let is_cut = |granularity| a - a % granularity == b || b - b % granularity == a;
         self.seconds == other.seconds && (a == b || GRANULARITIES.into_iter().any(is_cut))
     }
+
+    /// Whether one may be the other as FAT keeps it, to two seconds. Two times that a file had one after the other can be that
+    /// close, too.
+    pub fn is_near(self, other: Self) -> bool {
+        let (first, last) = (self.min(other), self.max(other));
+        let apart = last.seconds.saturating_sub(first.seconds);
+        let is_even = |time: Self| time.seconds % 2 == 0 && time.nanoseconds == 0;
+        let is_within = apart < 2 || apart == 2 && last.nanoseconds < first.nanoseconds;
+        self.is_same(other) || is_within && (is_even(self) || is_even(other))
+    }
+
+    /// Whether every file system can keep it: FAT begins with 1980, and some end with what 32 bits count.
+    pub fn is_in_range(self) -> bool {
+        (315_619_200..i64::from(i32::MAX)).contains(&self.seconds)
+    }
 }
 
 impl TryFrom<(i64, u32)> for Time {
@@ -173,6 +188,30 @@ mod tests {
         }
         for other in [123_456_788, 123_456_800, 123_400_000, 100_000_000, 999_999_999] {
             assert!(!exact.is_same(time(7, other)) && !time(7, other).is_same(exact), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_near_when_fat_may_have_cut_it() {
+        let time = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        for (exact, kept) in [
+            (time(7, 1), time(6, 0)),
+            (time(7, 999_999_999), time(6, 0)),
+            (time(7, 0), time(6, 0)),
+            (time(6, 1), time(8, 0)),
+            (time(-1, 0), time(-2, 0)),
+            (time(7, 5), time(7, 5)),
+        ] {
+            assert!(exact.is_near(kept) && kept.is_near(exact), "{exact:?} {kept:?}");
+        }
+        for (one, other) in [
+            (time(8, 0), time(6, 0)),
+            (time(8, 1), time(6, 0)),
+            (time(7, 1), time(6, 1)),
+            (time(7, 0), time(9, 0)),
+            (time(i64::MAX, 0), time(i64::MIN, 0)),
+        ] {
+            assert!(!one.is_near(other) && !other.is_near(one), "{one:?} {other:?}");
         }
     }
 

@@ -26,11 +26,12 @@ pub mod text;
 mod tree;
 
 pub use body::{
-    BodyError, BodyReceiver, BodySender, PartReceiver, RangesReceiver, SendError, Sent, Verified, Watch,
-    receive_body, receive_part, receive_ranges, send_body, send_part, send_ranges, send_subtree,
+    BodyError, BodyReceiver, BodySender, Digested, PartReceiver, RangesReceiver, SendError, Sent, Verified,
+    Watch, receive_body, receive_part, receive_ranges, send_body, send_digested, send_part, send_ranges,
+    send_subtree,
 };
 pub use connection::{Arrived, BLOCK, Connection, MIN_BLOCK};
-pub use digest::{Algorithm, Digest, Hasher, ParseDigestError, Reading};
+pub use digest::{Algorithm, Digest, Hasher, ParseDigestError, Reading, read_through};
 pub use error::Error;
 pub use frame::Header;
 pub use key::{KeyError, NAMESPACE, PrivateKey, PublicKey, Statement};

@@ -444,6 +444,35 @@ pub struct Stored {
     pub size: u64,
     /// Their digest, as the server computed it.
     pub digest: Digest,
+    /// What the file did not get besides its bytes.
+    #[serde(default, skip_serializing_if = "Unset::is_none")]
+    pub unset: Unset,
+}
+
+/// What was asked for besides the bytes of a file, and its file system does not keep. The bytes are stored all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unset {
+    /// The modification time: it is refused, or another one is read back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mtime: bool,
+    /// The permission bits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mode: bool,
+}
+
+impl Unset {
+    /// Whether the file has all that it was to get.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The reply to `set`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WasSet {
+    /// What of it could not be set.
+    #[serde(default, skip_serializing_if = "Unset::is_none")]
+    pub unset: Unset,
 }
 
 /// The arguments of `mkdir`.

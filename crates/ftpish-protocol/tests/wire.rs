@@ -219,7 +219,15 @@ const VECTORS: &[(&str, Play)] = &[
         it.aborted(&[b"hello "], Refusal::new(Code::Cancelled, "the sender stopped"));
     }),
     ("put-reply", |it| {
-        it.granted(6, false, Stored { size: 12, digest: Algorithm::Md5.digest(b"hello world\n") });
+        it.granted(
+            6,
+            false,
+            Stored { size: 12, digest: Algorithm::Md5.digest(b"hello world\n"), unset: Unset::default() },
+        );
+    }),
+    ("put-unset-reply", |it| {
+        let unset = Unset { mtime: true, mode: true };
+        it.granted(6, false, Stored { size: 12, digest: Algorithm::Md5.digest(b"hello world\n"), unset });
     }),
     ("mkdir-request", |it| {
         it.request(7, false, Command::Mkdir(Mkdir { path: path("a/b"), parents: true, mode: None }));
@@ -360,7 +368,11 @@ const VECTORS: &[(&str, Play)] = &[
         it.ranges(&yes(), &[]);
     }),
     ("put-ranges-reply", |it| {
-        it.granted(15, false, Stored { size: YES, digest: Algorithm::Blake3.digest(&yes()) });
+        it.granted(
+            15,
+            false,
+            Stored { size: YES, digest: Algorithm::Blake3.digest(&yes()), unset: Unset::default() },
+        );
     }),
     ("base64-name", |it| {
         let path = RemotePath::parse(b"caf\xe9").unwrap();
@@ -459,7 +471,7 @@ fn the_document_shows_the_vectors() {
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
         shown += 1;
     }
-    assert_eq!(shown, 50, "the number of examples");
+    assert_eq!(shown, 51, "the number of examples");
 }
 
 #[test]

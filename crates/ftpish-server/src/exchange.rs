@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ftpish_protocol::blocks::{Assembly, Blocks, Part, WriteAt};
 use ftpish_protocol::message::{Envelope, Granted, Put, Working};
 use ftpish_protocol::{
-    Algorithm, BLOCK, BodyError, BodyReceiver, BodySender, Code, Digest, Error, Line, Lines, Meter,
+    Algorithm, BLOCK, BodyError, BodyReceiver, BodySender, Code, Digest, Digested, Error, Line, Lines, Meter,
     PartReceiver, RangesReceiver, Reading, Refusal, SendError, Verified,
 };
 use serde::Serialize;
@@ -105,28 +105,46 @@ impl<'a> Exchange<'a> {
         self.id
     }
 
-    /// Grants the request with `fields`, and `source` for a body. A source that fails is told in-band.
+    /// Grants the request with `fields`, and `bytes` for a body.
     pub async fn grant_with_body(
         &mut self,
         fields: &impl Serialize,
-        source: &mut impl Read,
+        mut bytes: &[u8],
         algorithm: Algorithm,
     ) -> Result<(), Failure> {
         self.queue_granted(fields, true);
         let sender = BodySender::new(self.channel.connection(), algorithm);
-        self.send(sender, source, |_| None).await
+        let sent = self.send(sender, &mut bytes).await?;
+        sent.map(|sender| sender.finish(self.channel.connection(), None));
+        Ok(())
     }
 
-    /// Grants the request with `fields`, and `source` for a body, which is a subtree of a file and begins at `offset`.
+    /// Grants the request with `fields`, and `source` for a body. A source that fails is told in-band.
+    pub async fn grant_with_file(
+        &mut self,
+        fields: &impl Serialize,
+        mut source: impl Digested,
+        algorithm: Algorithm,
+    ) -> Result<(), Failure> {
+        self.queue_granted(fields, true);
+        let sender = BodySender::undigested(self.channel.connection(), algorithm);
+        let sent = self.send(sender, &mut source).await?;
+        sent.map(|sender| sender.finish_as(self.channel.connection(), source.digest()));
+        Ok(())
+    }
+
+    /// The same with a `source` that is a subtree of a file and begins at `offset`.
     pub async fn grant_with_subtree(
         &mut self,
         fields: &impl Serialize,
-        source: &mut impl Read,
+        mut source: impl Read,
         offset: u64,
     ) -> Result<(), Failure> {
         self.queue_granted(fields, true);
         let sender = BodySender::of_subtree(self.channel.connection(), offset);
-        self.send(sender, source, |_| None).await
+        let sent = self.send(sender, &mut source).await?;
+        sent.map(|sender| sender.finish(self.channel.connection(), None));
+        Ok(())
     }
 
     /// Grants the request with a listing for a body.
@@ -138,26 +156,28 @@ impl<'a> Exchange<'a> {
     ) -> Result<(), Failure> {
         self.queue_granted(fields, true);
         let sender = BodySender::new(self.channel.connection(), algorithm);
-        self.send(sender, &mut Lines::new(entries), |lines| Some(lines.count())).await
+        let mut lines = Lines::new(entries);
+        let sent = self.send(sender, &mut lines).await?;
+        sent.map(|sender| sender.finish(self.channel.connection(), Some(lines.count())));
+        Ok(())
     }
 
-    async fn send<R: Read>(
+    /// Sends all that `source` yields; the trailer is still to come. `None` where the source has failed, which the client is
+    /// told in its place.
+    async fn send(
         &mut self,
         mut sender: BodySender,
-        source: &mut R,
-        entries: impl FnOnce(&R) -> Option<u64>,
-    ) -> Result<(), Failure> {
+        source: &mut impl Read,
+    ) -> Result<Option<BodySender>, Failure> {
         let _moving = self.begin_body();
         loop {
             match self.channel.step(|connection| sender.step(connection, source)).await {
                 Ok(true) => self.channel.breathe().await,
-                Ok(false) => break,
+                Ok(false) => return Ok(Some(sender)),
                 Err(SendError::Connection(error)) => return Err(error.into()),
-                Err(SendError::Source(_) | SendError::Stopped) => return Ok(()),
+                Err(SendError::Source(_) | SendError::Stopped) => return Ok(None),
             }
         }
-        sender.finish(self.channel.connection(), entries(source));
-        Ok(())
     }
 
     /// Receives and verifies the request's body.

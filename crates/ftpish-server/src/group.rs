@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use std::time::Instant;
 
-use ftpish_protocol::message::{Command, Done, Envelope, Granted, Put, Refused, Stored, Working};
+use ftpish_protocol::message::{Command, Done, Envelope, Granted, Put, Refused, Stored, Unset, Working};
 use ftpish_protocol::{Code, Error, Name, Refusal, RemotePath};
 use ftpish_storage::{Nearby, Ready, Root, commit_together, descriptors};
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub struct Group {
 }
 
 /// What became of a batch: of its directories together, and of its files.
-type Committed = (Result<(), Refusal>, Vec<Result<(), Refusal>>);
+type Committed = (Result<(), Refusal>, Vec<Result<Unset, Refusal>>);
 
 /// Requests that are answered together.
 #[derive(Default)]
@@ -188,7 +188,7 @@ impl Batch {
                 Waiting::Made => made.clone().map(|()| None),
                 // Where nothing is known of a file, nothing is promised.
                 Waiting::Ready(stored) => match committed.next() {
-                    Some(outcome) => outcome.map(|()| Some(stored)),
+                    Some(outcome) => outcome.map(|unset| Some(Stored { unset, ..stored })),
                     None => Err(Refusal::new(Code::Internal, "it is not known whether it was stored")),
                 },
             };

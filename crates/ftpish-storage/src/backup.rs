@@ -169,7 +169,7 @@ fn same_name() -> Refusal {
 }
 
 fn no_dir() -> Refusal {
-    Refusal::new(Code::NotDirectory, "what is where backups go is no directory")
+    Refusal::new(Code::NotDirectory, "a file is where the directory of its backup is to be")
 }
 
 /// Whether an error says that a file gets no second name: not on this file system, not by this user

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use cap_std::fs::MetadataExt as _;
+use ftpish_protocol::message::Unset;
 use ftpish_protocol::{Code, Refusal, Verified};
 
 use crate::dir::{Directory, sync_dir};
@@ -59,22 +60,29 @@ impl<T: Send + 'static> Background<T> {
 
 /// Commits files as [`Stage::commit`] does, in their order, each for itself; only the syncs are shared. The outcomes are
 /// in the same order.
-pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<()>> {
-    let mut outcomes: Vec<Outcome<()>> =
+pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<Unset>> {
+    let mut outcomes: Vec<Outcome<Unset>> =
         files.iter().map(|ready| ready.stage.prepare(&ready.verified, ready.permissions)).collect();
     let places = places(&files, &mut outcomes);
     sync_files(&files, &places, &mut outcomes);
     let kept = keep(&files, &mut outcomes);
     for ((ready, kept), outcome) in files.iter().zip(&kept).zip(&mut outcomes) {
-        if outcome.is_ok() {
-            *outcome = ready.stage.publish(kept, &ready.verified, ready.permissions);
-        }
+        and_then(outcome, || ready.stage.publish(kept, &ready.verified, ready.permissions));
         if outcome.is_err() {
             ready.stage.abandon();
         }
     }
     sync_parents(files, &places, &mut outcomes);
     outcomes
+}
+
+/// Does what comes next for a file, unless something went wrong with it before.
+fn and_then(outcome: &mut Outcome<Unset>, next: impl FnOnce() -> Outcome<()>) {
+    if outcome.is_ok()
+        && let Err(refusal) = next()
+    {
+        *outcome = Err(refusal);
+    }
 }
 
 /// The directory that a file is in, and how what is there becomes durable.
@@ -87,7 +95,7 @@ struct Place {
 
 /// The places of files, one for each; none for those that are not to be synced. Files of one directory mostly have the
 /// same handle of it, which is asked once.
-fn places(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Option<Place>> {
+fn places(files: &[Ready], outcomes: &mut [Outcome<Unset>]) -> Vec<Option<Place>> {
     let mut known: HashMap<*const Directory, Place> = HashMap::new();
     let mut flushes: HashMap<u64, bool> = HashMap::new();
     let mut place = |stage: &Stage| {
@@ -110,22 +118,21 @@ fn places(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Option<Place>> {
     all.collect()
 }
 
-fn sync_files(files: &[Ready], places: &[Option<Place>], outcomes: &mut [Outcome<()>]) {
+fn sync_files(files: &[Ready], places: &[Option<Place>], outcomes: &mut [Outcome<Unset>]) {
     let together = files.len() >= CROWD && places.iter().flatten().all(|place| place.can_flush);
     let mut flushed: HashMap<u64, Outcome<()>> = HashMap::new();
     for ((ready, place), outcome) in files.iter().zip(places).zip(outcomes) {
         let Some(place) = place.filter(|_| outcome.is_ok()) else { continue };
         let file = ready.stage.file();
-        *outcome = if together {
-            flushed.entry(place.dev).or_insert_with(|| flush(file).map_err(refuse)).clone()
-        } else {
-            file.sync_all().map_err(refuse)
-        };
+        and_then(outcome, || match together {
+            true => flushed.entry(place.dev).or_insert_with(|| flush(file).map_err(refuse)).clone(),
+            false => file.sync_all().map_err(refuse),
+        });
     }
 }
 
 /// Keeps what is about to be replaced, where that is asked, and makes its new names durable before it loses the old ones.
-fn keep(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Kept> {
+fn keep(files: &[Ready], outcomes: &mut [Outcome<Unset>]) -> Vec<Kept> {
     let mut all = Vec::new();
     for (Ready { stage, verified, .. }, outcome) in files.iter().zip(&mut *outcomes) {
         let kept = if outcome.is_ok() { stage.keep(verified) } else { Ok(Kept::default()) };
@@ -137,7 +144,8 @@ fn keep(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Kept> {
     let mut synced: HashMap<(u64, u64), Outcome<()>> = HashMap::new();
     for ((ready, kept), outcome) in files.iter().zip(&all).zip(outcomes) {
         let Some(dir) = kept.dir.as_ref().filter(|_| ready.stage.is_synced()) else { continue };
-        *outcome = dir.dir_metadata().map_err(refuse).and_then(|found| {
+        and_then(outcome, || {
+            let found = dir.dir_metadata().map_err(refuse)?;
             let sync = || sync_dir(dir).map_err(refuse);
             synced.entry((found.dev(), found.ino())).or_insert_with(sync).clone()
         });
@@ -147,7 +155,7 @@ fn keep(files: &[Ready], outcomes: &mut [Outcome<()>]) -> Vec<Kept> {
 
 /// Makes the names durable, which lie in the directories. The files have no need of their descriptors any more, and where
 /// there are few, the directories may have to wait for those.
-fn sync_parents(files: Vec<Ready>, places: &[Option<Place>], outcomes: &mut [Outcome<()>]) {
+fn sync_parents(files: Vec<Ready>, places: &[Option<Place>], outcomes: &mut [Outcome<Unset>]) {
     let dirs: HashSet<&Place> = places.iter().flatten().collect();
     if dirs.len() >= CROWD && dirs.iter().all(|place| place.can_flush) {
         return sync_files(&files, places, outcomes);
@@ -157,7 +165,7 @@ fn sync_parents(files: Vec<Ready>, places: &[Option<Place>], outcomes: &mut [Out
     for ((parent, place), outcome) in parents.iter().zip(places).zip(outcomes) {
         let Some(place) = place.filter(|_| outcome.is_ok()) else { continue };
         let sync = || sync_dir(parent).map_err(refuse);
-        *outcome = synced.entry(place).or_insert_with(sync).clone();
+        and_then(outcome, || synced.entry(place).or_insert_with(sync).clone());
     }
 }
 

@@ -7,6 +7,7 @@
 //! Out of scope: the wire, who may do what, and which local path a person meant.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod attributes;
 mod backup;
 mod count;
 pub mod descriptors;

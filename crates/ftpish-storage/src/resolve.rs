@@ -288,7 +288,7 @@ mod tests {
             assert!(met(strict.open_file(at).map(drop)));
             assert!(met(strict.stage(at, Default::default(), None).map(drop)));
             assert!(met(strict.try_resume(at, Default::default(), None).map(drop)));
-            assert!(met(strict.set(at, None, Permissions::Usual)));
+            assert!(met(strict.set(at, None, Permissions::Usual).map(drop)));
             assert!(met(strict.remove(at, false)));
             assert!(met(strict.rename(at, &path("in/other"), Default::default())));
             assert!(met(strict.rename(&path("in/file"), at, Default::default())));

@@ -18,11 +18,12 @@ use cap_std::ambient_authority;
 use cap_std::fs::{
     Dir, DirBuilder, DirBuilderExt as _, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _,
 };
-use ftpish_protocol::message::{Entry, Kind, Link, LinkTarget, Mode, Replace, Space, Time};
+use ftpish_protocol::message::{Entry, Kind, Link, LinkTarget, Mode, Replace, Space, Time, Unset};
 use ftpish_protocol::{Code, Name, Refusal, RemotePath};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
+use crate::attributes::{set_exact_mode, set_mode, set_mtime, unset};
 use crate::backup::Backup;
 use crate::dir::{Directory, alone, os_name, rename, sync_dir};
 use crate::link::{is_same, link, make_symlink};
@@ -32,7 +33,7 @@ use crate::quota::{Bound, Ledgers, Quota};
 use crate::resolve::{dir_without_links, refuse_link};
 use crate::source::refuse_to_open;
 use crate::spelling::{Spelling, Spellings};
-use crate::stage::{Stage, Taken, timestamps};
+use crate::stage::{Stage, Taken};
 use crate::target::Target;
 use crate::{Identity, ModePolicy, Outcome, Permissions, SourceFile, mtime, refuse, tree};
 
@@ -341,7 +342,9 @@ impl Root {
             // The umask has not let it have these.
             let made = self.open_to_set(path)?;
             let has = rustix::fs::fstat(&made).map_err(refuse)?.st_mode & (BESIDE | 0o777);
-            rustix::fs::fchmod(&made, (has | forced).into()).map_err(refuse)?;
+            if !set_mode(&made, has | forced)? {
+                tracing::warn!(%path, "this file system refuses the permission bits that are forced");
+            }
         }
         Ok(())
     }
@@ -484,19 +487,18 @@ impl Root {
     }
 
     /// Gives a file or a directory another modification time and other permission bits; a link is not followed. Bits that
-    /// are not exact add none to those which it has. That is not made durable: no byte depends on it.
-    pub fn set(&self, path: &RemotePath, mtime: Option<Time>, permissions: Permissions) -> Outcome<()> {
+    /// are not exact add none to those which it has. That is not made durable: no byte depends on it. Tells what its file
+    /// system does not keep of it.
+    pub fn set(&self, path: &RemotePath, mtime: Option<Time>, permissions: Permissions) -> Outcome<Unset> {
         let file = self.open_to_set(path)?;
         let has = rustix::fs::fstat(&file).map_err(refuse)?.st_mode;
         let found = FileType::from_raw_mode(has);
         if !found.is_file() && !found.is_dir() {
             return Err(Refusal::new(Code::NotRegular, "it is neither a file nor a directory"));
         }
-        if let Some(mtime) = mtime {
-            rustix::fs::futimens(&file, &timestamps(mtime)).map_err(refuse)?;
-        }
+        let mtime_is_set = mtime.map_or(Ok(true), |mtime| set_mtime(&file, mtime))?;
         let bits = match permissions {
-            Permissions::Usual => return Ok(()),
+            Permissions::Usual => return Ok(unset(mtime_is_set, true)),
             Permissions::New(mode) => mode.bits() & has,
             Permissions::Exact(mode) => mode.bits(),
         };
@@ -505,7 +507,7 @@ impl Root {
             true => self.policy.of_dir(bits) | has & BESIDE,
             false => self.policy.of_file(bits),
         };
-        rustix::fs::fchmod(&file, bits.into()).map_err(refuse)
+        Ok(unset(mtime_is_set, set_exact_mode(&file, bits)?))
     }
 
     /// Removes a file, a link or an empty directory; with `recursive`, a directory and all it holds. What an earlier try

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use cap_std::fs::{FileTypeExt as _, Metadata, MetadataExt as _};
 use ftpish_protocol::message::{Mode, Time};
-use ftpish_protocol::{Algorithm, Code, Refusal};
+use ftpish_protocol::{Algorithm, Code, Digest, Digested, Hasher, Meter, Refusal};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -192,6 +192,12 @@ impl SourceFile {
         if is_same { Ok(()) } else { Err(changed("the file changed while it was read")) }
     }
 
+    /// Whether the file is longer by now than it was when it was opened.
+    fn has_grown(&self) -> bool {
+        let now = Metadata::from_file(&self.file);
+        self.content.is_none() && now.is_ok_and(|now| now.len() > self.metadata.len())
+    }
+
     /// The same, of a file that was read up to `end`: if that is its own end, there is nothing behind it.
     fn check_end(&self, end: u64) -> io::Result<()> {
         self.check()?;
@@ -278,6 +284,54 @@ impl SourceReader {
             self.source.file.seek(SeekFrom::Start(self.at))?;
         }
         Ok(self.extent)
+    }
+}
+
+impl SourceReader {
+    /// The same, which is digested as it is read, so that it may grow.
+    pub fn digesting(self, algorithm: Algorithm) -> DigestingReader {
+        let hasher = algorithm.hasher();
+        DigestingReader { start: self.at, reader: self, algorithm, hasher }
+    }
+}
+
+/// Reads a range of a file, and digests it. A file that has grown by the end of that, as a log does, is read once more: with the
+/// same digest, it has the same bytes as when it was opened, and more behind them. Any other change is an error, as
+/// [`SourceReader`]'s is.
+pub struct DigestingReader {
+    reader: SourceReader,
+    /// Where the range begins.
+    start: u64,
+    algorithm: Algorithm,
+    hasher: Hasher,
+}
+
+impl DigestingReader {
+    /// Reads the range once more, and compares the digests.
+    fn prove(&self) -> io::Result<()> {
+        let SourceReader { source, at, .. } = &self.reader;
+        let current = self.start..*at;
+        let range = RangesReader { source, ranges: Vec::new().into_iter(), current };
+        let mut range = range.take(at - self.start);
+        let is_same = self.algorithm.digest_of(&mut range, &Meter::default())? == self.digest();
+        if is_same { Ok(()) } else { Err(changed("the file changed while it was read, and grew")) }
+    }
+}
+
+impl Digested for DigestingReader {
+    fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+}
+
+impl Read for DigestingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.reader.left == 0 && self.reader.source.has_grown() {
+            return self.prove().map(|()| 0);
+        }
+        let read = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
     }
 }
 
@@ -452,6 +506,38 @@ mod tests {
             (&dir.path().join("missing"), Code::NotFound),
         ] {
             assert_eq!(SourceFile::open(path).unwrap_err().code, code, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_may_grow_while_it_is_digested_and_not_change_otherwise() {
+        use std::io::Seek as _;
+
+        let read_while = |change: &dyn Fn(&mut File)| {
+            let (_dir, path) = scratch(b"0123456789");
+            let mut reader = SourceFile::open(&path).unwrap().range(2, 6).unwrap().digesting(Algorithm::Md5);
+            let mut bytes = vec![0; 6];
+            reader.read_exact(&mut bytes).unwrap();
+            change(&mut File::options().write(true).open(&path).unwrap());
+            let ended = reader.read(&mut [0; 9]).map_err(|error| Refusal::from_io(&error).code);
+            assert_eq!(reader.digest(), Algorithm::Md5.digest(b"234567"));
+            ended
+        };
+        let write = |file: &mut File, at: u64, bytes: &[u8]| {
+            file.seek(SeekFrom::Start(at)).unwrap();
+            file.write_all(bytes).unwrap();
+        };
+        assert_eq!(read_while(&|_| {}), Ok(0));
+        assert_eq!(read_while(&|file| write(file, 10, b"more")), Ok(0));
+        // Outside of the range.
+        assert_eq!(read_while(&|file| write(file, 0, b"?123456789more")), Ok(0));
+        for changed in [
+            read_while(&|file| write(file, 0, b"01?3456789more")),
+            read_while(&|file| write(file, 7, b"?89more")),
+            read_while(&|file| file.set_len(9).unwrap()),
+            read_while(&|file| file.set_len(3).unwrap()),
+        ] {
+            assert_eq!(changed, Err(Code::Changed));
         }
     }
 }

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
-use ftpish_protocol::message::Time;
+use ftpish_protocol::message::Unset;
 use ftpish_protocol::{Meter, Refusal, Verified};
-use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::backup::Backup;
@@ -299,8 +299,9 @@ impl Stage {
         self.target.backup = Some(backup);
     }
 
-    /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole.
-    pub fn commit(self, verified: Verified, permissions: Permissions) -> Outcome<()> {
+    /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. Bits and time
+    /// that the file system does not keep are no error, and told.
+    pub fn commit(self, verified: Verified, permissions: Permissions) -> Outcome<Unset> {
         commit_together(vec![Ready { stage: self, verified, permissions }]).remove(0)
     }
 
@@ -468,13 +469,6 @@ fn next_hole(file: &File, at: u64, end: u64) -> Option<Range<u64>> {
     };
     let data = seek(file, SeekFrom::Data(start)).unwrap_or(end);
     (start < end).then_some(start..data.min(end))
-}
-
-pub(crate) fn timestamps(mtime: Time) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
-    }
 }
 
 #[cfg(test)]

@@ -362,6 +362,13 @@ pub struct TreeArgs {
     /// In a tree: do nothing, and say what would be done.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// In a tree: say each thing that is done, in the words of --dry-run, and with both, what is left out and why. No bars are
+    /// drawn.
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Let it be an error that the receiving file system has not kept a time or permission bits. Without it, that is a warning.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// What becomes of symbolic links.

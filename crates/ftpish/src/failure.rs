@@ -131,7 +131,8 @@ impl Failure {
             Code::NotFound if side == ON_SERVER => failure.hint("`ls` shows what is there"),
             Code::NoSpace => failure.hint(format!("nothing was changed; make room {side}, and try again")),
             Code::NotEmpty => failure.hint("rm -r removes a directory with all it holds"),
-            Code::IsDirectory => failure.hint("name a file"),
+            Code::IsDirectory => failure
+                .hint("name a file in it; `get -r` and `put -r` move a directory with all that it holds"),
             Code::LoginRequired => failure.hint("--login NAME says who you are"),
             Code::Busy | Code::ShuttingDown => failure.hint("try again later"),
             Code::Changed => failure.hint("try again when nobody writes to it"),

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use ftpish_client::{ServerUrl, Transferred};
-use ftpish_protocol::message::Entry;
+use ftpish_protocol::message::{Entry, Unset};
 use ftpish_protocol::text::escape;
 
 use crate::cli::Global;
@@ -56,12 +56,18 @@ impl Ui {
 
     /// Says how fast files arrived that moved together.
     pub fn arrived(&self, files: u64, size: u64, took: Duration) {
-        let total = bytes(size as f64);
-        match files {
-            0 => self.say("nothing to move"),
-            1 => self.say(format_args!("1 file  {total}{}  verified", pace(size, took))),
-            _ => self.say(format_args!("{files} files  {total}{}  each verified", pace(size, took))),
-        }
+        self.say(arrived(files, size, took));
+    }
+
+    /// Says what a file has not got besides its bytes, if it is not all that it was to get.
+    pub fn unset(&self, name: impl std::fmt::Display, unset: Unset) {
+        let what = match unset {
+            Unset { mtime: true, mode: true } => "time and permission bits",
+            Unset { mtime: true, mode: false } => "time",
+            Unset { mtime: false, mode: true } => "permission bits",
+            Unset { mtime: false, mode: false } => return,
+        };
+        self.say(format_args!("warning: the file system there has not kept the {what} of {name}"));
     }
 
     /// Asks a question that is answered with yes or no, and whose last line is where the answer is typed. Anything
@@ -106,6 +112,18 @@ pub fn usage(error: &clap::Error) -> ! {
     }
     let _ = write!(io::stderr().lock(), "{shown}");
     std::process::exit(error.exit_code());
+}
+
+/// How many files arrived, and how fast.
+pub fn arrived(files: u64, size: u64, took: Duration) -> String {
+    let verified = if files == 1 { "verified" } else { "each verified" };
+    let (files, total) = (counted(files, "file", "files"), bytes(size as f64));
+    format!("{files}  {total}{}  {verified}", pace(size, took))
+}
+
+/// A number of things, by the word for one or for many.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// How long it took, and how fast that was.

@@ -48,16 +48,18 @@ impl Filter {
         Ok(Self(Some(Arc::new(Patterns { matcher: builder.build()?, all }))))
     }
 
-    /// Whether a path is left out, by a pattern of its own: whoever walks does not go into a directory that is.
-    pub(super) fn excludes(&self, path: &RemotePath, is_dir: bool) -> bool {
-        let Some(patterns) = self.0.as_ref().filter(|_| !path.is_root()) else { return false };
+    /// The pattern that leaves a path out, if there is one: whoever walks does not go into a directory that is left out.
+    pub(super) fn excludes(&self, path: &RemotePath, is_dir: bool) -> Option<&str> {
+        let patterns = self.0.as_ref().filter(|_| !path.is_root())?;
         let path = Path::new(OsStr::from_bytes(path.as_bytes()));
         let matched = patterns.matcher.matched(path, is_dir);
-        if let Some(glob) = matched.inner() {
-            let same = patterns.all.iter().filter(|(line, ..)| line == glob.original());
-            same.for_each(|(.., used)| used.store(true, Ordering::Relaxed));
+        let glob = matched.inner()?;
+        let mut decided = None;
+        for (_, given, used) in patterns.all.iter().filter(|(line, ..)| line == glob.original()) {
+            used.store(true, Ordering::Relaxed);
+            decided = Some(given.as_str());
         }
-        matched.is_ignore()
+        decided.filter(|_| matched.is_ignore())
     }
 
     /// The patterns that have decided nothing so far.
@@ -99,7 +101,7 @@ mod tests {
     fn check(excluded: &[&str], included: &[&str], path: &str, expected: bool) {
         let filter = Filter::new(&owned(excluded), &owned(included)).unwrap();
         let (path, is_dir) = path.strip_suffix('/').map_or((path, false), |dir| (dir, true));
-        assert_eq!(filter.excludes(&path.parse().unwrap(), is_dir), expected, "{path}");
+        assert_eq!(filter.excludes(&path.parse().unwrap(), is_dir).is_some(), expected, "{path}");
     }
 
     #[test]
@@ -138,8 +140,8 @@ mod tests {
     fn patterns_that_decide_nothing_are_known() {
         let filter = Filter::new(&owned(&["#a", "b", "./c"]), &owned(&["b"])).unwrap();
         assert_eq!(filter.unused().collect::<Vec<_>>(), ["#a", "b", "./c", "b"]);
-        assert!(!filter.clone().excludes(&"b".parse().unwrap(), false));
-        assert!(filter.excludes(&"#a".parse().unwrap(), false));
+        assert_eq!(filter.clone().excludes(&"b".parse().unwrap(), false), None);
+        assert_eq!(filter.excludes(&"#a".parse().unwrap(), false), Some("#a"));
         assert_eq!(filter.unused().collect::<Vec<_>>(), ["b", "./c"], "the last that matches decides");
     }
 }

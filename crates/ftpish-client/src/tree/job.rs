@@ -8,19 +8,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink};
+use ftpish_protocol::message::{Command, Kind, Mkdir, Node, Rm, Set, Symlink, Unset};
 use ftpish_protocol::{Algorithm, Code, PathError, Refusal, RemotePath};
 use ftpish_storage::{Backup, Links, Permissions, Root, SourceFile, Walk, descriptors};
 
 use self::stretch::{End, MOST_ASKED, MOST_BESIDE_BODIES, Stretch};
 use super::plan::{Next, Plan, Side};
-use super::{LinkPolicy, Step, Tree, Way};
+use super::{Done, LinkPolicy, Outcome, Step, Tree, Way};
 use crate::client::LISTING_DIGEST;
 use crate::crew::Crew;
 use crate::download::local;
 use crate::pipeline::{Answer, Moving, Pipeline};
 use crate::split::SPLIT_FROM;
-use crate::{Ahead, Client, Download, Error, Progress, Transferred, Upload, digest_of};
+use crate::{Ahead, Client, Download, Error, Progress, Upload, digest_of};
 
 /// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
 /// will not.
@@ -38,9 +38,6 @@ const MOST_LATE: usize = 4096;
 
 /// How many files wait at the most until their directories are there.
 const MOST_HELD: usize = 4096;
-
-/// What became of a step: what moved, if it moved anything; `None` where nothing was done, because that was asked.
-pub type Outcome = Result<Option<Transferred>, Error>;
 
 /// A step, and its place among all of them: one that is done again comes before those that build on it.
 type Numbered = (u64, Step);
@@ -83,6 +80,8 @@ pub struct TreeJob {
     clearing: bool,
     /// Time and permission bits of directories, which come last.
     sets: Vec<Step>,
+    /// The directories of files that differ from those that they were compared with.
+    changed: HashSet<RemotePath>,
     /// What is sent over this connection and changes where files go: others must not send them before it is done.
     ahead: HashSet<RemotePath>,
     /// Files that wait for that.
@@ -101,6 +100,8 @@ pub struct TreeJob {
     page: u64,
     /// How many bytes have moved.
     moved: u64,
+    /// How many files were compared by digest, and are as they are to be.
+    unchanged: u64,
 }
 
 impl TreeJob {
@@ -121,6 +122,7 @@ impl TreeJob {
             kept: Vec::new(),
             beside: HashMap::new(),
             sets: Vec::new(),
+            changed: HashSet::new(),
             ahead: HashSet::new(),
             held: BTreeMap::new(),
             stretch: None,
@@ -130,7 +132,13 @@ impl TreeJob {
             large: BTreeMap::new(),
             page,
             moved: 0,
+            unchanged: 0,
         }
+    }
+
+    /// How many files and links were as they were to be, so that nothing was done.
+    pub fn unchanged(&self) -> u64 {
+        self.plan.unchanged() + self.unchanged
     }
 
     /// Does what there is to do, and reports each step. Where one fails, the others are done. An error is one that ends
@@ -365,8 +373,8 @@ impl TreeJob {
                         ended = ended.and(Err(error));
                     }
                 }
-                (Tag::Step((_, Step::HardLink { path, size, .. })), Err(Error::Refused(_))) => {
-                    self.add(Step::Move { path, size });
+                (Tag::Step((_, Step::HardLink { path, size, replaces, .. })), Err(Error::Refused(_))) => {
+                    self.add(Step::Move { path, size, replaces });
                 }
                 // What cannot change in it says so.
                 (Tag::Step((_, Step::Unlock { .. })), _) => {}
@@ -385,11 +393,15 @@ impl TreeJob {
                             Ok(()) => continue,
                             Err(error) => Err(error),
                         },
-                        Ok(Answer::Moved(done)) => Ok(Some(done)),
-                        Ok(Answer::Done | Answer::Nodes(_)) => Ok(None),
+                        Ok(Answer::Moved(done)) => Ok(Done::Moved(done)),
+                        Ok(Answer::Done(unset)) => Ok(Done::Changed(unset)),
+                        Ok(Answer::Nodes(_)) => Ok(Done::Nothing),
                         Err(error) => self.find_lost(&step, error, pipe),
                     };
-                    tell(&step, outcome, progress, report);
+                    if matches!(outcome, Ok(Done::Moved(_))) {
+                        progress.add_file();
+                    }
+                    self.tell(&step, outcome, report);
                 }
             }
         }
@@ -472,15 +484,15 @@ impl TreeJob {
         }
         let is_top = step.path().is_root() && self.tree.way == Way::Put && self.tree.remote.is_root();
         match &step {
-            Step::Skip(_) => report(&step, Ok(None)),
+            Step::Skip(_) | Step::LeaveOut { .. } => report(&step, Ok(Done::Nothing)),
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
             Step::Compare { .. } => self.ask_digest((number, step), pipe)?,
             // The served directory itself is the server's own.
             Step::MakeDir { .. } | Step::Unlock { .. } | Step::Set { .. } if is_top => {}
-            _ if self.tree.dry_run => report(&step, Ok(None)),
             Step::Set { is_dir: true, .. } => self.sets.push(step),
+            _ if self.tree.dry_run => self.tell(&step, Ok(Done::Nothing), report),
             Step::Set { .. } | Step::HardLink { .. } => self.late.push(step),
-            Step::Move { path, size } => {
+            Step::Move { path, size, .. } => {
                 let is_large = *size >= SPLIT_FROM && self.tree.digest == Algorithm::Blake3;
                 if is_large && !crew.is_alone() && self.large.len() < MOST_HELD {
                     self.large.insert(number, step);
@@ -551,8 +563,8 @@ impl TreeJob {
             }
             let done = self.do_here(&step);
             match (&step, done) {
-                (Step::HardLink { path, size, .. }, Err(Error::Local { .. })) => {
-                    self.add(Step::Move { path: path.clone(), size: *size });
+                (Step::HardLink { path, size, replaces, .. }, Err(Error::Local { .. })) => {
+                    self.add(Step::Move { path: path.clone(), size: *size, replaces: *replaces });
                 }
                 // What cannot change in it says so.
                 (Step::Unlock { .. }, _) => {}
@@ -562,7 +574,7 @@ impl TreeJob {
                     }
                     None => report(&step, Err(error)),
                 },
-                (_, done) => report(&step, done.map(|()| None)),
+                (_, Ok(unset)) => self.tell(&step, Ok(Done::Changed(unset)), report),
             }
             return Ok(());
         }
@@ -578,7 +590,7 @@ impl TreeJob {
                     (target.clone(), self.tree.replace, self.backup(step.path())?);
                 Command::Symlink(Symlink { path, target, replace, backup })
             }
-            Step::HardLink { first, path, size, mtime } => {
+            Step::HardLink { first, path, size, mtime, .. } => {
                 Command::Link(self.hard_link((first, path), (*size, *mtime), Self::remote)?)
             }
             Step::Set { mtime, mode, .. } => {
@@ -594,13 +606,13 @@ impl TreeJob {
     }
 
     /// Does a step on this side, which moves nothing.
-    fn do_here(&mut self, step: &Step) -> Result<(), Error> {
+    fn do_here(&mut self, step: &Step) -> Result<Unset, Error> {
         let path = step.path();
         let to = self.local(path);
         if path.is_root() && matches!(step, Step::MakeDir { .. }) {
             let root = Root::create(&to, self.tree.sync).map_err(|error| Error::local(&to, error))?;
             self.here = Some(root.minding_spellings());
-            return Ok(());
+            return Ok(Unset::default());
         }
         let root = self.here(path)?;
         if let Step::BackUp { to, .. } = step {
@@ -610,9 +622,9 @@ impl TreeJob {
         done.map_err(|refusal| local(&to, refusal))
     }
 
-    fn try_here(&self, root: &Root, step: &Step) -> Result<(), Refusal> {
+    fn try_here(&self, root: &Root, step: &Step) -> Result<Unset, Refusal> {
         let path = step.path();
-        match step {
+        let done = match step {
             Step::MakeDir { mode, .. } => match root.make_dir(path, false, Some(*mode)) {
                 Err(refusal)
                     if refusal.code == Code::Exists
@@ -622,21 +634,26 @@ impl TreeJob {
                 }
                 made => made,
             },
-            Step::Unlock { mode, .. } => root.set(path, None, Permissions::Exact(*mode)),
+            Step::Unlock { mode, .. } => return root.set(path, None, Permissions::Exact(*mode)),
             Step::Link { target, .. } => self
                 .backup_here(root, path)
                 .and_then(|backup| root.make_link(path, target, self.tree.replace, backup)),
-            Step::HardLink { first, path, size, mtime } => {
+            Step::HardLink { first, path, size, mtime, .. } => {
                 let names = self.hard_link((first, path), (*size, *mtime), |_, path| Ok(path.clone()));
                 root.link(&names.map_err(|error| Refusal::new(Code::BadPath, error.to_string()))?)
             }
             Step::Set { mtime, mode, .. } => {
-                root.set(path, Some(*mtime), Permissions::named(*mode, self.tree.perms))
+                return root.set(path, Some(*mtime), Permissions::named(*mode, self.tree.perms));
             }
             Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
             Step::BackUp { to, .. } => root.backup(path, to).and_then(|backup| root.move_away(path, &backup)),
-            Step::Move { .. } | Step::Compare { .. } | Step::Skip(_) | Step::Problem { .. } => Ok(()),
-        }
+            Step::Move { .. }
+            | Step::Compare { .. }
+            | Step::Skip(_)
+            | Step::LeaveOut { .. }
+            | Step::Problem { .. } => Ok(()),
+        };
+        done.map(|()| Unset::default())
     }
 
     /// Both digests of a file are known when this returns: it moves only if they differ.
@@ -651,16 +668,16 @@ impl TreeJob {
         let here = digest_of(&from, file, self.tree.digest, &ftpish_protocol::Meter::default())?;
         let path = path.clone();
         if here != *there {
-            if let Some(to) = self.tree.backup_of(&path).ok().flatten().filter(|_| self.tree.dry_run) {
-                self.add(Step::BackUp { path: path.clone(), to });
-            }
-            let (size, first) = (*size, same.clone());
+            self.changed.extend(path.parent());
+            let (size, first, replaces) = (*size, same.clone(), true);
             self.add(match first {
-                Some((first, mtime)) => Step::HardLink { path, first, size, mtime },
-                None => Step::Move { path, size },
+                Some((first, mtime)) => Step::HardLink { path, first, size, mtime, replaces },
+                None => Step::Move { path, size, replaces },
             });
         } else if let Some((mtime, mode)) = *set {
-            self.add(Step::Set { path, is_dir: false, mtime, mode });
+            self.add(Step::Set { path, is_dir: false, mtime, mode, if_changed: false });
+        } else {
+            self.unchanged += 1;
         }
         Ok(())
     }
@@ -669,13 +686,13 @@ impl TreeJob {
     fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Pipeline<'_, Tag>) -> Outcome {
         let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
         match &error {
-            _ if self.was_kept(step, &error) => Ok(None),
+            _ if self.was_kept(step, &error) => Ok(Done::Changed(Unset::default())),
             // The first try has done it, or somebody who was faster.
             Error::Refused(refusal)
                 if refusal.code == Code::NotFound
                     && matches!(step, Step::Remove(_) | Step::BackUp { .. }) =>
             {
-                Ok(None)
+                Ok(Done::Changed(Unset::default()))
             }
             Error::Refused(refusal)
                 if is_there(refusal) && self.tree.way == Way::Put && self.lost.remove(step.path()) =>
@@ -683,7 +700,7 @@ impl TreeJob {
                 pipe.drain();
                 let upload = self.upload(step.path(), self.remote(step.path())?)?;
                 match pipe.client.find_stored(&upload) {
-                    Ok(Some(done)) => Ok(Some(done)),
+                    Ok(Some(done)) => Ok(Done::Moved(done)),
                     Ok(None) | Err(_) => Err(error),
                 }
             }
@@ -712,6 +729,22 @@ impl TreeJob {
         let (digest, replace, perms) = (*digest, *replace, *perms);
         let ahead = if self.lost.contains(path) { Ahead::Never } else { Ahead::WhereFar };
         Ok(Upload { from, to, digest, replace, expect: None, repair: false, perms, backup, ahead })
+    }
+
+    /// Reports a step. If it is done, what it has replaced is kept, where that was asked.
+    fn tell(&self, step: &Step, outcome: Outcome, report: &mut dyn FnMut(&Step, Outcome)) {
+        if let (
+            Step::Move { path, replaces: true, .. }
+            | Step::Link { path, replaces: true, .. }
+            | Step::HardLink { path, replaces: true, .. },
+            Ok(done),
+        ) = (step, &outcome)
+            && let Ok(Some(to)) = self.backup_of(path)
+        {
+            let kept = if *done == Done::Nothing { *done } else { Done::Changed(Unset::default()) };
+            report(&Step::BackUp { path: path.clone(), to }, Ok(kept));
+        }
+        report(step, outcome);
     }
 
     /// Where the server keeps what has a path.
@@ -786,13 +819,6 @@ impl TreeJob {
 
 fn bad_backup(error: PathError) -> Refusal {
     Refusal::new(Code::BadPath, format!("its backup: {error}"))
-}
-
-fn tell(step: &Step, outcome: Outcome, progress: &Progress, report: &mut dyn FnMut(&Step, Outcome)) {
-    if outcome.as_ref().is_ok_and(Option::is_some) {
-        progress.add_file();
-    }
-    report(step, outcome);
 }
 
 /// A tree begins with a directory.

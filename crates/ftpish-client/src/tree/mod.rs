@@ -7,8 +7,10 @@ mod plan;
 
 use std::path::PathBuf;
 
-use ftpish_protocol::message::{LinkTarget, Mode, Replace, Time};
+use ftpish_protocol::message::{LinkTarget, Mode, Replace, Time, Unset};
 use ftpish_protocol::{Algorithm, PathError, Refusal, RemotePath};
+
+use crate::{Error, Transferred};
 
 pub use filter::{Filter, FilterError};
 pub use job::TreeJob;
@@ -56,6 +58,8 @@ pub struct Tree {
     pub hard_links: bool,
     /// Do nothing, and tell what would be done.
     pub dry_run: bool,
+    /// Tell what is left out, too, and why.
+    pub tell_left_out: bool,
 }
 
 /// What becomes of symbolic links in a tree.
@@ -80,6 +84,20 @@ pub enum Compare {
     Digest,
 }
 
+/// What a step came to that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Done {
+    /// Nothing: that was asked, or there is nothing to do.
+    Nothing,
+    /// A file moved.
+    Moved(Transferred),
+    /// Something else was made, set or removed; but for what its file system has not kept.
+    Changed(Unset),
+}
+
+/// What became of a step.
+pub type Outcome = Result<Done, Error>;
+
 /// One thing to be done at the destination, by its path below the top of the tree.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -103,6 +121,8 @@ pub enum Step {
         path: RemotePath,
         /// Its size.
         size: u64,
+        /// Whether it takes the name of something else.
+        replaces: bool,
     },
     /// Move a file of so many bytes, if the one that is there has another digest.
     Compare {
@@ -123,6 +143,8 @@ pub enum Step {
         path: RemotePath,
         /// What it holds.
         target: LinkTarget,
+        /// Whether it takes the name of something else.
+        replaces: bool,
     },
     /// Give a file another name, or move it where that cannot be: where the file system has no such names, or because
     /// the first name has another size or time by then.
@@ -135,6 +157,8 @@ pub enum Step {
         size: u64,
         /// Its time.
         mtime: Time,
+        /// Whether it takes the name of something else.
+        replaces: bool,
     },
     /// Set time and permission bits.
     Set {
@@ -146,10 +170,12 @@ pub enum Step {
         mtime: Time,
         /// Its permission bits; as they are where absent.
         mode: Option<Mode>,
+        /// Only if a file that was compared has moved into it.
+        if_changed: bool,
     },
     /// Remove it, and all that is in it. With backups, it is a directory that is empty by then.
     Remove(RemotePath),
-    /// Keep a file or a link in place of removing it. In a dry run: or in place of losing it to the step that follows.
+    /// Keep a file or a link in place of removing it, or of losing it to the step that is told next.
     BackUp {
         /// What.
         path: RemotePath,
@@ -158,6 +184,15 @@ pub enum Step {
     },
     /// Nothing: a fifo, a socket or a device does not move.
     Skip(RemotePath),
+    /// Nothing: it is not to move, nor what is in it.
+    LeaveOut {
+        /// What.
+        path: RemotePath,
+        /// Whether it is in the source, or stays in the destination.
+        is_source: bool,
+        /// The pattern that says so; none for the directory of the backups.
+        pattern: Option<String>,
+    },
     /// Nothing: it cannot be moved.
     Problem {
         /// What.
@@ -195,9 +230,11 @@ impl Tree {
         .map(Some)
     }
 
-    /// Whether a path is left out with all that is in it, by itself: whoever walks does not go into a directory that is.
-    fn leaves_out(&self, path: &RemotePath, is_dir: bool) -> bool {
-        self.filter.excludes(path, is_dir) || self.backup.as_ref() == Some(path)
+    /// Whether a path is left out with all that is in it, by itself: whoever walks does not go into a directory that is. The
+    /// pattern that says so; none for the directory of the backups.
+    fn leaves_out(&self, path: &RemotePath, is_dir: bool) -> Option<Option<&str>> {
+        let is_backup = || (self.backup.as_ref() == Some(path)).then_some(None);
+        self.filter.excludes(path, is_dir).map(Some).or_else(is_backup)
     }
 }
 
@@ -207,6 +244,7 @@ impl Step {
         match self {
             Self::Remove(path)
             | Self::Skip(path)
+            | Self::LeaveOut { path, .. }
             | Self::MakeDir { path, .. }
             | Self::Unlock { path, .. }
             | Self::Move { path, .. }

@@ -81,6 +81,8 @@ struct Open {
     mode: Option<Mode>,
     /// Whether it is not, or will not be, what it is in the source.
     differs: bool,
+    /// Whether that depends on how files in it compare.
+    may_differ: bool,
     /// The permission bits that it has, where they keep its own owner from changing what is in it.
     locked: Option<Mode>,
 }
@@ -96,8 +98,8 @@ fn unlock(path: &RemotePath, mode: Mode) -> Step {
 
 impl Open {
     fn set(self) -> Step {
-        let Self { path, mtime, mode, .. } = self;
-        Step::Set { path, is_dir: true, mtime, mode }
+        let Self { path, mtime, mode, differs, .. } = self;
+        Step::Set { path, is_dir: true, mtime, mode, if_changed: !differs }
     }
 }
 
@@ -218,6 +220,8 @@ pub(super) struct Plan {
     aliases: Aliases,
     /// How many bytes the files have that are to move.
     bytes: u64,
+    /// How many files and links are there as they are to be.
+    unchanged: u64,
     finished: bool,
 }
 
@@ -247,6 +251,7 @@ impl Plan {
             incomplete: false,
             aliases: Aliases::default(),
             bytes: 0,
+            unchanged: 0,
             finished: false,
         }
     }
@@ -292,6 +297,11 @@ impl Plan {
         self.bytes
     }
 
+    /// How many files and links are there as they are to be, as far as it is known.
+    pub(super) fn unchanged(&self) -> u64 {
+        self.unchanged
+    }
+
     /// Whether all steps are known.
     pub(super) fn is_finished(&self) -> bool {
         self.finished
@@ -318,6 +328,9 @@ impl Plan {
                 return Next::End;
             }
             self.prune();
+            if !self.steps.is_empty() {
+                continue;
+            }
             for side in [Side::Source, Side::Target] {
                 if self.waiting(side) == Some(0) {
                     return Next::Starved(side);
@@ -344,20 +357,24 @@ impl Plan {
 
     /// Passes over what is left out.
     fn prune(&mut self) {
-        let Self { rules, source, target, pruned, extras, .. } = self;
+        let Self { rules, source, target, pruned, extras, steps, .. } = self;
         for ((side, feed), pruned) in [(Side::Source, source), (Side::Target, target)].into_iter().zip(pruned)
         {
             while let Some(node) = feed.nodes.front() {
                 let is_dir = node.kind == Kind::Dir;
-                let inside = pruned.as_ref().is_some_and(|top| is_below(&node.path, top));
-                if !inside && !rules.leaves_out(&node.path, is_dir) {
-                    break;
-                }
-                if !inside && side == Side::Target {
-                    extras.keep(&node.path);
-                }
-                if !inside && is_dir {
-                    *pruned = Some(node.path.clone());
+                if !pruned.as_ref().is_some_and(|top| is_below(&node.path, top)) {
+                    let Some(pattern) = rules.leaves_out(&node.path, is_dir) else { break };
+                    let is_source = side == Side::Source;
+                    if !is_source {
+                        extras.keep(&node.path);
+                    }
+                    if is_dir {
+                        *pruned = Some(node.path.clone());
+                    }
+                    if rules.tell_left_out && (is_source || rules.delete.is_some()) {
+                        let (path, pattern) = (node.path.clone(), pattern.map(str::to_owned));
+                        steps.push_back(Step::LeaveOut { path, is_source, pattern });
+                    }
                 }
                 feed.take();
             }
@@ -373,7 +390,7 @@ impl Plan {
             let Some(dir) = self.open.pop() else { return };
             if self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, &dir.path)) {
                 self.above_backups.push(dir);
-            } else if dir.differs {
+            } else if dir.differs || dir.may_differ {
                 self.steps.push_back(dir.set());
             }
         }
@@ -401,10 +418,18 @@ impl Plan {
             }
         }
         // What is put into a directory changes its time.
-        let stays = |step: &Step| matches!(step, Step::Problem { .. } | Step::Skip(_) | Step::Set { .. });
-        if let Some(above) = above
-            && !self.steps.iter().skip(before).all(stays)
-        {
+        let stays = |step: &Step| {
+            matches!(step, Step::Problem { .. } | Step::Skip(_) | Step::LeaveOut { .. } | Step::Set { .. })
+        };
+        let Some(above) = above else { return };
+        let mut changes = self.steps.iter().skip(before).filter(|step| !stays(step)).peekable();
+        if changes.peek().is_none() {
+            return;
+        }
+        let is_compared = changes.all(|step| matches!(step, Step::Compare { .. }));
+        if is_compared && self.open[above].locked.is_none() {
+            self.open[above].may_differ = true;
+        } else {
             self.change(above, before);
         }
     }
@@ -467,7 +492,8 @@ impl Plan {
         // What is there keeps its own, unless they are to be the same.
         let mode = (there.is_none() || self.rules.perms).then_some(source.mode);
         let locked = there.map(|there| there.mode).filter(|mode| is_locked(*mode));
-        self.open.push(Open { path: path.clone(), mtime: source.mtime, mode, differs, locked });
+        let (dir, mtime) = (path.clone(), source.mtime);
+        self.open.push(Open { path: dir, mtime, mode, differs, may_differ: false, locked });
         if self.backs_up && self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, path)) {
             self.change_last();
         }
@@ -475,16 +501,21 @@ impl Plan {
 
     /// Whether what is there has the time that it has in the source, and its permission bits, if they are to be the same.
     fn is_dressed(&self, there: &Node, source: &Node) -> bool {
-        there.mtime.is_same(source.mtime) && (there.mode == source.mode || !self.rules.perms)
+        let time_is_same = match source.kind {
+            Kind::Dir => there.mtime.is_near(source.mtime),
+            _ => there.mtime.is_same(source.mtime),
+        };
+        time_is_same && (there.mode == source.mode || !self.rules.perms)
     }
 
     fn take_file(&mut self, source: Node, target: Option<&Node>) {
         let is_dressed = target.is_some_and(|there| self.is_dressed(there, &source));
         let Node { path, size, mtime, mode, same, .. } = source;
         let first = same.filter(|first| self.rules.hard_links && !self.is_left_out(first));
+        let replaces = target.is_some_and(|there| there.kind != Kind::Dir);
         let moving = match &first {
-            None => Step::Move { path: path.clone(), size },
-            Some(first) => Step::HardLink { path: path.clone(), first: first.clone(), size, mtime },
+            None => Step::Move { path: path.clone(), size, replaces },
+            Some(first) => Step::HardLink { path: path.clone(), first: first.clone(), size, mtime, replaces },
         };
         let there = match target.map(|target| target.kind) {
             Some(Kind::Dir) => return self.take_place(moving, target),
@@ -499,12 +530,20 @@ impl Plan {
         let step = match (self.rules.compare, there) {
             (Some(Compare::Time), Some(there)) if there.mtime.is_same(mtime) => {
                 if is_dressed {
+                    self.unchanged += 1;
                     return;
                 }
-                Step::Set { path, is_dir: false, mtime, mode: Some(mode) }
+                Step::Set { path, is_dir: false, mtime, mode: Some(mode), if_changed: false }
             }
-            (Some(Compare::Digest), Some(_)) => {
-                let set = (!is_dressed).then_some((mtime, self.rules.perms.then_some(mode)));
+            // Size and time do not tell where the disk may keep no such time. As FAT keeps it, it is set already.
+            (Some(compare), Some(there))
+                if compare == Compare::Digest || there.mtime.is_near(mtime) || !mtime.is_in_range() =>
+            {
+                let is_set = is_dressed
+                    || compare == Compare::Time
+                        && there.mtime.is_near(mtime)
+                        && (there.mode == mode || !self.rules.perms);
+                let set = (!is_set).then_some((mtime, self.rules.perms.then_some(mode)));
                 // It may be another.
                 self.expect_backup();
                 let first = first.map(|first| (first, mtime));
@@ -516,7 +555,9 @@ impl Plan {
                 Step::Compare { path, size, set, same: first, listed }
             }
             _ => {
-                self.tell_backup(&path, target);
+                if replaces {
+                    self.expect_backup();
+                }
                 moving
             }
         };
@@ -536,10 +577,15 @@ impl Plan {
             LinkPolicy::Keep => {
                 let same = |there: &&Node| there.kind == Kind::Link && there.target.as_ref() == Some(&held);
                 if target.is_some_and(|there| there.kind == Kind::Dir) {
-                    self.take_place(Step::Link { path, target: held }, target);
+                    self.take_place(Step::Link { path, target: held, replaces: false }, target);
                 } else if self.rules.compare.is_none() || target.filter(same).is_none() {
-                    self.tell_backup(&path, target);
-                    self.steps.push_back(Step::Link { path, target: held });
+                    let replaces = target.is_some();
+                    if replaces {
+                        self.expect_backup();
+                    }
+                    self.steps.push_back(Step::Link { path, target: held, replaces });
+                } else {
+                    self.unchanged += 1;
                 }
             }
         }
@@ -564,7 +610,7 @@ impl Plan {
     fn is_left_out(&self, path: &RemotePath) -> bool {
         let (mut at, mut is_dir) = (Some(path.clone()), false);
         while let Some(path) = at {
-            if self.rules.leaves_out(&path, is_dir) {
+            if self.rules.leaves_out(&path, is_dir).is_some() {
                 return true;
             }
             (at, is_dir) = (path.parent(), true);
@@ -583,18 +629,6 @@ impl Plan {
                 let refusal = Refusal::new(Code::BadPath, format!("its backup: {error}"));
                 Step::Problem { path, refusal }
             }
-        }
-    }
-
-    /// What is replaced is kept by the step that replaces it. Where that is only told, so is this.
-    fn tell_backup(&mut self, path: &RemotePath, target: Option<&Node>) {
-        if self.rules.backup.is_none() || target.is_none() {
-            return;
-        }
-        self.expect_backup();
-        if self.rules.dry_run {
-            let told = self.removal(path.clone(), false);
-            self.steps.push_back(told);
         }
     }
 
@@ -658,6 +692,7 @@ impl Plan {
                 is_dir: true,
                 mtime,
                 mode: Some(mode),
+                if_changed: false,
             }));
         }
         self.leave(None);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ftpish_client::{Client, Compare, Error, Filter, LinkPolicy, Progress, Step, Tree, TreeJob, Way};
+use ftpish_client::{Client, Compare, Done, Error, Filter, LinkPolicy, Progress, Step, Tree, TreeJob, Way};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, RemotePath};
 use serde_json::{Value, json};
@@ -62,6 +62,7 @@ fn tree(local: &Path) -> Tree {
         hard_links: false,
         perms: true,
         dry_run: false,
+        tell_left_out: false,
     }
 }
 
@@ -563,7 +564,10 @@ fn digests_that_a_connection_broke_under_are_asked_for_again_over_the_next() {
     let mut job = TreeJob::new(Tree { compare: Some(Compare::Digest), ..tree(&world.local()) });
     let mut run = |script: &Script| {
         job.run(&mut script.client(), &Progress::default(), &mut |step, outcome| {
-            assert!(matches!((step, &outcome), (Step::Set { .. }, Ok(None))), "{step:?} {outcome:?}");
+            assert!(
+                matches!((step, &outcome), (Step::Set { .. }, Ok(Done::Changed(_)))),
+                "{step:?} {outcome:?}"
+            );
         })
     };
     let all = nodes.clone();

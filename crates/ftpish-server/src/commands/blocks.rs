@@ -24,5 +24,5 @@ pub async fn run(args: &BlocksArgs, root: &Root, exchange: &mut Exchange<'_>) ->
     let digests = assembler.finish().to_bytes();
     let (block, length) = (blocks.block(), digests.len() as u64);
     let cut = Cut { size, mtime, block, length, tag, upload: None, ahead: false };
-    exchange.grant_with_body(&cut, &mut &digests[..], DIGEST).await
+    exchange.grant_with_body(&cut, &digests, DIGEST).await
 }

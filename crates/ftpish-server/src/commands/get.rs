@@ -15,15 +15,15 @@ pub async fn run(args: &Get, root: &Root, exchange: &mut Exchange<'_>) -> Result
     // Who asks for the first part of a file need not know yet that there is no second.
     let is_all = args.subtree && args.offset == 0 && length >= size;
     let (length, subtree) = if is_all { (size, false) } else { (length, args.subtree) };
-    let mut source = file.range(args.offset, length)?;
+    let source = file.range(args.offset, length)?;
     let file = File { size, length, mtime, mode, sparse, tag, subtree };
     if !subtree {
-        exchange.grant_with_body(&file, &mut source, args.digest).await
+        exchange.grant_with_file(&file, source.digesting(args.digest), args.digest).await
     } else if args.digest != Algorithm::Blake3 {
         Err(Refusal::new(Code::Unsupported, "only BLAKE3 is made of subtrees").into())
     } else if !is_subtree(&(args.offset..args.offset + length), size) {
         Err(Refusal::new(Code::BadRange, "that is no subtree of the file").into())
     } else {
-        exchange.grant_with_subtree(&file, &mut source, args.offset).await
+        exchange.grant_with_subtree(&file, source, args.offset).await
     }
 }

@@ -1,6 +1,6 @@
 //! `put`: a body becomes a file, if it verifies.
 
-use ftpish_protocol::message::{Put, Stored};
+use ftpish_protocol::message::{Put, Stored, Unset};
 use ftpish_protocol::{Code, Refusal, Verified};
 use ftpish_storage::{Permissions, Ready, Root, Stage, met_a_link};
 
@@ -27,18 +27,23 @@ pub async fn run(
         return exchange.grant(&stored);
     }
     let ready = whole(args, root, group, exchange).await?;
-    let stored = Stored { size: ready.verified.length(), digest: ready.verified.digest() };
+    let stored = stored(&ready.verified);
     if Group::admits_put(args) {
         group.add(exchange.id(), &args.path, ready, stored);
         return Ok(());
     }
     let Ready { stage, verified, permissions } = ready;
-    if stored.size < LARGE {
-        stage.commit(verified, permissions)?;
+    let unset = if stored.size < LARGE {
+        stage.commit(verified, permissions)?
     } else {
-        exchange.while_working(move |_| stage.commit(verified, permissions)).await?;
-    }
-    exchange.grant(&stored)
+        exchange.while_working(move |_| stage.commit(verified, permissions)).await?
+    };
+    exchange.grant(&Stored { unset, ..stored })
+}
+
+/// What is replied once the file has its name, as far as that is known before.
+pub(super) fn stored(verified: &Verified) -> Stored {
+    Stored { size: verified.length(), digest: verified.digest(), unset: Unset::default() }
 }
 
 /// A file that comes as a whole: received and verified.

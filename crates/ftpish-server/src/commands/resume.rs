@@ -12,7 +12,7 @@ use ftpish_storage::{Permissions, Root, SourceFile, Stage};
 
 use super::blocks::DIGEST;
 use super::part::{Shared, Uploads};
-use super::put::{back_up, require_expected};
+use super::put::{back_up, require_expected, stored};
 use crate::exchange::{Exchange, Failure};
 
 /// How often it is looked whether another session has let go of a partial file.
@@ -186,7 +186,7 @@ impl Upload {
             upload: self.shared.as_ref().map(|shared| shared.name().clone()),
             ahead: is_ahead(args),
         };
-        exchange.grant_with_body(&cut, &mut &digests[..], DIGEST).await
+        exchange.grant_with_body(&cut, &digests, DIGEST).await
     }
 
     /// What its parts come into, if it comes in parts.
@@ -240,15 +240,15 @@ impl Upload {
                 return Err(failure);
             }
         };
-        let stored = Stored { size: verified.length(), digest: verified.digest() };
+        let stored = stored(&verified);
         let Self { stage, .. } = self;
         if untouched {
             stage.remove();
-        } else {
-            let permissions = Permissions::named(put.mode, put.exact);
-            exchange.while_working(move |_| stage.commit(verified, permissions)).await?;
+            return Ok(stored);
         }
-        Ok(stored)
+        let permissions = Permissions::named(put.mode, put.exact);
+        let unset = exchange.while_working(move |_| stage.commit(verified, permissions)).await?;
+        Ok(Stored { unset, ..stored })
     }
 
     async fn receive(

@@ -66,6 +66,7 @@ fn rules(way: Way, local: &Path) -> Tree {
         hard_links: true,
         perms: true,
         dry_run: false,
+        tell_left_out: false,
     }
 }
 

@@ -70,7 +70,7 @@ fn grow(stage: &mut Stage, length: u64) -> Result<(), Refusal> {
 fn store(root: &Root, name: &str, length: u64) -> Result<(), Refusal> {
     let mut stage = root.stage(&path(name), Replace::Always, None)?;
     match stage.claim(length).and_then(|()| grow(&mut stage, length)) {
-        Ok(()) => stage.commit(proof(length), Permissions::Usual),
+        Ok(()) => stage.commit(proof(length), Permissions::Usual).map(drop),
         Err(refusal) => {
             stage.abandon();
             Err(refusal)
@@ -83,7 +83,7 @@ fn store_keeping(root: &Root, name: &str, length: u64, kept: &RemotePath) -> Res
     let mut stage = root.stage(&path(name), Replace::Always, None)?;
     stage.back_up(root.backup(&path(name), kept)?);
     match stage.claim(length).and_then(|()| grow(&mut stage, length)) {
-        Ok(()) => stage.commit(proof(length), Permissions::Usual),
+        Ok(()) => stage.commit(proof(length), Permissions::Usual).map(drop),
         Err(refusal) => {
             stage.abandon();
             Err(refusal)

@@ -3,10 +3,11 @@
 use std::io;
 
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
-use ftpish_protocol::message::{Mode, Replace};
+use ftpish_protocol::message::{Mode, Replace, Unset};
 use ftpish_protocol::{Code, Meter, Refusal, Verified};
 
-use super::{Stage, timestamps};
+use super::Stage;
+use crate::attributes::{mode_of, set_exact_mode, set_mode, set_mtime, unset};
 use crate::dir::{alone, os_name, rename};
 use crate::partial::{give_name, lock, partial_name};
 use crate::permissions::of_new_names;
@@ -17,8 +18,8 @@ use crate::{Identity, Outcome, Permissions, SourceFile, mtime, refuse};
 const USUAL_MODE: u32 = 0o666;
 
 impl Stage {
-    /// Makes the partial file all that the target is to be, but durable.
-    pub(crate) fn prepare(&self, verified: &Verified, permissions: Permissions) -> Outcome<()> {
+    /// Makes the partial file all that the target is to be, but durable. Tells what its file system does not keep of it.
+    pub(crate) fn prepare(&self, verified: &Verified, permissions: Permissions) -> Outcome<Unset> {
         if self.end != verified.length() {
             return Err(Refusal::new(Code::Internal, "the partial file is not what was verified"));
         }
@@ -26,11 +27,12 @@ impl Stage {
             self.file.set_len(self.end).map_err(refuse)?;
         }
         let bits = self.bits(permissions)?;
-        rustix::fs::fchmod(&self.file, bits.into()).map_err(refuse)?;
-        if let Some(mtime) = self.target.mtime {
-            rustix::fs::futimens(&self.file, &timestamps(mtime)).map_err(refuse)?;
-        }
-        Ok(())
+        let mode_is_set = match permissions {
+            Permissions::Exact(_) => set_exact_mode(&self.file, bits)?,
+            Permissions::New(_) | Permissions::Usual => set_mode(&self.file, bits)?,
+        };
+        let mtime_is_set = self.target.mtime.map_or(Ok(true), |mtime| set_mtime(&self.file, mtime))?;
+        Ok(unset(mtime_is_set, mode_is_set))
     }
 
     /// The permission bits of a file that replaces none.
@@ -42,24 +44,22 @@ impl Stage {
         };
         // One that has no name was made as any new file is, and has what the kernel gave it.
         let possible = match &self.partial {
-            None => rustix::fs::fstat(&self.file).map_err(refuse)?.st_mode,
+            None => mode_of(&self.file)?.bits(),
             Some(_) => of_new_names(&self.target.parent),
         };
         Ok(self.target.policy.of_file(wanted & possible))
     }
 
-    /// Takes over the permission bits of the file that is about to be replaced.
+    /// Takes over the permission bits of the file that is about to be replaced, if its file system keeps any.
     fn take_bits(&self) -> Outcome<()> {
         let Target { parent, name, .. } = &self.target;
         let Ok(found) = parent.symlink_metadata(os_name(name)) else { return Ok(()) };
         let bits = Mode::from_bits(found.mode()).bits();
-        if !found.is_file()
-            || Mode::from_bits(rustix::fs::fstat(&self.file).map_err(refuse)?.st_mode).bits() == bits
-        {
+        if !found.is_file() || mode_of(&self.file)?.bits() == bits {
             return Ok(());
         }
-        rustix::fs::fchmod(&self.file, bits.into()).map_err(refuse)?;
-        if self.sync { self.file.sync_all().map_err(refuse) } else { Ok(()) }
+        let is_taken = set_mode(&self.file, bits)?;
+        if is_taken && self.sync { self.file.sync_all().map_err(refuse) } else { Ok(()) }
     }
 
     /// Keeps what is about to be replaced, as far as it can be done while it has its name.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use ftpish_protocol::message::{Mode, Replace};
+use ftpish_protocol::message::{Mode, Replace, Time};
 use ftpish_protocol::{Algorithm, Code, Connection, Name, receive_body, send_body};
 
 use super::*;
@@ -32,7 +32,7 @@ fn store(root: &Root, name: &str, replace: Replace, mtime: i64, bytes: &[u8]) ->
     let mtime = Some(Time { seconds: mtime, nanoseconds: 5 });
     let mut stage = root.stage(&name.parse().unwrap(), replace, mtime)?;
     let proof = verified(bytes, &mut stage);
-    stage.commit(proof, Permissions::Exact(Mode::from_bits(0o640)))
+    stage.commit(proof, Permissions::Exact(Mode::from_bits(0o640))).map(|unset| assert!(unset.is_none()))
 }
 
 #[test]

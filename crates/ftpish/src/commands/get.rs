@@ -138,7 +138,7 @@ fn fetch_tree(
         sync: !args.no_sync,
         ..tree::tree(Way::Get, path.clone(), local, args.digest.algorithm, &args.tree)?
     };
-    Ok(tree::run(tree, when, manifest, session)?.is_ok())
+    Ok(tree::run(tree, &args.tree, when, manifest, session)?.is_ok())
 }
 
 fn download(from: &RemotePath, to: &Path, args: &Get) -> Download {
@@ -229,6 +229,10 @@ fn report(
             ui.transferred(path, &done, took);
             let name = to.file_name().unwrap_or_default().as_bytes();
             manifest.note(RemotePath::parse(name).map_err(|error| bad_path(name, &error))?, &done)?;
+            ui.unset(path, done.unset);
+            if args.tree.strict && !done.unset.is_none() {
+                return Err(tree::not_strict(path));
+            }
         }
         Err(Error::Local { refusal, .. }) if is_kept(refusal.code, args.overwrite.when) => {
             ui.say(format_args!("{path}  kept what is here: {refusal}"));

@@ -13,6 +13,7 @@ mod output;
 mod put;
 mod rm;
 mod stat;
+mod summary;
 mod sync;
 mod tree;
 mod verify;

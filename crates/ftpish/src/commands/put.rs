@@ -112,7 +112,7 @@ fn store_tree(
         replace: replace(when),
         ..tree::tree(Way::Put, remote.clone(), word.into(), args.digest.algorithm, &args.tree)?
     };
-    tree::run(tree, when, manifest, session)?.map_err(|error| failure(&remote, error))
+    tree::run(tree, &args.tree, when, manifest, session)?.map_err(|error| failure(&remote, error))
 }
 
 /// Sends the small ones of several files one behind the other, without waiting for the server in between. Those that
@@ -215,6 +215,10 @@ fn report(
             let name = to.name().ok_or_else(|| Failure::usage("the served root is no file"))?;
             let path = RemotePath::root().join(&name).map_err(|error| bad_path(name.as_bytes(), &error))?;
             manifest.note(path, &done)?;
+            ui.unset(to, done.unset);
+            if args.tree.strict && !done.unset.is_none() {
+                return Err(tree::not_strict(to));
+            }
             Ok(())
         }
         Err(Error::Refused(refusal)) if is_kept(refusal.code, when) => {

@@ -69,7 +69,7 @@ pub fn run(args: &Sync, session: &mut Session) -> Result<(), Failure> {
         sync: !args.no_sync,
         ..tree::tree(way, remote.clone(), local, args.digest.algorithm, &args.tree)?
     };
-    let done = tree::run(tree, Overwrite::Always, &mut Manifest::create(None)?, session)?;
+    let done = tree::run(tree, &args.tree, Overwrite::Always, &mut Manifest::create(None)?, session)?;
     done.map_err(|error| {
         let one = if way == Way::Get { "get" } else { "put" };
         Failure::client(format!("cannot sync `{remote}`"), error)

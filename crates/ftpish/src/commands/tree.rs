@@ -1,22 +1,23 @@
 //! Whole trees: what `get -r`, `put -r` and `sync` have in common.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ftpish_client::{Error, Filter, LinkPolicy, Progress, Step, Transferred, Tree, TreeJob, Way};
+use ftpish_client::{Done, Error, Filter, LinkPolicy, Outcome, Progress, Step, Tree, TreeJob, Way};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Algorithm, Code, RemotePath};
 
+use super::summary::{Summary, print_step};
 use crate::cli::{Links, Overwrite, TreeArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifest::Manifest;
 use crate::progress;
 use crate::session::Session;
-use crate::ui::print;
 
 /// How many failures are told one by one: the rest are counted.
 const MOST_TOLD: usize = 1000;
@@ -51,6 +52,7 @@ pub fn tree(
         hard_links: args.hard_links,
         perms: args.perms,
         dry_run: args.dry_run,
+        tell_left_out: args.verbose,
     })
 }
 
@@ -58,28 +60,24 @@ pub fn tree(
 struct Report<'a> {
     name: String,
     way: Way,
-    dry_run: bool,
+    /// Whether each step is told.
+    lines: bool,
     kept: Overwrite,
     manifest: &'a mut Manifest,
-    files: u64,
-    size: u64,
-    moved: u64,
-    skipped: u64,
-    failed: u64,
+    summary: Summary,
     failures: Vec<Failure>,
 }
 
 impl Report<'_> {
-    fn take(&mut self, step: &Step, outcome: Result<Option<Transferred>, Error>) {
-        self.skipped += u64::from(matches!(step, Step::Skip(_)));
+    fn take(&mut self, step: &Step, outcome: Outcome) {
         let done = match outcome {
-            Ok(None) if self.dry_run => would(step),
-            Ok(None) => Ok(()),
-            Ok(Some(done)) => {
-                self.files += 1;
-                self.size += done.size;
-                self.moved += done.moved;
-                self.manifest.note(step.path().clone(), &done)
+            Ok(done) => {
+                self.summary.note(step, &done);
+                let told = if self.lines { print_step(step) } else { Ok(()) };
+                told.and_then(|()| match done {
+                    Done::Moved(done) => self.manifest.note(step.path().clone(), &done),
+                    Done::Changed(_) | Done::Nothing => Ok(()),
+                })
             }
             Err(error) if self.is_kept(&error) => Ok(()),
             Err(error) => {
@@ -93,7 +91,7 @@ impl Report<'_> {
             }
         };
         if let Err(failure) = done {
-            self.failed += 1;
+            self.summary.failed += 1;
             if self.failures.len() < MOST_TOLD {
                 self.failures.push(failure);
             }
@@ -110,39 +108,24 @@ impl Report<'_> {
     }
 }
 
-/// Prints what would be done.
-fn would(step: &Step) -> Result<(), Failure> {
-    let path = escape(step.path().as_bytes());
-    match step {
-        Step::MakeDir { .. } => print(format_args!("mkdir {path}/")),
-        Step::Move { size, .. } => print(format_args!("copy {path} ({size} bytes)")),
-        Step::Compare { .. } => print(format_args!("compare {path}")),
-        Step::Link { target, .. } => print(format_args!("link {path} -> {}", escape(&target.0))),
-        Step::HardLink { first, .. } => print(format_args!("link {path} = {}", escape(first.as_bytes()))),
-        Step::Set { .. } => print(format_args!("set {path}")),
-        Step::Remove(_) => print(format_args!("remove {path}")),
-        Step::BackUp { to, .. } => print(format_args!("back up {path} -> {}", escape(to.as_bytes()))),
-        Step::Skip(_) => print(format_args!("skip {path}: a fifo, a socket or a device")),
-        Step::Unlock { .. } | Step::Problem { .. } => Ok(()),
-    }
-}
-
 /// Moves a tree, and says what became of it. The inner error is that its top is no directory.
 pub fn run(
     tree: Tree,
+    args: &TreeArgs,
     kept: Overwrite,
     manifest: &mut Manifest,
     session: &mut Session,
 ) -> Result<Result<(), Error>, Failure> {
-    let ui = session.ui;
+    let mut ui = session.ui;
     let name = match tree.way {
         Way::Get => tree.remote.to_string(),
         Way::Put => escape(tree.local.as_os_str().as_bytes()).to_string(),
     };
-    let (way, dry_run) = (tree.way, tree.dry_run);
-    let (files, size, moved, skipped, failed, failures) = Default::default();
-    let mut report =
-        Report { name, way, dry_run, kept, manifest, files, size, moved, skipped, failed, failures };
+    let (way, lines) = (tree.way, args.dry_run || args.verbose);
+    // Lines and bars would be drawn over one another.
+    ui.bars &= !lines;
+    let (summary, failures) = Default::default();
+    let mut report = Report { name, way, lines, kept, manifest, summary, failures };
     let filter = tree.filter.clone();
     let (mut job, began) = (TreeJob::new(tree), Instant::now());
     let label = report.name.clone();
@@ -151,10 +134,11 @@ pub fn run(
             job.run(client, progress, &mut |step, outcome| report.take(step, outcome))
         })
     });
-    let Report { name, files, moved, skipped, failed, failures, .. } = report;
+    let Report { name, mut summary, failures, .. } = report;
+    summary.unchanged = job.unchanged();
     failures.iter().for_each(|failure| ui.failure(failure));
-    if failed > failures.len() as u64 {
-        ui.say(format_args!("and {} more failures", failed - failures.len() as u64));
+    if summary.failed > failures.len() as u64 {
+        ui.say(format_args!("and {} more failures", summary.failed - failures.len() as u64));
     }
     match done? {
         Ok(()) => {}
@@ -162,8 +146,8 @@ pub fn run(
             return Ok(Err(error));
         }
         Err(error) => {
-            if files > 0 {
-                ui.arrived(files, moved, began.elapsed());
+            if !summary.is_nothing() {
+                summary.tell(&ui, began.elapsed());
             }
             let verb = if way == Way::Get { "get" } else { "put" };
             return Err(match error.code() {
@@ -176,16 +160,21 @@ pub fn run(
     filter.unused().for_each(|pattern| {
         ui.say(format_args!("warning: the pattern `{}` matched nothing", escape(pattern.as_bytes())));
     });
-    if !dry_run {
-        ui.arrived(files, moved, began.elapsed());
-        if skipped > 0 {
-            ui.say(format_args!("skipped {skipped} that are fifos, sockets or devices"));
+    if !args.dry_run {
+        summary.tell(&ui, began.elapsed());
+    }
+    match (summary.failed, summary.unset()) {
+        (0, unset) if unset == 0 || !args.strict => Ok(Ok(())),
+        (0, unset) => Err(not_strict(format_args!("{unset} of the names in `{name}`"))),
+        (failed, _) => {
+            Err(Failure::new(Exit::Partial, format!("{failed} of the names in `{name}` were not done")))
         }
     }
-    match failed {
-        0 => Ok(Ok(())),
-        _ => Err(Failure::new(Exit::Partial, format!("{failed} of the names in `{name}` were not done"))),
-    }
+}
+
+/// Why a transfer that has stored all bytes is a failure where `--strict` was said.
+pub fn not_strict(what: impl Display) -> Failure {
+    Failure::new(Exit::Partial, format!("{what} did not get all of their times and permission bits"))
 }
 
 fn is_no_directory(error: &Error) -> bool {

@@ -17,7 +17,7 @@ fn the_demo_ends_with_0_says_that_every_byte_is_verified_and_leaves_nothing_behi
     assert!(demo.text.ends_with("every byte verified; now try it yourself: ftpish serve\n"));
     let proofs: Vec<_> = demo.stderr.lines().filter_map(|line| line.split("  verified ").nth(1)).collect();
     assert!(
-        demo.stderr.contains("each verified") && demo.stderr.contains("nothing to move"),
+        demo.stderr.contains("each verified") && demo.stderr.contains("nothing to do"),
         "{}",
         demo.stderr
     );

@@ -51,16 +51,18 @@ impl Disk {
         Self::mount(&format!("lowntfs-3g -o {options} \"${{1}}.ntfs\" \"$1\""), dir, Namespaces::Mounts)
     }
 
-    /// Mounts a file system of so many MiB on `dir`, made by `mkfs`, as ext4, xfs, btrfs; `None`, said aloud, where this
-    /// system does not allow it.
+    /// Mounts a file system of so many MiB on `dir`, made by `mkfs`, as ext4, xfs, btrfs, with its options behind that; `None`,
+    /// said aloud, where this system does not allow it.
     pub fn of(kind: &str, mebibytes: u64, dir: &Path) -> Option<Self> {
-        let mkfs = format!("mkfs.{kind}");
+        let mut words = kind.split(' ');
+        let mkfs = format!("mkfs.{}", words.next().unwrap());
         if !is_installed(&mkfs) {
             return None;
         }
         let image = dir.with_extension("image");
         File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
-        let made = Command::new(&mkfs).arg(&image).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let made =
+            Command::new(&mkfs).args(words).arg(&image).stdout(Stdio::null()).stderr(Stdio::null()).status();
         assert!(made.unwrap().success(), "{mkfs}");
         Self::mount(
             "mount -o loop \"${1}.image\" \"$1\" && rm -rf \"$1/lost+found\"",

@@ -12,6 +12,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use crate::disk::Disk;
 use ftpish_protocol::text::escape;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -363,7 +364,18 @@ impl Client<'_> {
     /// Runs `ftpish` with any words.
     #[track_caller]
     pub fn words(&self, words: impl IntoIterator<Item: AsRef<OsStr>>, stdin: &[u8]) -> Outcome {
-        let mut command = assert_cmd::Command::from_std(self.command(words));
+        self.finish(self.command(words), stdin)
+    }
+
+    /// Runs `ftpish LINE` where a disk is seen.
+    #[track_caller]
+    pub fn run_in(&self, disk: &Disk, line: &str) -> Outcome {
+        self.finish(disk.inside(&self.command(line.split_whitespace())), b"")
+    }
+
+    #[track_caller]
+    fn finish(&self, command: Command, stdin: &[u8]) -> Outcome {
+        let mut command = assert_cmd::Command::from_std(command);
         command.write_stdin(stdin).timeout(PATIENCE);
         let told = format!("{command:?}");
         let output = command.output().unwrap();

@@ -74,7 +74,7 @@ fn hash_goes_on_behind_a_file_that_cannot_be_read() {
     assert!(hashed.text.ends_with("  abc\n"));
     assert_snapshot!(hashed.stderr, @r"
     ftpish: cannot hash `dir`: it is a directory
-    hint: name a file
+    hint: name a file in it; `get -r` and `put -r` move a directory with all that it holds
     ftpish: 1 of 2 were not done
     ");
 }

@@ -6,6 +6,7 @@
 )]
 
 mod disk;
+mod fuse;
 mod harness;
 mod relay;
 mod terminal;
@@ -13,6 +14,7 @@ mod trial;
 
 mod accounts;
 mod attack;
+mod attributes;
 mod batch;
 mod crowds;
 mod demo;
@@ -20,6 +22,7 @@ mod descriptors;
 mod exit_codes;
 mod faults;
 mod get;
+mod growing;
 mod hash;
 mod hostile;
 mod hostkeys;

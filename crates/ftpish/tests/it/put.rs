@@ -79,7 +79,7 @@ fn standard_input_without_a_name_is_refused() {
     let refused = world.client().pipe(b"piped", "put - dir").exits(9);
     assert_snapshot!(refused.stderr, @r"
     ftpish: cannot put `dir`: a directory has this name
-    hint: name a file
+    hint: name a file in it; `get -r` and `put -r` move a directory with all that it holds
     ");
     assert_eq!(names(&world.root("dir")), [""; 0]);
 }

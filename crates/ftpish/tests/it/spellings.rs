@@ -20,10 +20,7 @@ fn on_a_folding_disk(test: impl Fn(&World, &dyn Fn(&str) -> Outcome, &dyn Fn(&st
         fs::write(world.root("tree").join(path), content).unwrap();
     }
     let client = world.client();
-    let run = |line: &str| {
-        let output = disk.inside(&client.command(line.split(' '))).output().unwrap();
-        world.outcome(line, output)
-    };
+    let run = |line: &str| client.run_in(&disk, line);
     let read = |path: &str| fs::read_to_string(disk.path(&world.here("out").join(path))).unwrap();
     test(&world, &run, &read);
 }

@@ -9,7 +9,7 @@ use super::{MOST_LATE, Outcome, Tag, TreeJob};
 use crate::Error;
 use crate::download::local;
 use crate::pipeline::Pipeline;
-use crate::tree::{Compare, Step, Way};
+use crate::tree::{Compare, Done, Step, Way};
 
 impl TreeJob {
     /// Whether so much is late that it is done before the plan goes on.
@@ -38,11 +38,20 @@ impl TreeJob {
             late.sort_by_key(|step| matches!(step, Step::HardLink { .. }));
             late
         } else if may_end && (!self.linking || pipe.is_empty()) {
-            std::mem::take(&mut self.sets)
+            let mut sets = std::mem::take(&mut self.sets);
+            sets.retain(|step| {
+                let was_changed = self.changed.remove(step.path());
+                was_changed || !matches!(step, Step::Set { if_changed: true, .. })
+            });
+            sets
         } else {
             return false;
         };
         for step in &steps {
+            if self.tree.dry_run {
+                self.tell(step, Ok(Done::Nothing), report);
+                continue;
+            }
             while pipe.is_full() {
                 pipe.receive();
             }
@@ -52,7 +61,7 @@ impl TreeJob {
                 report(step, Err(error));
             }
         }
-        if self.tree.way == Way::Get {
+        if self.tree.way == Way::Get && !self.tree.dry_run {
             let synced = self.here.iter().try_for_each(|root| {
                 descriptors::patiently(|| root.sync_above(steps.iter().map(Step::path)))
             });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::Filter;
-use super::tests::{path, plan, rules};
+use super::tests::{moment, path, plan, rules, time};
 use super::*;
 
 /// A file: its number, and what tells its content.
@@ -24,7 +24,6 @@ struct Files(BTreeMap<String, File>);
 impl Files {
     /// As a walk tells them that remembers all.
     fn walk(&self) -> Vec<Node> {
-        let time = |seconds| Time { seconds, nanoseconds: 0 };
         let node = |at: &str, kind| Node {
             path: path(at),
             kind,
@@ -64,14 +63,14 @@ impl Files {
                 }
                 Step::HardLink { first, size, mtime, .. } => {
                     let file = self.0[&first.to_string()];
-                    assert_eq!((file.size, file.mtime), (size, mtime.seconds), "{at} = {first}");
+                    assert_eq!((file.size, file.mtime), (size, moment(mtime)), "{at} = {first}");
                     self.0.insert(at, file);
                 }
                 Step::Set { is_dir: false, mtime, mode, .. } => {
                     let inode = self.0[&at].inode;
                     let same = self.0.values_mut().filter(|file| file.inode == inode);
                     same.for_each(|file| {
-                        (file.mtime, file.mode) = (mtime.seconds, mode.map_or(file.mode, Mode::bits));
+                        (file.mtime, file.mode) = (moment(mtime), mode.map_or(file.mode, Mode::bits));
                     });
                 }
                 Step::Remove(_) => drop(self.0.remove(&at)),
@@ -146,6 +145,7 @@ fn check(rules: Tree, source: &[&str], target: &[&str], expected: &[&str]) {
     let steps = plan(rules, files(source), files(target), 3);
     let told = steps.iter().filter_map(|step| match step {
         Step::Move { path, .. } => Some(format!("move {path}")),
+        Step::HardLink { path, first, replaces: true, .. } => Some(format!("{path} = {first}, replacing")),
         Step::HardLink { path, first, .. } => Some(format!("{path} = {first}")),
         Step::Compare { path, same, .. } => {
             Some(format!("compare {path} {}", same.as_ref().map_or("", |_| "linked")))
@@ -172,8 +172,8 @@ fn a_name_whose_first_one_is_left_out_moves_for_itself() {
 fn names_are_the_same_by_whatever_name_the_target_tells_them_first() {
     let keep = || Tree { delete: None, ..with_hard_links() };
     check(keep(), &["bc"], &["abc"], &[]);
-    check(keep(), &["bc"], &["ac", "b"], &["c = b"]);
-    check(keep(), &["bc", "d"], &["ab", "cd"], &["c = b"]);
+    check(keep(), &["bc"], &["ac", "b"], &["c = b, replacing"]);
+    check(keep(), &["bc", "d"], &["ab", "cd"], &["c = b, replacing"]);
     check(keep(), &["cb"], &["bc"], &[]);
 }
 
@@ -181,11 +181,11 @@ fn names_are_the_same_by_whatever_name_the_target_tells_them_first() {
 fn with_digests_a_name_that_is_the_same_already_is_compared_and_another_is_linked() {
     let digests = || Tree { compare: Some(Compare::Digest), ..with_hard_links() };
     check(digests(), &["ab"], &["ab"], &["compare a ", "compare b linked"]);
-    check(digests(), &["ab"], &["a", "b"], &["compare a ", "b = a"]);
+    check(digests(), &["ab"], &["a", "b"], &["compare a ", "b = a, replacing"]);
 }
 
 #[test]
 fn a_name_that_is_replaced_by_a_link_is_kept() {
-    let rules = Tree { backup: Some(path("old")), dry_run: true, ..with_hard_links() };
-    check(rules, &["ab"], &["a", "b", "c"], &["back up b", "b = a", "back up c"]);
+    let rules = Tree { backup: Some(path("old")), ..with_hard_links() };
+    check(rules, &["ab"], &["a", "b", "c"], &["b = a, replacing", "back up c"]);
 }

@@ -24,6 +24,16 @@ struct Model(BTreeMap<String, Item>);
 /// When whatever is done is done.
 const NOW: i64 = 1000;
 
+/// A time that every disk keeps, and none takes for another.
+pub(super) fn time(moment: i64) -> Time {
+    Time { seconds: 1_000_000_000 + 10 * moment, nanoseconds: 0 }
+}
+
+/// Which that is.
+pub(super) fn moment(time: Time) -> i64 {
+    (time.seconds - 1_000_000_000) / 10
+}
+
 pub(super) fn path(text: &str) -> RemotePath {
     text.parse().unwrap()
 }
@@ -78,7 +88,7 @@ impl Model {
                 Some(Item::Dir { mode, .. }) if mode & 0o300 != 0o300
             );
             match step {
-                Step::Skip(_) => continue,
+                Step::Skip(_) | Step::LeaveOut { .. } => continue,
                 Step::MakeDir { .. } | Step::Move { .. } | Step::Link { .. } | Step::Remove(_)
                     if is_locked =>
                 {
@@ -91,7 +101,7 @@ impl Model {
                 Step::Set { mtime, mode, .. } => {
                     match self.0.get_mut(&at).expect(&at) {
                         Item::File { mtime: m, mode: b, .. } | Item::Dir { mtime: m, mode: b } => {
-                            (*m, *b) = (mtime.seconds, mode.map_or(*b, Mode::bits));
+                            (*m, *b) = (moment(*mtime), mode.map_or(*b, Mode::bits));
                         }
                         item => panic!("{at} is {item:?}"),
                     }
@@ -137,7 +147,7 @@ fn node(at: &str, item: &Item) -> Node {
         Item::Link(to) => (Kind::Link, 1, 0, 0o777, Some(LinkTarget(vec![*to]))),
         Item::Fifo => (Kind::Other, 0, 0, 0o600, None),
     };
-    let mtime = Time { seconds: mtime, nanoseconds: 0 };
+    let mtime = time(mtime);
     Node {
         path: path(at),
         kind,
@@ -168,6 +178,7 @@ pub(super) fn rules() -> Tree {
         hard_links: false,
         perms: true,
         dry_run: false,
+        tell_left_out: false,
     }
 }
 

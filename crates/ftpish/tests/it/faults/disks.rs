@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::disk::Disk;
-use crate::harness::{PATIENCE, Server, World};
+use crate::harness::{Server, World};
 use crate::relay::{Harm, Relay};
 use crate::trial::{Trial, Way, eventually};
 
@@ -95,14 +95,8 @@ fn a_second_sync_to_a_disk_that_keeps_less_of_times_finds_nothing_to_move() {
         let server = Server::start(disk.inside(&command), world.path("server.log"));
         let client = world.client_of(&server.address);
         let line = if way == Way::Get { "sync -q :tree to/tree" } else { "sync -q tree :to/tree" };
-        let run = |line: &str| {
-            let command = disk.inside(&client.command(line.split_whitespace()));
-            world
-                .outcome(line, assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap())
-                .ok()
-        };
-        run(line);
-        let told = run(&format!("{line} --dry-run")).text;
+        client.run_in(&disk, line).ok();
+        let told = client.run_in(&disk, &format!("{line} --dry-run")).ok().text;
         assert!(!told.lines().any(|line| line.starts_with("copy")), "{told}");
     }
 }
@@ -157,15 +151,8 @@ fn a_disk_that_becomes_full_under_many_files_is_told_once_and_ends_the_run() {
                 }
             };
             let line = format!("{} {jobs}", line.replace("FILES", &files.join(" ")));
-            let run = || {
-                let command = disk.inside(&client.command(line.split_whitespace()));
-                world.outcome(
-                    &line,
-                    assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap(),
-                )
-            };
             for _ in 0..2 {
-                let told = run().exits(10).stderr;
+                let told = client.run_in(&disk, &line).exits(10).stderr;
                 assert_eq!(told.matches("no space left").count(), 1, "{told}");
                 assert!(told.lines().count() <= 3, "{told}");
             }

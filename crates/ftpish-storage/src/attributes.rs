@@ -1,0 +1,75 @@
+//! What a file has besides its bytes: a modification time and permission bits. Many file systems refuse one or the other
+//! (CIFS, FUSE over an object store), or take it and keep something else. Bytes are stored all the same, and what could
+//! not be set is [told](Unset).
+
+use std::io;
+use std::os::fd::AsFd;
+
+use ftpish_protocol::message::{Mode, Time, Unset};
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use crate::{Outcome, refuse};
+
+/// Sets a modification time, and reads it back: whether the file has it now, as exactly as disks keep times.
+pub(crate) fn set_mtime(file: impl AsFd, mtime: Time) -> Outcome<bool> {
+    let set = |last_access: Timespec| -> io::Result<bool> {
+        let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
+        let set = rustix::fs::futimens(&file, &Timestamps { last_access, last_modification });
+        Ok(was_taken(set)? && mtime_of(&file)?.is_near(mtime))
+    };
+    // libfuse 2 ignores a call that sets one time only.
+    let with_access = || {
+        let found = rustix::fs::fstat(&file)?;
+        set(Timespec { tv_sec: found.st_atime, tv_nsec: nanoseconds(found.st_atime_nsec).into() })
+    };
+    let kept = set(Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }).and_then(|kept| Ok(kept || with_access()?));
+    kept.map_err(refuse)
+}
+
+/// Sets permission bits, and whatever is beside them; whether they were taken.
+pub(crate) fn set_mode(file: impl AsFd, mode: u32) -> Outcome<bool> {
+    was_taken(rustix::fs::fchmod(file, mode.into())).map_err(refuse)
+}
+
+/// The same; whether the file has them now.
+pub(crate) fn set_exact_mode(file: impl AsFd, mode: u32) -> Outcome<bool> {
+    Ok(set_mode(&file, mode)? && mode_of(file)?.bits() == Mode::from_bits(mode).bits())
+}
+
+/// The permission bits of an open file.
+pub(crate) fn mode_of(file: impl AsFd) -> Outcome<Mode> {
+    Ok(Mode::from_bits(rustix::fs::fstat(file).map_err(refuse)?.st_mode))
+}
+
+fn mtime_of(file: impl AsFd) -> io::Result<Time> {
+    let found = rustix::fs::fstat(file)?;
+    Ok(Time { seconds: found.st_mtime, nanoseconds: nanoseconds(found.st_mtime_nsec) })
+}
+
+/// What the system tells is less than 10^9.
+fn nanoseconds(told: impl TryInto<u32>) -> u32 {
+    told.try_into().unwrap_or(0)
+}
+
+/// Whether a file system did what was asked, or said that it, or this user, cannot. Other errors are of the disk.
+fn was_taken(outcome: rustix::io::Result<()>) -> io::Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(
+            Errno::PERM
+            | Errno::ACCESS
+            | Errno::OPNOTSUPP
+            | Errno::NOSYS
+            | Errno::INVAL
+            | Errno::OVERFLOW
+            | Errno::RANGE,
+        ) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What of two things to be set was not.
+pub(crate) fn unset(mtime_is_set: bool, mode_is_set: bool) -> Unset {
+    Unset { mtime: !mtime_is_set, mode: !mode_is_set }
+}
