@@ -43,7 +43,9 @@ pub use growth::Jobs;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use login::{By, Login};
 pub use progress::{Part, Progress};
-pub use tree::{Compare, Done, Filter, FilterError, LinkPolicy, Listed, Outcome, Step, Tree, TreeJob, Way};
+pub use tree::{
+    Compare, Done, Filter, FilterError, LeftOut, LinkPolicy, Listed, Outcome, Step, Tree, TreeJob, Way,
+};
 pub use upload::{Ahead, Upload};
 pub use url::{ServerUrl, UrlError};
 

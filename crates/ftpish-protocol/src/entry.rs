@@ -50,6 +50,14 @@ pub struct Node {
     /// Why nothing, or not all, of what is in a directory follows; or why a link is not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
+    /// Whether another file system is mounted here, or something of the same one; then nothing in it follows. Told where that was
+    /// asked for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mount: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What a symbolic link holds: any bytes, at most [`MAX_PATH`]. The wire form is a name's.

@@ -255,6 +255,9 @@ pub struct Tree {
     /// Tell of a file that was met under another name before: see [`Node::same`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub same: bool,
+    /// Tell only that there is something, where another file system is mounted: see [`Node::mount`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub one_file_system: bool,
     /// Tell the digests of small files in this algorithm: see [`Node::digest`]. Servers that know nothing of it tell none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<Algorithm>,

@@ -63,7 +63,18 @@ mod tests {
     fn node(path: &str, kind: Kind) -> Node {
         let mtime = Time { seconds: 0, nanoseconds: 0 };
         let (path, mode) = (path.parse().unwrap(), Mode::from_bits(0));
-        Node { path, kind, size: 0, mtime, mode, target: None, same: None, digest: None, error: None }
+        Node {
+            path,
+            kind,
+            size: 0,
+            mtime,
+            mode,
+            target: None,
+            same: None,
+            digest: None,
+            error: None,
+            mount: false,
+        }
     }
 
     /// Directories are written with a slash.

@@ -94,6 +94,7 @@ const VECTORS: &[(&str, Play)] = &[
             limit: 1000,
             follow: false,
             same: true,
+            one_file_system: false,
             hash: None,
         };
         it.request(2, false, Command::Tree(tree));
@@ -101,12 +102,15 @@ const VECTORS: &[(&str, Play)] = &[
     ("tree-every-field", |it| {
         let (path, after, digest) = (path("docs"), Some(path("old/b")), Algorithm::Blake3);
         let hash = Some(Algorithm::Sha256);
-        let tree = Tree { path, digest, after, limit: u64::MAX, follow: true, same: true, hash };
+        let one_file_system = true;
+        let tree =
+            Tree { path, digest, after, limit: u64::MAX, follow: true, same: true, one_file_system, hash };
         it.request(2, false, Command::Tree(tree));
     }),
     ("tree-hash-request", |it| {
         let (path, after, digest) = (path("docs"), Some(path("a")), Algorithm::Md5);
-        let tree = Tree { path, digest, after, limit: 3, follow: false, same: false, hash: Some(digest) };
+        let (one_file_system, hash) = (false, Some(digest));
+        let tree = Tree { path, digest, after, limit: 3, follow: false, same: false, one_file_system, hash };
         it.request(4, false, Command::Tree(tree));
     }),
     ("tree-hash-reply", |it| {
@@ -544,6 +548,7 @@ fn node(at: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Node {
         same: None,
         digest: None,
         error: None,
+        mount: false,
     }
 }
 

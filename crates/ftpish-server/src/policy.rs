@@ -165,7 +165,16 @@ mod tests {
 
     fn tree(top: &str) -> Command {
         let (path, digest) = (path(top), Algorithm::Md5);
-        Command::Tree(Tree { path, digest, after: None, limit: 1, follow: false, same: false, hash: None })
+        Command::Tree(Tree {
+            path,
+            digest,
+            after: None,
+            limit: 1,
+            follow: false,
+            same: false,
+            one_file_system: false,
+            hash: None,
+        })
     }
 
     #[test]

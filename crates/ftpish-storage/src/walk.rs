@@ -56,6 +56,8 @@ pub struct Walk {
     links: Links,
     /// The files that were met, where those are told that come again.
     known: Option<Known>,
+    /// The mount that the top is on, where no other is walked into.
+    mount: Option<u64>,
     /// The top itself, until it was told.
     first: Option<Node>,
     levels: Vec<Level>,
@@ -83,6 +85,7 @@ impl Root {
             top: top.clone(),
             links,
             known: None,
+            mount: None,
             first: Some(first),
             levels: Vec::new(),
         };
@@ -119,6 +122,16 @@ impl Walk {
     #[must_use]
     pub fn telling_same(self) -> Self {
         Self { known: Some(Known::default()), ..self }
+    }
+
+    /// Tells only that there is something, where something else is mounted: [`Node::mount`]. Behind links that are followed
+    /// there may be anything.
+    #[must_use]
+    pub fn on_one_mount(self) -> Self {
+        let top = self.root.open_dir_to_read(&self.top).ok();
+        let mount = top.and_then(|top| mount_of(&top, OsStr::new(".")).ok());
+        // Where that cannot be known, there is nothing on it: no mount has this number.
+        Self { mount: Some(mount.unwrap_or(0)), ..self }
     }
 
     /// Goes on behind `after`.
@@ -188,7 +201,7 @@ impl Walk {
     }
 
     fn try_look(&mut self, path: RemotePath, name: &[u8]) -> io::Result<Node> {
-        let (links, file_name) = (self.links, OsStr::from_bytes(name));
+        let (links, mount, file_name) = (self.links, self.mount, OsStr::from_bytes(name));
         let whole = self.top.resolve(path.as_bytes()).map_err(io::Error::other)?;
         let dir = self.deepest()?;
         let metadata = dir.symlink_metadata(file_name)?;
@@ -203,6 +216,13 @@ impl Walk {
                 Err(error) => link.error = Some(refuse(error)),
             }
             return Ok(link);
+        }
+        let is_mount = match mount {
+            Some(mount) => mount_of(dir, file_name)? != mount,
+            None => false,
+        };
+        if is_mount {
+            return Ok(Node { mount: true, ..node(path, &metadata, None) });
         }
         let same = self.known.as_mut().and_then(|known| known.meet(&path, &metadata));
         let mut node = Node { same, ..node(path.clone(), &metadata, None) };
@@ -297,6 +317,23 @@ fn open_anywhere(dir: impl AsFd, path: &OsStr) -> io::Result<Dir> {
     Ok(Dir::from_std_file(File::from(opened)))
 }
 
+/// What tells the mount that a name is on from others: bind mounts are some of their own (statx(2), since Linux 5.8). Before that, and
+/// elsewhere, the device.
+fn mount_of(dir: &Dir, name: &OsStr) -> io::Result<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        match statx(dir, name, flags, StatxFlags::MNT_ID) {
+            Ok(found) if found.stx_mask & StatxFlags::MNT_ID.bits() != 0 => return Ok(found.stx_mnt_id),
+            Ok(_) | Err(Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(dir.symlink_metadata(name)?.dev())
+}
+
 fn in_itself() -> Refusal {
     Refusal::new(Code::Io, "by way of a link, it is a directory that it is in")
 }
@@ -313,6 +350,7 @@ fn node(path: RemotePath, metadata: &Metadata, target: Option<Vec<u8>>) -> Node 
         same: None,
         digest: None,
         error: None,
+        mount: false,
     }
 }
 
@@ -332,6 +370,7 @@ fn unknown(path: RemotePath) -> Node {
         same: None,
         digest: None,
         error: None,
+        mount: false,
     }
 }
 

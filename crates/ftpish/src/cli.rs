@@ -359,6 +359,9 @@ pub struct TreeArgs {
     /// receiving side's umask or default ACL permits, and existing ones keep theirs.
     #[arg(long)]
     pub perms: bool,
+    /// In a tree: leave out what is on another file system than its top, on either side; bind mounts too.
+    #[arg(short = 'x', long)]
+    pub one_file_system: bool,
     /// In a tree: do nothing, and say what would be done.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -394,11 +397,14 @@ pub struct Sync {
     /// Tell files that are the same by their digests, and not by size and time; both sides read them.
     #[arg(short, long)]
     pub checksum: bool,
-    /// Remove what the source does not have.
-    #[arg(long)]
+    /// Remove what the source does not have, when all else is done.
+    #[arg(long, group = "removal")]
     pub delete: bool,
+    /// The same before anything moves: where only that makes room. Both trees are listed twice.
+    #[arg(long, group = "removal")]
+    pub delete_before: bool,
     /// With --delete: remove nothing if it would be more than so many names.
-    #[arg(long, value_name = "N", default_value = "1000", requires = "delete")]
+    #[arg(long, value_name = "N", default_value = "1000", requires = "removal")]
     pub max_delete: u64,
     /// Keep what is replaced or removed below this directory of the destination, which itself is left alone.
     #[arg(long, value_name = "DIR")]

@@ -76,6 +76,8 @@ pub struct TreeJob {
     kept: Vec<RemotePath>,
     /// What could not be kept where it belongs, and how often that was tried.
     beside: HashMap<RemotePath, u32>,
+    /// Whether it is known what has become of all that moves before something is removed.
+    removing: bool,
     /// Whether what is late is done before the plan goes on.
     clearing: bool,
     /// Time and permission bits of directories, which come last.
@@ -118,6 +120,7 @@ impl TreeJob {
             lost: HashSet::new(),
             late: Vec::new(),
             linking: false,
+            removing: false,
             clearing: false,
             kept: Vec::new(),
             beside: HashMap::new(),
@@ -196,7 +199,8 @@ impl TreeJob {
             };
             let walk = root.walk(&RemotePath::root(), links, None);
             let walk = walk.map_err(|refusal| local(&self.tree.local, refusal))?;
-            self.walk = Some(if self.tree.hard_links { walk.telling_same() } else { walk });
+            let walk = if self.tree.hard_links { walk.telling_same() } else { walk };
+            self.walk = Some(if self.tree.one_file_system { walk.on_one_mount() } else { walk });
         }
         self.here = Some(root);
         Ok(())
@@ -244,6 +248,11 @@ impl TreeJob {
                 if Self::is_last(&step) && !crew.is_idle() {
                     self.todo.insert(number, step);
                     crew.wait();
+                } else if Self::is_last(&step) && !self.removing {
+                    // What has become of all that moved may end the run.
+                    self.todo.insert(number, step);
+                    pipe.drain();
+                    self.removing = true;
                 } else if self.is_awaiting_much(page_asked) && self.has_body(&step) {
                     self.todo.insert(number, step);
                     pipe.receive();
@@ -432,6 +441,7 @@ impl TreeJob {
             limit: self.page,
             follow: self.tree.links == LinkPolicy::Follow && self.tree.way == Way::Get,
             same: self.tree.hard_links,
+            one_file_system: self.tree.one_file_system,
             hash: None,
         };
         pipe.tree(Tag::Page, tree);

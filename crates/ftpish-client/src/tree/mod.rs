@@ -47,6 +47,8 @@ pub struct Tree {
     pub compare: Option<Compare>,
     /// Remove what the source does not have, if it is at most so many names; keep it where absent.
     pub delete: Option<u64>,
+    /// Do nothing but that: another job moves what is to move then.
+    pub only_remove: bool,
     /// Keep what is replaced or removed in this directory of the destination, which is itself left out; lose it where
     /// absent.
     pub backup: Option<RemotePath>,
@@ -56,6 +58,8 @@ pub struct Tree {
     /// Give what is one file with several names in the source one file with these names in the destination. Otherwise
     /// each name has a file of its own.
     pub hard_links: bool,
+    /// Leave out what is on another mount than the top, on either side.
+    pub one_file_system: bool,
     /// Do nothing, and tell what would be done.
     pub dry_run: bool,
     /// Tell what is left out, too, and why.
@@ -82,6 +86,17 @@ pub enum Compare {
     Time,
     /// By its digest, which both sides read the file for.
     Digest,
+}
+
+/// Why something is left out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LeftOut {
+    /// This pattern matches.
+    Pattern(String),
+    /// It is the directory of the backups.
+    Backups,
+    /// It is on another mount, on one side or the other.
+    Mount,
 }
 
 /// What a step came to that was not refused.
@@ -190,8 +205,8 @@ pub enum Step {
         path: RemotePath,
         /// Whether it is in the source, or stays in the destination.
         is_source: bool,
-        /// The pattern that says so; none for the directory of the backups.
-        pattern: Option<String>,
+        /// What says so.
+        why: LeftOut,
     },
     /// Nothing: it cannot be moved.
     Problem {
@@ -230,11 +245,11 @@ impl Tree {
         .map(Some)
     }
 
-    /// Whether a path is left out with all that is in it, by itself: whoever walks does not go into a directory that is. The
-    /// pattern that says so; none for the directory of the backups.
-    fn leaves_out(&self, path: &RemotePath, is_dir: bool) -> Option<Option<&str>> {
-        let is_backup = || (self.backup.as_ref() == Some(path)).then_some(None);
-        self.filter.excludes(path, is_dir).map(Some).or_else(is_backup)
+    /// Why a path is left out with all that is in it, by itself: whoever walks does not go into a directory that is.
+    fn leaves_out(&self, path: &RemotePath, is_dir: bool) -> Option<LeftOut> {
+        let is_backup = || (self.backup.as_ref() == Some(path)).then_some(LeftOut::Backups);
+        let pattern = self.filter.excludes(path, is_dir);
+        pattern.map(|pattern| LeftOut::Pattern(pattern.to_owned())).or_else(is_backup)
     }
 }
 

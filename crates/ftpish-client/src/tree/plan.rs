@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use ftpish_protocol::message::{Kind, LinkTarget, MAX_LISTED_DIGEST, Mode, Node, Replace, Time};
 use ftpish_protocol::{Code, Refusal, RemotePath, WalkOrder, walk_order};
 
-use super::{Compare, LinkPolicy, Listed, Step, Tree, Way};
+use super::{Compare, LeftOut, LinkPolicy, Listed, Step, Tree, Way};
 
 /// One of the two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,8 +211,12 @@ pub(super) struct Plan {
     above_backups: Vec<Open>,
     /// Whether something is kept.
     backs_up: bool,
-    /// What is left out with all that is in it, on either side.
+    /// What is left out with all that is in it, in the source and in the target.
     pruned: [Option<RemotePath>; 2],
+    /// What is on another mount, on either side.
+    mounts: HashSet<RemotePath>,
+    /// The directories that are not made, because nothing is.
+    unmade: HashSet<RemotePath>,
     extras: Extras,
     /// Whether the source was not told as a whole: then nothing is removed.
     incomplete: bool,
@@ -247,6 +251,8 @@ impl Plan {
             above_backups: Vec::new(),
             backs_up: false,
             pruned: [None, None],
+            mounts: HashSet::new(),
+            unmade: HashSet::new(),
             extras,
             incomplete: false,
             aliases: Aliases::default(),
@@ -318,6 +324,9 @@ impl Plan {
     pub(super) fn next(&mut self) -> Next {
         loop {
             if let Some(step) = self.steps.pop_front() {
+                if self.rules.only_remove && !self.is_of_removal(&step) {
+                    continue;
+                }
                 if let Step::Move { size, .. } = &step {
                     // A listing may say anything.
                     self.bytes = self.bytes.saturating_add(*size);
@@ -355,30 +364,64 @@ impl Plan {
         }
     }
 
-    /// Passes over what is left out.
+    /// Whether a step belongs to what is removed: itself, or what it takes to change a directory, and to have that as it was.
+    fn is_of_removal(&mut self, step: &Step) -> bool {
+        match step {
+            Step::MakeDir { path, .. } => {
+                self.unmade.insert(path.clone());
+                false
+            }
+            Step::Set { path, is_dir, .. } => *is_dir && !self.unmade.contains(path),
+            Step::Remove(_) | Step::BackUp { .. } | Step::Unlock { .. } => true,
+            Step::Move { .. }
+            | Step::Compare { .. }
+            | Step::Link { .. }
+            | Step::HardLink { .. }
+            | Step::Skip(_)
+            | Step::LeaveOut { .. }
+            | Step::Problem { .. } => false,
+        }
+    }
+
+    /// Passes over what is left out. What one side has on another mount is left out on the other side, too.
     fn prune(&mut self) {
-        let Self { rules, source, target, pruned, extras, steps, .. } = self;
-        for ((side, feed), pruned) in [(Side::Source, source), (Side::Target, target)].into_iter().zip(pruned)
-        {
-            while let Some(node) = feed.nodes.front() {
-                let is_dir = node.kind == Kind::Dir;
-                if !pruned.as_ref().is_some_and(|top| is_below(&node.path, top)) {
-                    let Some(pattern) = rules.leaves_out(&node.path, is_dir) else { break };
-                    let is_source = side == Side::Source;
-                    if !is_source {
-                        extras.keep(&node.path);
-                    }
-                    if is_dir {
-                        *pruned = Some(node.path.clone());
-                    }
-                    if rules.tell_left_out && (is_source || rules.delete.is_some()) {
-                        let (path, pattern) = (node.path.clone(), pattern.map(str::to_owned));
-                        steps.push_back(Step::LeaveOut { path, is_source, pattern });
-                    }
-                }
-                feed.take();
+        let mounts = self.mounts.len();
+        for side in [Side::Source, Side::Target] {
+            while self.prune_next(side) {}
+        }
+        if self.mounts.len() > mounts {
+            while self.prune_next(Side::Source) {}
+        }
+    }
+
+    /// Passes over the next node of a side, if it is left out.
+    fn prune_next(&mut self, side: Side) -> bool {
+        let is_source = side == Side::Source;
+        let feed = if is_source { &mut self.source } else { &mut self.target };
+        let pruned = &mut self.pruned[usize::from(!is_source)];
+        let Some(node) = feed.nodes.front() else { return false };
+        if !pruned.as_ref().is_some_and(|top| is_below(&node.path, top)) {
+            let is_dir = node.kind == Kind::Dir;
+            let why = match node.mount || self.mounts.contains(&node.path) {
+                true => Some(LeftOut::Mount),
+                false => self.rules.leaves_out(&node.path, is_dir),
+            };
+            let Some(why) = why else { return false };
+            if why == LeftOut::Mount {
+                self.mounts.insert(node.path.clone());
+            }
+            if !is_source {
+                self.extras.keep(&node.path);
+            }
+            if is_dir {
+                *pruned = Some(node.path.clone());
+            }
+            if self.rules.tell_left_out && (is_source || self.rules.delete.is_some()) {
+                self.steps.push_back(Step::LeaveOut { path: node.path.clone(), is_source, why });
             }
         }
+        feed.take();
+        true
     }
 
     /// Leaves the directories that `path` is not in.

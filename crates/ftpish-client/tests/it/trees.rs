@@ -61,6 +61,8 @@ fn tree(local: &Path) -> Tree {
         backup: None,
         hard_links: false,
         perms: true,
+        only_remove: false,
+        one_file_system: false,
         dry_run: false,
         tell_left_out: false,
     }

@@ -26,6 +26,7 @@ struct Place {
     path: RemotePath,
     follow: bool,
     same: bool,
+    one_file_system: bool,
     last: RemotePath,
     walk: Walk,
 }
@@ -39,7 +40,8 @@ impl Cursor {
         match self.place(args).take() {
             Some(place)
                 if place.path == args.path
-                    && (place.follow, place.same) == (args.follow, args.same)
+                    && (place.follow, place.same, place.one_file_system)
+                        == (args.follow, args.same, args.one_file_system)
                     && args.after.as_ref() == Some(&place.last) =>
             {
                 Ok(place.walk)
@@ -47,7 +49,8 @@ impl Cursor {
             _ => {
                 let links = if args.follow { Links::Follow } else { Links::Tell };
                 let walk = root.walk(&args.path, links, args.after.as_ref())?;
-                Ok(if args.same { walk.telling_same() } else { walk })
+                let walk = if args.same { walk.telling_same() } else { walk };
+                Ok(if args.one_file_system { walk.on_one_mount() } else { walk })
             }
         }
     }
@@ -109,8 +112,8 @@ pub async fn run(
     exchange.grant_with_listing(&Done {}, nodes, args.digest).await?;
     // The walk ended where there was no last one.
     if let Some(last) = last {
-        let (path, follow, same) = (args.path.clone(), args.follow, args.same);
-        *cursor.place(args) = Some(Box::new(Place { path, follow, same, last, walk }));
+        let Tree { path, follow, same, one_file_system, .. } = args.clone();
+        *cursor.place(args) = Some(Box::new(Place { path, follow, same, one_file_system, last, walk }));
     }
     Ok(())
 }

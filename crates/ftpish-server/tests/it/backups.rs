@@ -224,6 +224,8 @@ fn rules(way: Way, local: &Path, backup: &str) -> Tree {
         backup: Some(path(backup)),
         hard_links: false,
         perms: true,
+        only_remove: false,
+        one_file_system: false,
         dry_run: false,
         tell_left_out: false,
     }

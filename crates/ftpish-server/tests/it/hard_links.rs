@@ -65,6 +65,8 @@ fn rules(way: Way, local: &Path) -> Tree {
         backup: None,
         hard_links: true,
         perms: true,
+        only_remove: false,
+        one_file_system: false,
         dry_run: false,
         tell_left_out: false,
     }

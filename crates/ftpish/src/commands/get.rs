@@ -12,6 +12,7 @@ use ftpish_protocol::{Code, RemotePath};
 
 use super::crowd::{Crowd, alone};
 use super::output::Output;
+use super::tree::Order;
 use super::{each, glob, replace, tree};
 use crate::cli::{Get, Overwrite};
 use crate::exit::Exit;
@@ -138,7 +139,7 @@ fn fetch_tree(
         sync: !args.no_sync,
         ..tree::tree(Way::Get, path.clone(), local, args.digest.algorithm, &args.tree)?
     };
-    Ok(tree::run(tree, &args.tree, when, manifest, session)?.is_ok())
+    Ok(tree::run(tree, Order::RemovalsLast, &args.tree, when, manifest, session)?.is_ok())
 }
 
 fn download(from: &RemotePath, to: &Path, args: &Get) -> Download {

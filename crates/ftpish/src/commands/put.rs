@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::crowd::{Crowd, alone};
 use super::get::is_kept;
+use super::tree::Order;
 use super::{each, glob, replace, tree};
 use crate::cli::{Condition, Overwrite, Put};
 use crate::failure::Failure;
@@ -112,7 +113,8 @@ fn store_tree(
         replace: replace(when),
         ..tree::tree(Way::Put, remote.clone(), word.into(), args.digest.algorithm, &args.tree)?
     };
-    tree::run(tree, &args.tree, when, manifest, session)?.map_err(|error| failure(&remote, error))
+    tree::run(tree, Order::RemovalsLast, &args.tree, when, manifest, session)?
+        .map_err(|error| failure(&remote, error))
 }
 
 /// Sends the small ones of several files one behind the other, without waiting for the server in between. Those that

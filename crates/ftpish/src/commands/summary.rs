@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use ftpish_client::{Done, Step, Transferred};
+use ftpish_client::{Done, LeftOut, Step, Transferred};
 use ftpish_protocol::message::Unset;
 use ftpish_protocol::text::escape;
 
@@ -119,11 +119,13 @@ impl fmt::Display for Words<'_> {
             Step::Remove(_) => write!(out, "remove {path}"),
             Step::BackUp { to, .. } => write!(out, "back up {path} -> {}", escape(to.as_bytes())),
             Step::Skip(_) => write!(out, "skip {path}: a fifo, a socket or a device"),
-            Step::LeaveOut { is_source, pattern, .. } => {
+            Step::LeaveOut { is_source, why, .. } => {
                 let verb = if *is_source { "leave out" } else { "keep" };
-                match pattern {
-                    Some(pattern) => write!(out, "{verb} {path}: --exclude {}", escape(pattern.as_bytes())),
-                    None => write!(out, "{verb} {path}: --backup-dir"),
+                write!(out, "{verb} {path}: ")?;
+                match why {
+                    LeftOut::Pattern(pattern) => write!(out, "--exclude {}", escape(pattern.as_bytes())),
+                    LeftOut::Backups => write!(out, "--backup-dir"),
+                    LeftOut::Mount => write!(out, "--one-file-system"),
                 }
             }
             Step::Unlock { .. } => write!(out, "unlock {path}/"),

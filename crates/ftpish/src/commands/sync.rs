@@ -8,7 +8,7 @@ use ftpish_client::{Compare, Tree, Way};
 use ftpish_protocol::RemotePath;
 use ftpish_protocol::text::escape;
 
-use super::tree;
+use super::tree::{self, Order};
 use crate::cli::{Overwrite, Sync};
 use crate::failure::Failure;
 use crate::location::Location;
@@ -64,12 +64,13 @@ pub fn run(args: &Sync, session: &mut Session) -> Result<(), Failure> {
     let compare = if args.checksum { Compare::Digest } else { Compare::Time };
     let tree = Tree {
         compare: Some(compare),
-        delete: args.delete.then_some(args.max_delete),
+        delete: (args.delete || args.delete_before).then_some(args.max_delete),
         backup: args.backup_dir.as_ref().map(backup_dir).transpose()?,
         sync: !args.no_sync,
         ..tree::tree(way, remote.clone(), local, args.digest.algorithm, &args.tree)?
     };
-    let done = tree::run(tree, &args.tree, Overwrite::Always, &mut Manifest::create(None)?, session)?;
+    let order = if args.delete_before { Order::RemovalsFirst } else { Order::RemovalsLast };
+    let done = tree::run(tree, order, &args.tree, Overwrite::Always, &mut Manifest::create(None)?, session)?;
     done.map_err(|error| {
         let one = if way == Way::Get { "get" } else { "put" };
         Failure::client(format!("cannot sync `{remote}`"), error)

@@ -51,9 +51,20 @@ pub fn tree(
         backup: None,
         hard_links: args.hard_links,
         perms: args.perms,
+        only_remove: false,
+        one_file_system: args.one_file_system,
         dry_run: args.dry_run,
         tell_left_out: args.verbose,
     })
+}
+
+/// When that is removed which the source does not have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Before anything moves: where only that makes room.
+    RemovalsFirst,
+    /// When all else is done.
+    RemovalsLast,
 }
 
 /// What became of a tree's steps.
@@ -111,6 +122,7 @@ impl Report<'_> {
 /// Moves a tree, and says what became of it. The inner error is that its top is no directory.
 pub fn run(
     tree: Tree,
+    order: Order,
     args: &TreeArgs,
     kept: Overwrite,
     manifest: &mut Manifest,
@@ -127,12 +139,21 @@ pub fn run(
     let (summary, failures) = Default::default();
     let mut report = Report { name, way, lines, kept, manifest, summary, failures };
     let filter = tree.filter.clone();
-    let (mut job, began) = (TreeJob::new(tree), Instant::now());
-    let label = report.name.clone();
+    let (label, began) = (report.name.clone(), Instant::now());
+    // A dry run removes nothing, so that the second job would tell of it once more.
+    let removal = (order == Order::RemovalsFirst && !args.dry_run)
+        .then(|| TreeJob::new(Tree { only_remove: true, compare: None, ..tree.clone() }));
+    let mut job = TreeJob::new(tree);
     let done = progress::watch(&ui, &label, |progress: &Progress| {
-        session.retrying(progress, |client| {
-            job.run(client, progress, &mut |step, outcome| report.take(step, outcome))
-        })
+        let mut run = |job: &mut TreeJob| {
+            session.retrying(progress, |client| {
+                job.run(client, progress, &mut |step, outcome| report.take(step, outcome))
+            })
+        };
+        match removal.map(|mut removal| run(&mut removal)) {
+            None | Some(Ok(Ok(()))) => run(&mut job),
+            Some(ended) => ended,
+        }
     });
     let Report { name, mut summary, failures, .. } = report;
     summary.unchanged = job.unchanged();

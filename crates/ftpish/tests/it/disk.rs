@@ -71,6 +71,11 @@ impl Disk {
         )
     }
 
+    /// Has a shell mount what it says below `dir`, which is `$1`; `None`, said aloud, where this system does not allow it.
+    pub fn mounted(mounts: &str, dir: &Path) -> Option<Self> {
+        Self::mount(mounts, dir, Namespaces::UsersAndMounts)
+    }
+
     fn mount(mount: &str, dir: &Path, namespaces: Namespaces) -> Option<Self> {
         let hold = format!("{mount} && echo mounted && cat; umount \"$1\"");
         let mut unshare = Command::new("unshare");

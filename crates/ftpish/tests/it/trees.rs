@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use ftpish_protocol::text::escape;
 
-use crate::harness::{Outcome, World, dress, names, noise, skip};
+use crate::disk::Disk;
+use crate::harness::{Outcome, Server, World, dress, names, noise, skip};
 use crate::relay::{Harm, Relay, Toward};
+use crate::trial::Way;
 
 /// What a tree is, down to the last bit that is to survive: by path, what is there, its permission bits and time.
 pub fn described(top: &Path) -> BTreeMap<PathBuf, String> {
@@ -692,4 +694,63 @@ fn links_that_lead_out_of_a_local_tree_are_followed_and_those_of_a_server_are_no
     says(&told, "cannot get `tree/d/elsewhere`");
     let back: Vec<_> = described(&world.here("back")).into_keys().collect();
     assert_eq!(back, ["", "d", "d/out", "d/out/e", "d/out/e/f", "f"].map(PathBuf::from));
+}
+
+/// Mounts of either kind, on either side: what is there neither moves nor is removed.
+#[test]
+fn one_file_system_leaves_other_mounts_out_and_bind_mounts_too() {
+    for way in Way::BOTH {
+        let world = World::plaintext();
+        let (from, to) = match way {
+            Way::Get => (world.root("tree"), world.here("tree")),
+            Way::Put => (world.here("tree"), world.root("tree")),
+        };
+        for top in [&from, &to] {
+            for dir in ["same", "mounted", "bound", "elsewhere"] {
+                fs::create_dir_all(top.join(dir)).unwrap();
+            }
+            fs::write(top.join("elsewhere/of-it"), "elsewhere").unwrap();
+        }
+        fs::write(from.join("same/a"), "a").unwrap();
+        fs::write(from.join("bound-file"), "").unwrap();
+        let tmpfs = "mount -t tmpfs tmpfs mounted && echo new >mounted/new";
+        let bind = "mount --bind elsewhere bound && mount --bind elsewhere/of-it bound-file";
+        let Some(source) = Disk::mounted(&format!("cd \"$1\" && {tmpfs} && {bind}"), &from) else { return };
+        let command = world.serve_command("--listen 127.0.0.1:0 --plaintext");
+        let server = Server::start(source.inside(&command), world.path("server.log"));
+        let client = world.client_of(&server.address);
+        for (dir, name) in [("mounted", "old"), ("bound", "old")] {
+            fs::write(to.join(dir).join(name), "old").unwrap();
+        }
+        let line = match way {
+            Way::Get => "sync --delete -x -v :tree tree",
+            Way::Put => "sync --delete -x -v tree :tree",
+        };
+        let done = client.run_in(&source, line).ok();
+        for told in
+            ["copy same/a (1 bytes)", "leave out mounted: --one-file-system", "keep bound: --one-file-system"]
+        {
+            assert!(done.text.lines().any(|line| line == told), "{told}: {}", done.text);
+        }
+        assert_eq!(names(&to.join("mounted")), ["old"]);
+        assert_eq!(names(&to.join("bound")), ["old"]);
+        assert_eq!(names(&to), ["bound", "elsewhere", "mounted", "same"]);
+        // Without it, all is one tree.
+        client.run_in(&source, &line.replace(" -x", "")).ok();
+        assert_eq!(names(&to.join("mounted")), ["new"]);
+        assert_eq!(names(&to.join("bound")), ["of-it"]);
+        assert_eq!(fs::read(to.join("bound-file")).unwrap(), b"elsewhere");
+
+        // The other way round, the mounts are where it all goes.
+        let back = if line.contains(" :tree ") {
+            "sync --delete -x -v tree :tree"
+        } else {
+            "sync --delete -x -v :tree tree"
+        };
+        fs::remove_file(to.join("mounted/new")).unwrap();
+        fs::write(to.join("same/b"), "b").unwrap();
+        client.run_in(&source, back).ok();
+        assert_eq!(names(&source.path(&from.join("mounted"))), ["new"]);
+        assert_eq!(names(&source.path(&from.join("same"))), ["a", "b"]);
+    }
 }

@@ -122,6 +122,7 @@ impl TreeJob {
             limit: nodes - begin.nodes,
             follow: self.tree.links == LinkPolicy::Follow && self.tree.way == Way::Get,
             same: false,
+            one_file_system: self.tree.one_file_system,
             hash: Some(self.tree.digest),
         };
         pipe.tree(Tag::Stretch { files, nodes: tree.limit }, tree);

@@ -34,6 +34,7 @@ impl Files {
             same: None,
             digest: None,
             error: None,
+            mount: false,
         };
         let mut nodes = vec![node(".", Kind::Dir)];
         let mut firsts = BTreeMap::new();

@@ -158,6 +158,7 @@ fn node(at: &str, item: &Item) -> Node {
         same: None,
         digest: None,
         error: None,
+        mount: false,
     }
 }
 
@@ -177,6 +178,8 @@ pub(super) fn rules() -> Tree {
         backup: None,
         hard_links: false,
         perms: true,
+        only_remove: false,
+        one_file_system: false,
         dry_run: false,
         tell_left_out: false,
     }

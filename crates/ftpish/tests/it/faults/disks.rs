@@ -1,10 +1,11 @@
 //! Disks that are full, become full, or can only be read, at either end.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::disk::Disk;
-use crate::harness::{Server, World};
+use crate::harness::{Server, World, names};
 use crate::relay::{Harm, Relay};
 use crate::trial::{Trial, Way, eventually};
 
@@ -213,4 +214,59 @@ fn a_directory_that_can_only_be_read_is_7_and_what_had_come_stays() {
         assert_eq!(trial.missing(), missing);
         trial.completes(missing);
     });
+}
+
+/// What the source does not have takes the room that something else needs.
+#[test]
+fn delete_before_makes_the_room_that_delete_does_not() {
+    for way in Way::BOTH {
+        for backup in [false, true] {
+            let world = World::plaintext();
+            let (from, to) = match way {
+                Way::Get => (world.root("tree"), world.here("to")),
+                Way::Put => (world.here("tree"), world.root("to")),
+            };
+            for dir in [from.join("dir"), from.join("new"), to.clone()] {
+                fs::create_dir_all(dir).unwrap();
+            }
+            fs::write(from.join("new/large"), vec![7; 10 << 20]).unwrap();
+            fs::write(from.join("was-dir"), "file").unwrap();
+            let Some(disk) = Disk::on(&to) else { return };
+            let target = disk.path(&to).join("tree");
+            for dir in ["dir/locked", "was-dir"] {
+                fs::create_dir_all(target.join(dir)).unwrap();
+            }
+            fs::write(target.join("dir/locked/old"), vec![7; 9 << 20]).unwrap();
+            fs::write(target.join("was-dir/old"), "old").unwrap();
+            fs::set_permissions(target.join("dir/locked"), fs::Permissions::from_mode(0o555)).unwrap();
+            let command = world.serve_command("--listen 127.0.0.1:0 --plaintext");
+            let server = Server::start(disk.inside(&command), world.path("server.log"));
+            let client = world.client_of(&server.address);
+            let sides = if way == Way::Get { ":tree to/tree" } else { "tree :to/tree" };
+            client.run_in(&disk, &format!("sync --delete {sides}")).exits(10);
+            if backup {
+                // Nothing is lost, so there is no more room than before.
+                client.run_in(&disk, &format!("sync --delete-before --backup-dir bak {sides}")).exits(10);
+                assert_eq!(fs::read(target.join("bak/dir/locked/old")).unwrap().len(), 9 << 20);
+                continue;
+            }
+            let would = client.run_in(&disk, &format!("sync -v -n --delete-before {sides}")).ok().text;
+            client.run_in(&disk, &format!("sync --delete-before --max-delete 3 {sides}")).exits(10);
+            let done = client.run_in(&disk, &format!("sync -v --delete-before {sides}")).ok().text;
+            let lines = |text: &str| {
+                let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+                lines.sort();
+                lines
+            };
+            assert!(done.starts_with("remove "), "{done}");
+            let copied = |text: &str| {
+                lines(text).into_iter().filter(|line| !line.starts_with("set")).collect::<Vec<_>>()
+            };
+            assert_eq!(copied(&done), copied(&would));
+            assert_eq!(fs::read(target.join("new/large")).unwrap().len(), 10 << 20);
+            assert_eq!(fs::read(target.join("was-dir")).unwrap(), b"file");
+            assert_eq!(names(&target.join("dir")), [""; 0]);
+            assert_eq!(client.run_in(&disk, &format!("sync -n --delete-before {sides}")).ok().text, "");
+        }
+    }
 }
