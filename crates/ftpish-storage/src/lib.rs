@@ -50,7 +50,12 @@ type Outcome<T> = Result<T, Refusal>;
 
 /// The only map from an error of the disk to a refusal.
 fn refuse(error: impl Into<io::Error>) -> Refusal {
-    Refusal::from_io(&error.into())
+    let error = error.into();
+    match error.kind() {
+        // What no system call has said is said by cap-std alone.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => resolve::leads_out(),
+        _ => Refusal::from_io(&error),
+    }
 }
 
 fn mtime(metadata: &Metadata) -> Time {

@@ -200,8 +200,8 @@ pub fn met_a_link(refusal: &Refusal) -> bool {
     refusal.code == Code::PermissionDenied && refusal.message == LINK_ON_THE_WAY
 }
 
-fn leads_out() -> Refusal {
-    Refusal::new(Code::PermissionDenied, "a link leads out of the served directory")
+pub(crate) fn leads_out() -> Refusal {
+    Refusal::new(Code::PermissionDenied, "a link leads out of the root")
 }
 
 fn bad_path(error: ftpish_protocol::PathError) -> Refusal {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use ftpish_protocol::Algorithm;
 use ftpish_protocol::message::Mode;
 use ftpish_transport::{Endpoint, Fingerprint};
@@ -15,13 +15,48 @@ use crate::location::Location;
 
 /// Serve a directory, and move files to and from it: encrypted, verified disk to disk, one port.
 #[derive(Debug, Parser)]
-#[command(name = "ftpish", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "ftpish", version, after_help = EXIT_CODES, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
     /// What to do; the shell where nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl Cli {
+    /// What the words of a command line mean, the first being the program's name.
+    pub fn of<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        let mut command = Self::offered();
+        let matches = command.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// The command line with its help. Each command takes all options that may stand anywhere, so that an alias can hold
+    /// them, and offers those which do something there.
+    fn offered() -> clap::Command {
+        let command = Self::command();
+        let anywhere: Vec<_> =
+            command.get_arguments().filter(|option| option.is_global_set()).cloned().collect();
+        command.mut_subcommands(|command| {
+            let name = command.get_name().to_owned();
+            let idle = anywhere.iter().filter(|option| !has_effect(option.get_id().as_str(), &name));
+            command.args(idle.map(|option| option.clone().hide(true)).collect::<Vec<_>>())
+        })
+    }
+}
+
+/// Whether an option that may stand anywhere does something for a command.
+fn has_effect(option: &str, command: &str) -> bool {
+    const ALONE: [&str; 3] = ["user", "key", "demo"];
+    const TRANSFERS: [&str; 4] = ["get", "put", "sync", "shell"];
+    match option {
+        "quiet" => command != "user",
+        "no_progress" => TRANSFERS.contains(&command) || ["cat", "hash", "verify", "demo"].contains(&command),
+        "jobs" | "retries" | "retry_wait" => TRANSFERS.contains(&command),
+        "plaintext" | "state_dir" => !ALONE.contains(&command),
+        _ => command != "serve" && !ALONE.contains(&command),
+    }
 }
 
 /// What may stand before or behind any command.
@@ -122,7 +157,13 @@ pub enum Verb {
 
 /// A line of the shell.
 #[derive(Debug, Parser)]
-#[command(name = "", no_binary_name = true, disable_version_flag = true, disable_help_flag = true)]
+#[command(
+    name = "",
+    no_binary_name = true,
+    disable_version_flag = true,
+    disable_help_flag = true,
+    args_override_self = true
+)]
 pub struct Line {
     #[command(subcommand)]
     pub command: ShellCommand,
@@ -374,6 +415,21 @@ pub struct TreeArgs {
     pub strict: bool,
 }
 
+impl TreeArgs {
+    /// An option that was given and does nothing but in a tree, if there is one.
+    pub fn for_trees(&self) -> Option<&'static str> {
+        let given = [
+            (!self.exclude.is_empty(), "--exclude"),
+            (!self.include.is_empty(), "--include"),
+            (self.links != Links::Keep, "--links"),
+            (self.hard_links, "--hard-links"),
+            (self.one_file_system, "--one-file-system"),
+            (self.dry_run, "--dry-run"),
+        ];
+        given.into_iter().find_map(|(is_given, option)| is_given.then_some(option))
+    }
+}
+
 /// What becomes of symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Links {
@@ -567,13 +623,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_grammar_is_sound() {
-        Cli::command().debug_assert();
+        Cli::offered().debug_assert();
         Line::command().debug_assert();
     }
 

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write as _};
 use std::path::Path;
 
-use clap::Parser as _;
 use ftpish_protocol::Algorithm;
 use ftpish_server::{Config, Identity, Limits, Policy, Server};
 use ftpish_storage::Root;
@@ -77,7 +76,7 @@ fn act(server: &[String; 3], ui: &Ui) -> Result<(), Failure> {
     ] {
         print(format_args!("$ ftpish {line}"))?;
         let words = ["ftpish"].into_iter().chain(flags).chain(line.split(' '));
-        let cli = Cli::try_parse_from(words).map_err(|error| Failure::usage(error.to_string()))?;
+        let cli = Cli::of(words).map_err(|error| Failure::usage(error.to_string()))?;
         let session = match &mut session {
             Some(session) => session,
             none => none.insert(Session::new(&cli.global, ui)?),

@@ -80,9 +80,20 @@ impl Failure {
                 }
             }
             Error::Interrupted => Self::new(Exit::Interrupted, "interrupted"),
-            Error::Connect { ref endpoint, .. } => Self::new(Exit::Connect, error.to_string()).hint(format!(
-                "is `ftpish serve` running there? name another server with --server, not {endpoint}"
-            )),
+            Error::Connect { ref endpoint, error: ref why } => {
+                let failure = Self::new(Exit::Connect, error.to_string());
+                let is_nobody_there = matches!(
+                    why.kind(),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound | io::ErrorKind::TimedOut
+                );
+                match is_nobody_there {
+                    true => failure.hint(format!(
+                        "is `ftpish serve` running there? name another server with --server, not {endpoint}"
+                    )),
+                    // The system's own errors tell nothing of the server.
+                    false => failure,
+                }
+            }
             Error::Handshake { error: ref why, .. } => {
                 let failure = Self::new(Exit::Connect, error.to_string());
                 // The system's own errors, such as too few descriptors, tell nothing of the server.
@@ -108,7 +119,7 @@ impl Failure {
                 let failure = Self::new(Exit::Connection, format!("{tried}: {error}"));
                 match broken {
                     ftpish_protocol::Error::HeaderTooLarge { .. } => {
-                        failure.hint("a server that speaks TLS wants clients without --plaintext")
+                        failure.hint("if the server speaks TLS, leave --plaintext out")
                     }
                     _ if too_slow => failure.hint("--timeout waits longer"),
                     _ => failure,
@@ -123,7 +134,8 @@ impl Failure {
 
     fn refused(tried: impl Display, refusal: &Refusal, side: &str) -> Self {
         let message = match refusal.code {
-            Code::NotFound => format!("{tried}: {refusal} {side}"),
+            // On which side is all that can be known: it may be a right, a mode or the whole file system.
+            Code::NotFound | Code::PermissionDenied => format!("{tried}: {refusal} {side}"),
             _ => format!("{tried}: {refusal}"),
         };
         let failure = Self::new(Exit::of(refusal.code), message);
@@ -135,8 +147,6 @@ impl Failure {
                 .hint("name a file in it; `get -r` and `put -r` move a directory with all that it holds"),
             Code::LoginRequired => failure.hint("--login NAME says who you are"),
             Code::Busy | Code::ShuttingDown => failure.hint("try again later"),
-            Code::Changed => failure.hint("try again when nobody writes to it"),
-            Code::PermissionDenied => failure.hint(format!("the permissions {side} forbid it")),
             _ => failure,
         }
     }

@@ -26,8 +26,6 @@ mod user;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     let hidden = argv::hide_passwords();
     sandbox::forbid_core_dumps();
@@ -35,7 +33,7 @@ fn main() -> ExitCode {
         ui::report(&failure);
         return ExitCode::from(failure.exit as u8);
     }
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::of(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => ui::usage(&error),
     };

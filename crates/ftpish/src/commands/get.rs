@@ -33,6 +33,9 @@ enum Destination {
 }
 
 pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
+    if !args.recursive {
+        tree::require_recursive(&args.tree)?;
+    }
     let (sources, last) = match args.words.split_last() {
         Some((last, sources)) if !sources.is_empty() => (sources, Some(last)),
         _ => (&args.words[..], None),

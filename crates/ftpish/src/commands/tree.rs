@@ -58,6 +58,17 @@ pub fn tree(
     })
 }
 
+/// Refuses options that would do nothing, where no tree moves: a dry run of a single file would be none.
+pub fn require_recursive(args: &TreeArgs) -> Result<(), Failure> {
+    match args.for_trees() {
+        Some(option) => {
+            Err(Failure::usage(format!("{option} is for trees"))
+                .hint("-r moves a directory with all it holds"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// When that is removed which the source does not have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Order {

@@ -111,8 +111,7 @@ fn what_is_forbidden_is_7() {
     check(&world, "put a up/a", 7);
     check(&world, "put a .ftpish-0123456789abcdef", 7);
     assert_snapshot!(world.run("put a up/new").exits(7).stderr, @r"
-    ftpish: cannot put `up/new`: a path led outside of the filesystem
-    hint: the permissions on the server forbid it
+    ftpish: cannot put `up/new`: a link leads out of the root on the server
     ");
 }
 
@@ -324,13 +323,10 @@ fn a_file_that_changes_while_it_is_sent_is_16_and_nothing_is_written() {
     let mut relay = Relay::to(&world.server().address, Toward::Client, 500_000, Harm::Stall);
     let get = world.client_of(&relay.address).spawn("get big");
     relay.wait();
-    File::options().append(true).open(world.root("big")).unwrap().write_all(b"more").unwrap();
+    File::options().write(true).open(world.root("big")).unwrap().write_all(b"other").unwrap();
     relay.go_on();
     let changed = world.wait(get).exits(16);
-    assert_snapshot!(changed.stderr, @r"
-    ftpish: cannot get `big`: the file changed while it was read
-    hint: try again when nobody writes to it
-    ");
+    assert_snapshot!(changed.stderr, @"ftpish: cannot get `big`: the file changed while it was read");
     assert_eq!(visible(&world.here("")), [""; 0]);
     assert!(world.stop().success());
 }

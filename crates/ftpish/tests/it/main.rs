@@ -24,6 +24,7 @@ mod faults;
 mod get;
 mod growing;
 mod hash;
+mod help;
 mod hostile;
 mod hostkeys;
 mod idle;

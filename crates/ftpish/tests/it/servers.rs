@@ -126,7 +126,7 @@ fn a_client_and_a_server_that_disagree_about_encryption_get_a_hint() {
     let clear = world.stranger().run("ls --plaintext").exits(13);
     assert_snapshot!(clear.stderr, @r"
     ftpish: cannot list `.`: a message of 352518912 bytes is over the limit of 65536
-    hint: a server that speaks TLS wants clients without --plaintext
+    hint: if the server speaks TLS, leave --plaintext out
     ");
     let world = World::plaintext();
     let secure = world.stranger().run("ls").exits(3);
