@@ -2,29 +2,50 @@
 //! (CIFS, FUSE over an object store), or take it and keep something else. Bytes are stored all the same, and what could
 //! not be set is [told](Unset).
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 
+use cap_std::fs::Dir;
 use ftpish_protocol::message::{Mode, Time, Unset};
-use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::{Outcome, refuse};
 
 /// Sets a modification time, and reads it back: whether the file has it now, as exactly as disks keep times.
 pub(crate) fn set_mtime(file: impl AsFd, mtime: Time) -> Outcome<bool> {
-    let set = |last_access: Timespec| -> io::Result<bool> {
-        let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
-        let set = rustix::fs::futimens(&file, &Timestamps { last_access, last_modification });
-        Ok(was_taken(set)? && mtime_of(&file)?.is_near(mtime))
-    };
+    let found = || rustix::fs::fstat(&file);
+    let set = |times: &Timestamps| rustix::fs::futimens(&file, times);
     // libfuse 2 ignores a call that sets one time only.
-    let with_access = || {
-        let found = rustix::fs::fstat(&file)?;
-        set(Timespec { tv_sec: found.st_atime, tv_nsec: nanoseconds(found.st_atime_nsec).into() })
+    let is_set = set_and_look(set, found, mtime, None)
+        .and_then(|is_set| Ok(is_set || set_and_look(set, found, mtime, Some(found()?))?));
+    is_set.map_err(refuse)
+}
+
+/// The same for a file that was closed after its time was set: some file systems behind FUSE write what is left then, and
+/// give it another time.
+pub(crate) fn keep_mtime(dir: &Dir, name: &OsStr, mtime: Time) -> Outcome<bool> {
+    let found = || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    let set = |times: &Timestamps| rustix::fs::utimensat(dir, name, times, AtFlags::SYMLINK_NOFOLLOW);
+    let before = found().map_err(refuse)?;
+    let is_kept = mtime_of(&before).is_near(mtime);
+    if is_kept { Ok(true) } else { set_and_look(set, found, mtime, Some(before)).map_err(refuse) }
+}
+
+/// Sets a modification time, and the time of the last access to what it is, where that is given; whether it is read back.
+fn set_and_look(
+    set: impl Fn(&Timestamps) -> rustix::io::Result<()>,
+    found: impl Fn() -> rustix::io::Result<Stat>,
+    mtime: Time,
+    before: Option<Stat>,
+) -> io::Result<bool> {
+    let last_access = match before {
+        Some(stat) => Timespec { tv_sec: stat.st_atime, tv_nsec: nanoseconds(stat.st_atime_nsec).into() },
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
     };
-    let kept = set(Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }).and_then(|kept| Ok(kept || with_access()?));
-    kept.map_err(refuse)
+    let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
+    Ok(was_taken(set(&Timestamps { last_access, last_modification }))? && mtime_of(&found()?).is_near(mtime))
 }
 
 /// Sets permission bits, and whatever is beside them; whether they were taken.
@@ -42,9 +63,8 @@ pub(crate) fn mode_of(file: impl AsFd) -> Outcome<Mode> {
     Ok(Mode::from_bits(rustix::fs::fstat(file).map_err(refuse)?.st_mode))
 }
 
-fn mtime_of(file: impl AsFd) -> io::Result<Time> {
-    let found = rustix::fs::fstat(file)?;
-    Ok(Time { seconds: found.st_mtime, nanoseconds: nanoseconds(found.st_mtime_nsec) })
+fn mtime_of(found: &Stat) -> Time {
+    Time { seconds: found.st_mtime, nanoseconds: nanoseconds(found.st_mtime_nsec) }
 }
 
 /// What the system tells is less than 10^9.

@@ -9,10 +9,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use cap_std::fs::MetadataExt as _;
-use ftpish_protocol::message::Unset;
-use ftpish_protocol::{Code, Refusal, Verified};
+use ftpish_protocol::message::{Time, Unset};
+use ftpish_protocol::{Code, Name, Refusal, Verified};
 
-use crate::dir::{Directory, sync_dir};
+use crate::attributes::keep_mtime;
+use crate::dir::{Directory, os_name, sync_dir};
 use crate::stage::{Kept, Stage};
 use crate::{Outcome, Permissions, refuse};
 
@@ -72,7 +73,9 @@ pub fn commit_together(files: Vec<Ready>) -> Vec<Outcome<Unset>> {
             ready.stage.abandon();
         }
     }
+    let timed: Vec<_> = files.iter().map(|ready| ready.stage.timed()).collect();
     sync_parents(files, &places, &mut outcomes);
+    keep_times(&timed, &mut outcomes);
     outcomes
 }
 
@@ -166,6 +169,17 @@ fn sync_parents(files: Vec<Ready>, places: &[Option<Place>], outcomes: &mut [Out
         let Some(place) = place.filter(|_| outcome.is_ok()) else { continue };
         let sync = || sync_dir(parent).map_err(refuse);
         and_then(outcome, || synced.entry(place).or_insert_with(sync).clone());
+    }
+}
+
+/// Has files keep their times now that they are closed.
+fn keep_times(timed: &[Option<(Arc<Directory>, Name, Time)>], outcomes: &mut [Outcome<Unset>]) {
+    for (timed, outcome) in timed.iter().zip(outcomes) {
+        if let (Some((dir, name, mtime)), Ok(unset)) = (timed, outcome)
+            && !unset.mtime
+        {
+            unset.mtime = !keep_mtime(dir, os_name(name), *mtime).unwrap_or(true);
+        }
     }
 }
 

@@ -314,7 +314,7 @@ impl DigestingReader {
         let range = RangesReader { source, ranges: Vec::new().into_iter(), current };
         let mut range = range.take(at - self.start);
         let is_same = self.algorithm.digest_of(&mut range, &Meter::default())? == self.digest();
-        if is_same { Ok(()) } else { Err(changed("the file changed while it was read, and grew")) }
+        if is_same { Ok(()) } else { Err(changed("the file changed while it was read")) }
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
-use ftpish_protocol::message::Unset;
-use ftpish_protocol::{Meter, Refusal, Verified};
+use ftpish_protocol::message::{Time, Unset};
+use ftpish_protocol::{Meter, Name, Refusal, Verified};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -320,6 +320,13 @@ impl Stage {
 
     pub(crate) fn parent(&self) -> &Arc<Directory> {
         &self.target.parent
+    }
+
+    /// What is to have which time, where it is not known that its file system keeps it.
+    pub(crate) fn timed(&self) -> Option<(Arc<Directory>, Name, Time)> {
+        let Target { parent, name, mtime, .. } = &self.target;
+        let mtime = mtime.filter(|_| parent.file_system().is_none());
+        mtime.map(|mtime| (Arc::clone(parent), name.clone(), mtime))
     }
 
     pub(crate) fn is_synced(&self) -> bool {

@@ -5,6 +5,7 @@ mod stretch;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::iter::successors;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -323,7 +324,7 @@ impl TreeJob {
 
     /// Whether a file goes where something is about to change, by a request that is on its way.
     fn is_behind(&self, path: &RemotePath) -> bool {
-        let parents = std::iter::successors(Some(path.clone()), RemotePath::parent);
+        let parents = successors(Some(path.clone()), RemotePath::parent);
         !self.ahead.is_empty() && parents.into_iter().any(|path| self.ahead.contains(&path))
     }
 
@@ -678,7 +679,10 @@ impl TreeJob {
         let here = digest_of(&from, file, self.tree.digest, &ftpish_protocol::Meter::default())?;
         let path = path.clone();
         if here != *there {
-            self.changed.extend(path.parent());
+            // What is in the first, and if it is kept, in those above the backups.
+            let above_backups =
+                successors(self.tree.backup.as_ref().and_then(RemotePath::parent), RemotePath::parent);
+            self.changed.extend(path.parent().into_iter().chain(above_backups));
             let (size, first, replaces) = (*size, same.clone(), true);
             self.add(match first {
                 Some((first, mtime)) => Step::HardLink { path, first, size, mtime, replaces },

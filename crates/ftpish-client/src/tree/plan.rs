@@ -209,8 +209,10 @@ pub(super) struct Plan {
     open: Vec<Open>,
     /// Directories of the source in which that of the backups may yet be made.
     above_backups: Vec<Open>,
-    /// Whether something is kept.
+    /// Whether something is kept, or may be.
     backs_up: bool,
+    /// Whether that does not depend on how files compare.
+    surely_backs_up: bool,
     /// What is left out with all that is in it, in the source and in the target.
     pruned: [Option<RemotePath>; 2],
     /// What is on another mount, on either side.
@@ -250,6 +252,7 @@ impl Plan {
             open: Vec::new(),
             above_backups: Vec::new(),
             backs_up: false,
+            surely_backs_up: false,
             pruned: [None, None],
             mounts: HashSet::new(),
             unmade: HashSet::new(),
@@ -496,6 +499,12 @@ impl Plan {
 
     /// Something is kept by the next step, or a later one: the directories that backups are in change.
     fn expect_backup(&mut self) {
+        self.surely_backs_up = true;
+        self.prepare_backup();
+    }
+
+    /// The same, if files differ that are yet to be compared.
+    fn prepare_backup(&mut self) {
         let Some(backup) = self.rules.backup.as_ref().filter(|_| !self.backs_up) else { return };
         self.backs_up = true;
         for dir in self.above_backups.iter_mut().chain(&mut self.open) {
@@ -536,8 +545,10 @@ impl Plan {
         let mode = (there.is_none() || self.rules.perms).then_some(source.mode);
         let locked = there.map(|there| there.mode).filter(|mode| is_locked(*mode));
         let (dir, mtime) = (path.clone(), source.mtime);
+        let takes_backups = self.backs_up && self.rules.backup.as_ref().is_some_and(|to| is_below(to, path));
+        let is_locked = locked.is_some();
         self.open.push(Open { path: dir, mtime, mode, differs, may_differ: false, locked });
-        if self.backs_up && self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, path)) {
+        if takes_backups && (self.surely_backs_up || is_locked) {
             self.change_last();
         }
     }
@@ -588,7 +599,7 @@ impl Plan {
                         && (there.mode == mode || !self.rules.perms);
                 let set = (!is_set).then_some((mtime, self.rules.perms.then_some(mode)));
                 // It may be another.
-                self.expect_backup();
+                self.prepare_backup();
                 let first = first.map(|first| (first, mtime));
                 let remote = match self.rules.way {
                     Way::Get => &self.source,
@@ -739,9 +750,10 @@ impl Plan {
             }));
         }
         self.leave(None);
-        let backs_up = self.backs_up;
+        let (backs_up, surely) = (self.backs_up, self.surely_backs_up);
         let above = std::mem::take(&mut self.above_backups).into_iter();
-        self.steps.extend(above.filter(|dir| dir.differs || backs_up).map(Open::set));
+        let above = above.filter(|dir| dir.differs || dir.may_differ || backs_up);
+        self.steps.extend(above.map(|dir| Open { differs: dir.differs || surely, ..dir }.set()));
     }
 }
 

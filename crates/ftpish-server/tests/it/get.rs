@@ -91,8 +91,23 @@ fn a_file_that_shrinks_while_it_is_read_aborts_the_body() {
 }
 
 #[test]
-fn a_file_that_grows_while_it_is_read_aborts_the_body() {
-    check_change(|file| file.set_len(LARGE + 1).unwrap());
+fn a_file_that_grows_while_it_is_read_arrives_as_it_was() {
+    let server = TestServer::start();
+    server.write_sparse("file", LARGE);
+    let mut raw = server.greeted();
+    assert_eq!(raw.ask(&request(json!({})))["size"], LARGE);
+    fs::File::options().write(true).open(server.path("file")).unwrap().set_len(LARGE + 1).unwrap();
+    assert_eq!(raw.body(Algorithm::Blake3).unwrap().len() as u64, LARGE);
+    assert_eq!(raw.ask(&request(json!({"length": 0})))["size"], LARGE + 1);
+    raw.body(Algorithm::Blake3).unwrap();
+}
+
+#[test]
+fn a_file_that_changes_and_grows_while_it_is_read_aborts_the_body() {
+    check_change(|file| {
+        std::os::unix::fs::FileExt::write_all_at(file, b"another", 0).unwrap();
+        file.set_len(LARGE + 1).unwrap();
+    });
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn whoever_comes_back_after_a_cut_logs_in_by_ticket_and_no_secret_is_told() {
     let client = ada(&world, &server, &relay.address).env("FTPISH_PASSWORD", PASSWORD);
     let got = client.env("FTPISH_LOG", "trace").run("get big --retry-wait 0.01").ok();
     assert_eq!(relay.connections(), 2);
+    assert!(server.stop(Signal::TERM).success());
     let log = fs::read_to_string(world.path("server.log")).unwrap();
     let logins: Vec<_> = log.lines().filter(|line| line.contains(" login ")).collect();
     assert_eq!(logins.len(), 2, "{log}");
@@ -89,7 +90,7 @@ fn a_password_is_asked_for_behind_the_host_key_and_not_shown() {
 fn a_pasted_url_logs_in_and_its_password_is_nowhere_to_be_seen() {
     let world = World::empty();
     let server = with_ada(&world);
-    let (address, key) = (&server.address, server.key.as_ref().unwrap());
+    let (address, key) = (server.address.clone(), server.key.clone().unwrap());
     let url = |rest: &str| format!("ftpish://ada:open%20sesame@{address}/{rest}#{key}");
     let stranger = world.newcomer();
     stranger.run(&format!("mkdir {}", url("made"))).ok().silent();
@@ -111,6 +112,7 @@ fn a_pasted_url_logs_in_and_its_password_is_nowhere_to_be_seen() {
     let said = stranger.pipe(batch.as_bytes(), "shell");
     assert!(world.root("c").is_dir() && !said.stderr.contains("sesam"), "{}", said.stderr);
     assert!(said.stderr.contains("line 2: "), "{}", said.stderr);
+    assert!(server.stop(Signal::TERM).success());
     assert!(!fs::read_to_string(world.path("server.log")).unwrap().contains("sesam"));
 }
 

@@ -133,9 +133,11 @@ fn one_of_both_that_is_kept_is_not_told() {
 }
 
 #[test]
-fn a_file_system_that_takes_only_both_times_together_gets_both() {
-    for way in Way::BOTH {
-        let Some(odd) = Odd::new(way, Quirks { wants_both_times: true, ..Quirks::default() }) else { return };
+fn a_file_system_that_takes_only_both_times_together_or_forgets_them_at_the_end_gets_them_again() {
+    let both = Quirks { wants_both_times: true, ..Quirks::default() };
+    let late = Quirks { stamps_at_close: true, ..both };
+    for (way, quirks) in Way::BOTH.into_iter().flat_map(|way| [(way, both), (way, late)]) {
+        let Some(odd) = Odd::new(way, quirks) else { return };
         for (line, _) in LINES {
             odd.run(&format!("{line} --strict")).ok();
         }

@@ -23,6 +23,47 @@ enum Namespaces {
 }
 
 impl Disk {
+    /// What [`any`](Self::any) mounts: what the kernel has, and what comes by way of FUSE.
+    pub const KINDS: [&str; 9] = ["ext4", "xfs", "btrfs", "f2fs", "vfat", "tmpfs", "ntfs", "exfat", "bindfs"];
+
+    /// Mounts one of a kind on `dir`, with room for some ten files of 5 MiB; `None`, said aloud, where this system does not
+    /// allow it.
+    pub fn any(kind: &str, dir: &Path) -> Option<Self> {
+        match kind {
+            "tmpfs" => {
+                Self::mount("mount -t tmpfs -o size=64m tmpfs \"$1\"", dir, Namespaces::UsersAndMounts)
+            }
+            "ntfs" => Self::that_maps_owners(dir),
+            "exfat" => Self::exfat(dir),
+            "bindfs" => Self::bindfs(dir),
+            "xfs" => Self::of(kind, 320, dir),
+            kind => Self::of(kind, 128, dir),
+        }
+    }
+
+    fn exfat(dir: &Path) -> Option<Self> {
+        if !is_installed("mkfs.exfat") || !is_installed("mount.exfat-fuse") {
+            return None;
+        }
+        let image = dir.with_extension("image");
+        File::create(&image).unwrap().set_len(128 << 20).unwrap();
+        let made = Command::new("mkfs.exfat").arg(&image).stdout(Stdio::null()).status();
+        assert!(made.unwrap().success());
+        // The device is given back when nothing is mounted from it.
+        let mount = "loop=$(losetup -f --show \"${1}.image\") && \
+            { mount.exfat-fuse \"$loop\" \"$1\" >&2; mounted=$?; losetup -d \"$loop\"; [ $mounted = 0 ]; }";
+        Self::mount(mount, dir, Namespaces::Mounts)
+    }
+
+    /// A directory through which all files belong to somebody else.
+    fn bindfs(dir: &Path) -> Option<Self> {
+        if !is_installed("bindfs") {
+            return None;
+        }
+        let mount = "mkdir \"${1}.under\" && bindfs -u 1234 -g 1234 \"${1}.under\" \"$1\"";
+        Self::mount(mount, dir, Namespaces::Mounts)
+    }
+
     /// Mounts one of 16 MiB on `dir`; `None`, said aloud, where this system does not allow it.
     pub fn on(dir: &Path) -> Option<Self> {
         Self::mount("mount -t tmpfs -o size=16m tmpfs \"$1\"", dir, Namespaces::UsersAndMounts)
@@ -90,7 +131,7 @@ impl Disk {
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
         let disk = Self { holder, namespaces };
         if said != "mounted\n" {
-            skip("nothing can be mounted here");
+            skip(format_args!("this system does not do `{mount}`"));
             return None;
         }
         Some(disk)

@@ -8,6 +8,7 @@ mod clock;
 mod cuts;
 mod damage;
 mod disks;
+mod file_systems;
 mod kills;
 mod order;
 mod parts;

@@ -25,6 +25,8 @@ pub struct Quirks {
     pub refuses_times: bool,
     /// It ignores a call that sets one time only, as libfuse 2 does.
     pub wants_both_times: bool,
+    /// It gives a file that was written to another time when it is closed.
+    pub stamps_at_close: bool,
     /// It keeps times as multiples of so many seconds.
     pub time_step: Option<u64>,
     /// It keeps no times after this one, in seconds since 1970.
@@ -52,6 +54,7 @@ struct Node {
     content: Content,
     mode: u16,
     links: u32,
+    was_written: bool,
     atime: SystemTime,
     mtime: SystemTime,
 }
@@ -59,7 +62,7 @@ struct Node {
 impl Node {
     fn new(content: Content, mode: u32) -> Self {
         let now = SystemTime::now();
-        Self { content, mode: (mode & 0o7777) as u16, links: 1, atime: now, mtime: now }
+        Self { content, mode: (mode & 0o7777) as u16, links: 1, was_written: false, atime: now, mtime: now }
     }
 
     fn kind(&self) -> FileType {
@@ -368,7 +371,11 @@ impl Filesystem for Odd {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.tree().bytes(ino) {
+        let mut tree = self.tree();
+        if let Ok(node) = tree.node(ino) {
+            node.was_written = true;
+        }
+        match tree.bytes(ino) {
             Ok(bytes) => {
                 let (start, end) = (offset as usize, offset as usize + data.len());
                 if bytes.len() < end {
@@ -379,6 +386,17 @@ impl Filesystem for Odd {
             }
             Err(error) => reply.error(error),
         }
+    }
+
+    fn flush(&self, _: &Request, ino: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let mut tree = self.tree();
+        if let Ok(node) = tree.node(ino)
+            && self.quirks.stamps_at_close
+            && std::mem::take(&mut node.was_written)
+        {
+            node.mtime = SystemTime::now();
+        }
+        reply.ok();
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {

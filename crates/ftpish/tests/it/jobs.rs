@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::harness::{World, dress, names, noise};
 use crate::relay::{Harm, Relay};
 use crate::trees::{described, is_partial, same};
@@ -176,6 +178,7 @@ fn a_user_logs_in_on_the_others_by_ticket() {
     let client = crate::accounts::ada(&world, &server, &server.address);
     client.env("FTPISH_PASSWORD", crate::accounts::PASSWORD).run("put -r tree / -j 4").ok();
     same(&described(&world.here("tree")), &described(&world.root("tree")));
+    assert!(server.stop(Signal::TERM).success());
     let log = fs::read_to_string(world.path("server.log")).unwrap();
     let logins: Vec<_> = log.lines().filter(|line| line.contains(" login ")).collect();
     let by = |proof| logins.iter().filter(|line| line.contains(proof)).count();

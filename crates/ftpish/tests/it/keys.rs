@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::harness::{Client, Server, World, is_installed};
 use crate::terminal::Terminal;
+use crate::trial::eventually;
 
 /// A server whose users file ada's key was added to.
 fn with_ada(world: &World, public: &str) -> Server {
@@ -29,8 +30,11 @@ fn a_new_key_logs_in_without_a_word() {
     assert!(public.starts_with("ssh-ed25519 ") && public.ends_with(" ada@example\n"), "{public}");
     let server = with_ada(&world, &public);
     ada(&world, &server).run("mkdir made").ok().silent();
-    let log = fs::read_to_string(world.path("server.log")).unwrap();
-    assert!(log.contains("by=\"key\"") || log.contains("by=key"), "{log}");
+    // The log is written a moment later.
+    eventually(|| {
+        let log = fs::read_to_string(world.path("server.log")).unwrap();
+        log.contains("by=\"key\"") || log.contains("by=key")
+    });
 
     let again = world.newcomer().run("key gen").exits(8);
     assert!(again.stderr.contains("already") && !again.stderr.contains("PRIVATE"), "{}", again.stderr);

@@ -6,6 +6,7 @@
 )]
 
 mod disk;
+#[cfg(target_os = "linux")]
 mod fuse;
 mod harness;
 mod relay;
@@ -14,6 +15,7 @@ mod trial;
 
 mod accounts;
 mod attack;
+#[cfg(target_os = "linux")]
 mod attributes;
 mod batch;
 mod crowds;
