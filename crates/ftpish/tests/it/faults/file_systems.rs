@@ -76,3 +76,57 @@ fn what_came_before_a_connection_broke_is_kept_and_nothing_is_left_behind() {
         trial.completes(trial.missing());
     });
 }
+
+/// The free space of a disk, in bytes.
+fn free(dir: &Path) -> u64 {
+    let space = rustix::fs::statvfs(dir).unwrap();
+    space.f_bavail * space.f_frsize
+}
+
+/// A file that takes more than half of the space that is free, cut in the middle and not, and once more; on XFS, a part of
+/// it that was set aside once was asked for again.
+#[test]
+fn a_file_that_takes_most_of_the_space_is_stored() {
+    on_each(|kind, disk, world, server, way| {
+        let dir = disk.path(&world.path(way.to()));
+        if free(&dir) > 400 << 20 {
+            return; // It is the disk below.
+        }
+        let size = free(&dir) * 6 / 10;
+        for jobs in ["-j 1 --retries 0", "-j 2 --retries 0"] {
+            let trial = Trial::on(disk, world, server, way, size);
+            let cut = Relay::to(&trial.address, trial.way.onward(), size / 2, Harm::Cut);
+            trial.run(&cut, jobs);
+            trial.settle();
+            trial.run(&Relay::harmless(&trial.address), jobs).ok();
+            assert!(trial.is_done(), "{kind} {jobs}");
+            fs::remove_file(trial.target()).unwrap();
+            trial.run(&Relay::harmless(&trial.address), jobs).ok();
+            assert!(trial.is_done(), "{kind} {jobs}, once more");
+            fs::remove_file(trial.target()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_is_full_is_10_and_then_there_is_room() {
+    on_each(|kind, disk, world, server, way| {
+        let dir = disk.path(&world.path(way.to()));
+        if free(&dir) > 400 << 20 {
+            return;
+        }
+        let trial = Trial::on(disk, world, server, way, SIZE);
+        let ballast = trial.dir().join("ballast");
+        let mut file = fs::File::create(&ballast).unwrap();
+        // What has been written, and then what is less than a block of the file system.
+        for size in [1 << 20, 64 << 10, 4 << 10] {
+            while std::io::Write::write_all(&mut file, &vec![1; size]).is_ok() {}
+        }
+        let _ = file.sync_all();
+        trial.run(&Relay::harmless(&trial.address), "--retries 0").exits(10);
+        assert!(!trial.is_done(), "{kind}");
+        drop(file);
+        fs::remove_file(ballast).unwrap();
+        trial.completes(trial.missing());
+    });
+}
