@@ -326,12 +326,11 @@ impl Digested for DigestingReader {
 
 impl Read for DigestingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.reader.left == 0 && self.reader.source.has_grown() {
-            return self.prove().map(|()| 0);
+        match self.reader.read(buffer) {
+            // Asked after the error, because it may grow at any moment.
+            Err(_) if self.reader.left == 0 && self.reader.source.has_grown() => self.prove().map(|()| 0),
+            read => read.inspect(|read| self.hasher.update(&buffer[..*read])),
         }
-        let read = self.reader.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
     }
 }
 
