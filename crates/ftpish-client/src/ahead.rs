@@ -11,8 +11,7 @@ use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
 use crate::client::{Greeting, Timeouts, receive_message, receive_reply};
-use crate::split::Part;
-use crate::upload::Leaves;
+use crate::part::{Leaves, Part};
 use crate::{Client, Error, Progress, Upload};
 
 /// How much is sent ahead at the most: more than is on its way over a long line. It leaves in parts of one block, so

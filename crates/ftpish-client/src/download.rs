@@ -15,7 +15,8 @@ use ftpish_protocol::{
 };
 use ftpish_storage::{Backup, Permissions, Root, Stage, StageWriter};
 
-use crate::split::{AT_A_TIME, Leader, PART, Part, Parts, SPLIT_FROM, spread};
+use crate::part::Part;
+use crate::split::{AT_A_TIME, Leader, PART, Parts, SPLIT_FROM, spread};
 use crate::{Client, Error, Jobs, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// How many ranges are asked for without waiting. The requests lie in the sockets until the first body has come, so they
@@ -51,6 +52,21 @@ pub struct Download {
 }
 
 impl Download {
+    /// Fetches the file `from` as `to`, proven by BLAKE3 and on the disk when it is done, whatever is there. What is to be
+    /// otherwise is said in the fields.
+    pub fn new(from: RemotePath, to: impl Into<PathBuf>) -> Self {
+        Self {
+            from,
+            to: to.into(),
+            digest: Algorithm::Blake3,
+            replace: Replace::Always,
+            sync: true,
+            repair: false,
+            perms: false,
+            backup: None,
+        }
+    }
+
     /// Whether there is something on this side that may be worth keeping, so that the file is better fetched by
     /// [`Client::download`].
     pub fn has_base(&self) -> bool {

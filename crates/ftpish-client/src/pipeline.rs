@@ -16,7 +16,7 @@ use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, Stage, commit_
 
 use crate::client::{LISTING_DIGEST, of_listing};
 use crate::download::{local, transferred};
-use crate::upload::{confirm, mismatch};
+use crate::put::{confirm, mismatch};
 use crate::{Client, Download, Error, Progress, RESUME_FROM, Transferred, Upload};
 
 /// How many files that are sent may be on their way. The replies, of about 130 bytes, fit the smallest of sockets: a

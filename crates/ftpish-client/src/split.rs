@@ -13,6 +13,7 @@ use ftpish_protocol::blocks::Blocks;
 
 use crate::client::Options;
 use crate::growth::{Change, Growth};
+use crate::part::Part;
 use crate::{Client, Error, Jobs, Progress};
 
 /// From how many bytes on a file is worth several connections.
@@ -42,12 +43,6 @@ pub(crate) struct Parts {
     moved: AtomicU64,
     /// How many there will be.
     size: u64,
-}
-
-/// One of them, and how often it was given back.
-pub(crate) struct Part {
-    pub(crate) range: Range<u64>,
-    pub(crate) attempt: u64,
 }
 
 #[derive(Default)]

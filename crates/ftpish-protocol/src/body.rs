@@ -1,5 +1,5 @@
 //! Bodies: chunks, hashed in the same pass as they are read or written. Sender and receiver are roles; this is
-//! the code of both, for both ends. Beside `blocks.rs` the only maker of [`Verified`].
+//! the code of both, for both ends.
 //!
 //! [`BodySender`], [`BodyReceiver`] and what is built on them move a block at a time: each step may fail with `WouldBlock`
 //! over a stream that does not wait, and is then repeated. [`send_body`], [`receive_body`] and their like move a body
@@ -12,33 +12,7 @@ use crate::blocks::{Assembly, BlockDigest, Blocks, Gather, Part, Scatter, WriteA
 use crate::connection::BodyPart;
 use crate::digest::zeroed;
 use crate::message::Trailer;
-use crate::{Algorithm, Code, Connection, Digest, Error, Hasher, Refusal};
-
-/// Proof that a body arrived whole: its length and digest were computed from the received bytes, and the
-/// sender's trailer says the same. What stores a file takes one of these, so nobody can store what was not
-/// verified.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "what was verified is worth nothing until it is committed"]
-pub struct Verified {
-    length: u64,
-    digest: Digest,
-}
-
-impl Verified {
-    pub(crate) fn new(length: u64, digest: Digest) -> Self {
-        Self { length, digest }
-    }
-
-    /// How many bytes arrived.
-    pub fn length(&self) -> u64 {
-        self.length
-    }
-
-    /// Their digest.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-}
+use crate::{Algorithm, Code, Connection, Digest, Error, Hasher, Refusal, Verified};
 
 /// What was sent: the trailer's content, as computed from the bytes that left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -578,7 +552,7 @@ impl BodyReceiver {
         if trailer.head.is_some_and(|head| head != connection.received_head(head.algorithm())) {
             return Err(BodyError::Head);
         }
-        Ok((Verified { length: received, digest }, trailer))
+        Ok((Verified::new(received, digest), trailer))
     }
 
     fn look<S: Read + Write>(

@@ -24,10 +24,11 @@ mod refusal;
 mod secret;
 pub mod text;
 mod tree;
+mod verified;
 
 pub use body::{
-    BodyError, BodyReceiver, BodySender, Digested, PartReceiver, RangesReceiver, SendError, Sent, Verified,
-    Watch, receive_body, receive_part, receive_ranges, send_body, send_digested, send_part, send_ranges,
+    BodyError, BodyReceiver, BodySender, Digested, PartReceiver, RangesReceiver, SendError, Sent, Watch,
+    receive_body, receive_part, receive_ranges, send_body, send_digested, send_part, send_ranges,
     send_subtree,
 };
 pub use connection::{Arrived, BLOCK, Connection, MIN_BLOCK};
@@ -41,6 +42,7 @@ pub use path::{Name, PathError, RemotePath};
 pub use refusal::{Code, Refusal};
 pub use secret::Secret;
 pub use tree::{WalkOrder, walk_order};
+pub use verified::Verified;
 
 /// The protocol version that `hello` carries. It changes only when an old peer would misread a new one.
 pub const VERSION: u32 = 1;

@@ -20,7 +20,7 @@ use crate::network::Network;
 use crate::poller::Poller;
 use crate::session::{Service, Session};
 use crate::task::Task;
-use crate::turn::{Party, Turn};
+use crate::turn::{Party, Threads, Turn};
 use crate::workers::{Bounds, Workers};
 use crate::{Limits, Policy};
 
@@ -208,7 +208,8 @@ impl Acceptor {
             },
         };
         let socket = stream.socket();
-        let turn = Turn::new(Arc::clone(&self.workers), network.map_or(Party::Local, Party::Network));
+        let threads: Arc<dyn Threads> = Arc::clone(&self.workers) as _;
+        let turn = Turn::new(threads, network.map_or(Party::Local, Party::Network));
         let service = Arc::clone(&self.service);
         let session = Session::new(stream, (Arc::clone(&turn), place), service, from, greeting, full);
         let span = tracing::info_span!("session", peer);

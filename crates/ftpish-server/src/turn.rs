@@ -13,7 +13,6 @@ use ftpish_transport::{Readiness, Wait};
 
 use crate::job::Job;
 use crate::network::Network;
-use crate::workers::Workers;
 
 /// How long a session has a thread while others wait for one. Many times what a change costs, and short enough that a
 /// hundred busy sessions before another one are not noticed.
@@ -58,9 +57,21 @@ pub(crate) enum Pause {
     Again,
 }
 
+/// The threads, as a session sees them.
+pub(crate) trait Threads: Send + Sync {
+    /// Whether anybody waits for one.
+    fn are_awaited(&self) -> bool;
+
+    /// Has one do work on the disk, for a party.
+    fn hand_over(self: Arc<Self>, party: Party, work: Work);
+}
+
+/// Work on the disk beside a session.
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
+
 /// What a session and the thread that runs it tell each other.
 pub(crate) struct Turn {
-    workers: Arc<Workers>,
+    threads: Arc<dyn Threads>,
     state: Mutex<State>,
 }
 
@@ -74,10 +85,10 @@ struct State {
 }
 
 impl Turn {
-    pub(crate) fn new(workers: Arc<Workers>, party: Party) -> Arc<Self> {
+    pub(crate) fn new(threads: Arc<dyn Threads>, party: Party) -> Arc<Self> {
         let slice_ends = Instant::now();
         let state = State { class: Class::Greeting, party, slice_ends, pause: None, is_ready: false };
-        Arc::new(Self { workers, state: Mutex::new(state) })
+        Arc::new(Self { threads, state: Mutex::new(state) })
     }
 
     /// What the next turn is for, and for whom.
@@ -120,7 +131,7 @@ impl Turn {
 
     /// Whether [`breathe`](Self::breathe) would let others come first.
     pub(crate) fn is_over(&self) -> bool {
-        self.workers.are_awaited() && Instant::now() >= self.lock().slice_ends
+        self.threads.are_awaited() && Instant::now() >= self.lock().slice_ends
     }
 
     /// Goes on as work of another kind, when there is a turn for that.
@@ -164,7 +175,7 @@ impl Turn {
         work: impl FnOnce(&Meter) -> T + Send + 'static,
     ) -> Job<T> {
         let (job, run) = Job::new(work);
-        self.workers.hand_over(self.next().1, Box::new(run));
+        Arc::clone(&self.threads).hand_over(self.next().1, Box::new(run));
         job
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::fair::FairQueue;
 use crate::poller::Poller;
 use crate::task::Task;
-use crate::turn::{Class, Party, Pause};
+use crate::turn::{Class, Party, Pause, Threads, Work};
 
 /// How long a thread waits for work before it ends.
 const KEPT: Duration = Duration::from_secs(10);
@@ -58,9 +58,6 @@ impl Bounds {
 /// The order in which work is taken up.
 const ORDER: [Class; 6] =
     [Class::Request, Class::Greeting, Class::Password, Class::Disk, Class::Transfer, Class::Digest];
-
-/// Work on the disk beside a session.
-type Work = Box<dyn FnOnce() + Send>;
 
 enum Item {
     Session(Task),
@@ -146,6 +143,16 @@ impl Queues {
     }
 }
 
+impl Threads for Workers {
+    fn are_awaited(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > 0
+    }
+
+    fn hand_over(self: Arc<Self>, party: Party, work: Work) {
+        self.push(Class::Disk, party, Item::Work(work));
+    }
+}
+
 impl Workers {
     /// Workers who let those rest in `poller` who wait.
     pub(crate) fn new(bounds: Bounds, poller: Arc<Poller>) -> Arc<Self> {
@@ -153,20 +160,10 @@ impl Workers {
         Arc::new(Self { bounds, poller, queues, queued, more })
     }
 
-    /// Whether anybody waits for a thread.
-    pub(crate) fn are_awaited(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > 0
-    }
-
     /// Has some thread go on with a session.
     pub(crate) fn serve(self: &Arc<Self>, task: Task) {
         let (class, party) = task.next();
         self.push(class, party, Item::Session(task));
-    }
-
-    /// Has some thread do work on the disk.
-    pub(crate) fn hand_over(self: &Arc<Self>, party: Party, work: Work) {
-        self.push(Class::Disk, party, Item::Work(work));
     }
 
     fn push(self: &Arc<Self>, class: Class, party: Party, item: Item) {

@@ -13,6 +13,9 @@ use rustix::io::Errno;
 
 use crate::{Outcome, refuse};
 
+/// The bits of a directory beside its permissions: setuid, setgid and sticky.
+pub(crate) const BESIDE: u32 = 0o7000;
+
 /// Sets a modification time, and reads it back: whether the file has it now, as exactly as disks keep times.
 pub(crate) fn set_mtime(file: impl AsFd, mtime: Time) -> Outcome<bool> {
     let found = || rustix::fs::fstat(&file);

@@ -13,11 +13,31 @@ use ftpish_protocol::{Code, Refusal};
 use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::Errno;
 
-use crate::quota::Usage;
 use crate::{Outcome, refuse};
 
 /// What tells a file from all others that are there at the same time: its device and inode.
 pub(crate) type FileId = (u64, u64);
+
+/// What lies in a directory, or is to. The sum of many sparse files is more than 64 bits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) bytes: u128,
+    pub(crate) names: u64,
+}
+
+impl Usage {
+    pub(crate) fn add(&mut self, more: Self) {
+        *self = self.with(more);
+    }
+
+    pub(crate) fn with(self, more: Self) -> Self {
+        Self { bytes: self.bytes + more.bytes, names: self.names + more.names }
+    }
+
+    pub(crate) fn without(self, less: Self) -> Self {
+        Self { bytes: self.bytes - less.bytes, names: self.names - less.names }
+    }
+}
 
 /// How many directories are open at a time. Those above the deepest ones are found again through `..`.
 const OPEN: usize = 32;

@@ -1,15 +1,17 @@
 //! What std and cap-std leave out about open directories.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
-use ftpish_protocol::Name;
 use ftpish_protocol::message::Replace;
+use ftpish_protocol::{Name, RemotePath};
 use rustix::fs::{AtFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 
@@ -77,6 +79,10 @@ pub(crate) fn os_name(name: &Name) -> &OsStr {
     OsStr::from_bytes(name.as_bytes())
 }
 
+pub(crate) fn os_path(path: &RemotePath) -> &Path {
+    Path::new(OsStr::from_bytes(path.as_bytes()))
+}
+
 /// rename(2) between open directories; whether a target may be there is the kernel's to decide. A file system that
 /// cannot (some network file systems) gets a second link, which never replaces anything, and loses the first.
 pub(crate) fn rename(
@@ -111,4 +117,15 @@ pub(crate) fn sync_dir(dir: &Dir) -> io::Result<()> {
     let open = || Ok(rustix::fs::openat(dir, ".", flags, rustix::fs::Mode::empty())?);
     let readable = open_patiently(open)?;
     Ok(rustix::fs::fsync(readable)?)
+}
+
+/// Makes durable whatever has changed in the file system that a file is in (syncfs(2)).
+#[cfg(target_os = "linux")]
+pub(crate) fn flush(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(file)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn flush(file: &File) -> io::Result<()> {
+    file.sync_all()
 }

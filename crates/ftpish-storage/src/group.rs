@@ -2,7 +2,6 @@
 //! file system, and not one each.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, LazyLock};
@@ -13,7 +12,7 @@ use ftpish_protocol::message::{Time, Unset};
 use ftpish_protocol::{Code, Name, Refusal, Verified};
 
 use crate::attributes::keep_mtime;
-use crate::dir::{Directory, os_name, sync_dir};
+use crate::dir::{Directory, flush, os_name, sync_dir};
 use crate::stage::{Kept, Stage};
 use crate::{Outcome, Permissions, refuse};
 
@@ -56,6 +55,14 @@ impl<T: Send + 'static> Background<T> {
                 Some(Err(Refusal::new(Code::Internal, "it panicked, and nothing is known of it")))
             }
         }
+    }
+}
+
+impl Stage {
+    /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. Bits and time
+    /// that the file system does not keep are no error, and told.
+    pub fn commit(self, verified: Verified, permissions: Permissions) -> Outcome<Unset> {
+        commit_together(vec![Ready { stage: self, verified, permissions }]).remove(0)
     }
 }
 
@@ -201,14 +208,4 @@ fn can_flush(dir: &Directory) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn can_flush(_: &Directory) -> bool {
     false
-}
-
-#[cfg(target_os = "linux")]
-pub(crate) fn flush(file: &File) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(file)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn flush(file: &File) -> io::Result<()> {
-    file.sync_all()
 }

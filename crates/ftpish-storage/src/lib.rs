@@ -27,6 +27,7 @@ mod stage;
 mod target;
 mod tree;
 mod walk;
+mod without_links;
 
 pub use backup::Backup;
 pub use edit::Edit;
@@ -34,11 +35,13 @@ pub use group::{Background, Ready, commit_together};
 pub use partial::is_partial;
 pub use permissions::{ModePolicy, Permissions};
 pub use quota::{Ledgers, Quota};
-pub use resolve::{Last, met_a_link};
-pub use root::{Nearby, Root};
+pub use resolve::Last;
+pub use root::Root;
+pub use root::store::Nearby;
 pub use source::{Identity, RangesReader, SourceFile, SourceReader};
 pub use stage::{Seeding, Stage, StageWriter};
 pub use walk::{Links, Walk};
+pub use without_links::met_a_link;
 
 use std::io;
 
@@ -53,7 +56,7 @@ fn refuse(error: impl Into<io::Error>) -> Refusal {
     let error = error.into();
     match error.kind() {
         // What no system call has said is said by cap-std alone.
-        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => resolve::leads_out(),
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => without_links::leads_out(),
         _ => Refusal::from_io(&error),
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use cap_std::fs::MetadataExt as _;
 use ftpish_protocol::{Code, Refusal};
 
-use crate::count::{FileId, count};
+use crate::count::{FileId, Usage, count};
 use crate::dir::Directory;
 use crate::{Outcome, refuse};
 
@@ -42,27 +42,6 @@ impl Quota {
     fn admits(&self, usage: Usage) -> bool {
         self.bytes.is_none_or(|most| usage.bytes <= most.get().into())
             && self.names.is_none_or(|most| usage.names <= most.get())
-    }
-}
-
-/// What lies in a directory, or is to. The sum of many sparse files is more than 64 bits hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    pub(crate) bytes: u128,
-    pub(crate) names: u64,
-}
-
-impl Usage {
-    pub(crate) fn add(&mut self, more: Self) {
-        *self = self.with(more);
-    }
-
-    fn with(self, more: Self) -> Self {
-        Self { bytes: self.bytes + more.bytes, names: self.names + more.names }
-    }
-
-    fn without(self, less: Self) -> Self {
-        Self { bytes: self.bytes - less.bytes, names: self.names - less.names }
     }
 }
 

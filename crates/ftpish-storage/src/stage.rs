@@ -10,22 +10,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK, WriteAt};
-use ftpish_protocol::message::{Time, Unset};
-use ftpish_protocol::{Meter, Name, Refusal, Verified};
+use ftpish_protocol::message::Time;
+use ftpish_protocol::{Meter, Name, Refusal};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::backup::Backup;
 use crate::count::FileId;
 use crate::descriptors::Stored;
-use crate::dir::{Directory, FileSystem};
-use crate::group::{Ready, commit_together, flush};
+use crate::dir::{Directory, FileSystem, flush};
 use crate::partial::{
     has_name, is_ours, lock, open_options, open_partial, open_unnamed, partial_name, partial_of,
 };
 use crate::quota::{Bound, Claim};
 use crate::target::Target;
-use crate::{Identity, Outcome, Permissions, SourceFile, refuse};
+use crate::{Identity, Outcome, SourceFile, refuse};
 
 mod publish;
 pub(crate) use publish::Kept;
@@ -297,12 +296,6 @@ impl Stage {
     /// Keeps what is replaced.
     pub fn back_up(&mut self, backup: Backup) {
         self.target.backup = Some(backup);
-    }
-
-    /// Gives the verified bytes their permission bits, time and name: durable first, then at once and whole. Bits and time
-    /// that the file system does not keep are no error, and told.
-    pub fn commit(self, verified: Verified, permissions: Permissions) -> Outcome<Unset> {
-        commit_together(vec![Ready { stage: self, verified, permissions }]).remove(0)
     }
 
     /// Zeros that need no room on the disk: beyond the end they are not written; before it, what is there is cut

@@ -15,10 +15,11 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::descriptors::patiently;
+use crate::dir::os_path;
 use crate::known::Known;
 use crate::partial::is_partial;
-use crate::resolve::refuse_link;
-use crate::root::{entry, os_path};
+use crate::root::look::entry;
+use crate::without_links::refuse_link;
 use crate::{Outcome, Root, refuse};
 
 /// How many directories are open at a time. Those above the deepest ones are opened anew when the walk comes back.

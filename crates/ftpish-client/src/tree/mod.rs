@@ -229,6 +229,30 @@ pub struct Listed {
 }
 
 impl Tree {
+    /// All of it, proven by BLAKE3, on the disk when it is done, and nothing compared, removed or kept elsewhere: whatever is
+    /// there may be replaced. What is to be otherwise is said in the fields.
+    pub fn new(way: Way, remote: RemotePath, local: impl Into<PathBuf>) -> Self {
+        Self {
+            way,
+            remote,
+            local: local.into(),
+            digest: Algorithm::Blake3,
+            replace: Replace::Always,
+            sync: true,
+            links: LinkPolicy::Keep,
+            filter: Filter::default(),
+            compare: None,
+            delete: None,
+            only_remove: false,
+            backup: None,
+            perms: false,
+            hard_links: false,
+            one_file_system: false,
+            dry_run: false,
+            tell_left_out: false,
+        }
+    }
+
     /// Where what has a path is kept, below the top of the destination as well.
     fn backup_of(&self, path: &RemotePath) -> Result<Option<RemotePath>, PathError> {
         self.backup_beside(path, 0)

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ftpish_client::{Client, Compare, Done, Error, Filter, LinkPolicy, Progress, Step, Tree, TreeJob, Way};
-use ftpish_protocol::message::Replace;
+use ftpish_client::{Client, Compare, Done, Error, Progress, Step, Tree, TreeJob, Way};
 use ftpish_protocol::{Algorithm, RemotePath};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -48,23 +47,10 @@ impl World {
 
 fn tree(local: &Path) -> Tree {
     Tree {
-        way: Way::Get,
-        remote: RemotePath::root(),
-        local: local.to_owned(),
         digest: Algorithm::Md5,
-        replace: Replace::Always,
         sync: false,
-        links: LinkPolicy::Keep,
-        filter: Filter::default(),
-        compare: None,
-        delete: None,
-        backup: None,
-        hard_links: false,
         perms: true,
-        only_remove: false,
-        one_file_system: false,
-        dry_run: false,
-        tell_left_out: false,
+        ..Tree::new(Way::Get, RemotePath::root(), local)
     }
 }
 

@@ -1,15 +1,14 @@
 //! What all connections of one user share: where the files are, how many connections there may be, and how fast they are.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ftpish_protocol::{Code, Refusal, RemotePath};
+use ftpish_protocol::{Code, Refusal};
 use ftpish_storage::Root;
 use ftpish_transport::Throttle;
 
 use super::User;
-use super::users::directory;
+use super::users::below;
 
 /// A user of whom at least one connection was here.
 #[derive(Debug)]
@@ -71,11 +70,6 @@ impl Member {
             )),
         }
     }
-}
-
-/// The directory below the served root that a relative `root` of a user means.
-pub(super) fn below(root: &Path) -> Option<RemotePath> {
-    root.to_str().filter(|text| !text.is_empty()).and_then(directory)
 }
 
 /// A connection that is a user's, until it is dropped.

@@ -13,7 +13,6 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toml_edit::Document;
 
-use super::member::below;
 use super::password::is_hash;
 use super::{Right, Rights};
 
@@ -120,8 +119,13 @@ fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PublicKey>, D:
     lines.iter().map(|line| line.parse()).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
+/// The directory below the served root that a relative `root` of a user means.
+pub(super) fn below(root: &Path) -> Option<RemotePath> {
+    root.to_str().filter(|text| !text.is_empty()).and_then(directory)
+}
+
 /// The directory that a key of `paths` means; both `/a` and `a` are below the served root.
-pub(super) fn directory(text: &str) -> Option<RemotePath> {
+fn directory(text: &str) -> Option<RemotePath> {
     RemotePath::root().resolve(text.as_bytes()).ok()
 }
 

@@ -12,6 +12,7 @@ pub mod mkdir;
 pub mod mv;
 pub mod part;
 pub mod put;
+mod replace;
 pub mod resume;
 pub mod rm;
 pub mod set;

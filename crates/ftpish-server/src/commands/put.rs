@@ -1,9 +1,10 @@
 //! `put`: a body becomes a file, if it verifies.
 
-use ftpish_protocol::message::{Put, Stored, Unset};
+use ftpish_protocol::message::{Put, Stored};
 use ftpish_protocol::{Code, Refusal, Verified};
-use ftpish_storage::{Permissions, Ready, Root, Stage, met_a_link};
+use ftpish_storage::{Permissions, Ready, Root, Stage};
 
+use super::replace::{back_up, require_expected, stored};
 use super::resume::Upload;
 use crate::exchange::{Exchange, Failure};
 use crate::group::Group;
@@ -41,11 +42,6 @@ pub async fn run(
     exchange.grant(&Stored { unset, ..stored })
 }
 
-/// What is replied once the file has its name, as far as that is known before.
-pub(super) fn stored(verified: &Verified) -> Stored {
-    Stored { size: verified.length(), digest: verified.digest(), unset: Unset::default() }
-}
-
 /// A file that comes as a whole: received and verified.
 async fn whole(
     args: &Put,
@@ -79,42 +75,6 @@ async fn receive(
     let verified = exchange.receive(args, stage).await?;
     require_expected(args, root, stage, exchange).await?;
     Ok(verified)
-}
-
-/// Has the existing file kept, where the client says so.
-pub(super) fn back_up(args: &Put, root: &Root, stage: &mut Stage) -> Result<(), Refusal> {
-    if let Some(to) = &args.backup {
-        stage.back_up(root.backup(&args.path, to)?);
-    }
-    Ok(())
-}
-
-/// Makes sure that the existing file is what the client expects, where it does, and that only that one is replaced.
-/// Behind the body, because a client that sends one does not wait: reading a large file in front of it would take
-/// longer than a peer may be silent.
-pub(super) async fn require_expected(
-    args: &Put,
-    root: &Root,
-    stage: &mut Stage,
-    exchange: &mut Exchange<'_>,
-) -> Result<(), Failure> {
-    let Some(expect) = args.expect else { return Ok(()) };
-    // Of a link that is the link itself: what it points at is not replaced.
-    stage.replace_only(root.identity(&args.path)?);
-    let file = root.open_file(&args.path).map_err(|refusal| match met_a_link(&refusal) {
-        true => Refusal::new(
-            Code::NotRegular,
-            "the existing name is a link, which this user may not compare through",
-        ),
-        false => refusal,
-    })?;
-    let (size, mut hasher) = (file.size(), expect.algorithm().hasher());
-    exchange.digest(&mut file.reader(), size, |bytes| hasher.update(bytes)).await?;
-    let found = hasher.finish();
-    if found == expect {
-        return Ok(());
-    }
-    Err(Refusal::new(Code::Changed, format!("the existing file is {found}, not {expect}")).into())
 }
 
 fn reserve(stage: &mut Stage, args: &Put) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use ftpish_storage::{Permissions, Root, SourceFile, Stage};
 
 use super::blocks::DIGEST;
 use super::part::{Shared, Uploads};
-use super::put::{back_up, require_expected, stored};
+use super::replace::{back_up, require_expected, stored};
 use crate::exchange::{Exchange, Failure};
 
 /// How often it is looked whether another session has let go of a partial file.

@@ -5,8 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use ftpish_client::{Compare, Filter, LinkPolicy, Outcome, Progress, Step, Tree, TreeJob, Way};
-use ftpish_protocol::message::Replace;
+use ftpish_client::{Compare, Outcome, Progress, Step, Tree, TreeJob, Way};
 use ftpish_protocol::{Algorithm, RemotePath};
 use ftpish_server::{Accounts, Right, Rights, Users};
 use serde_json::{Value, json};
@@ -211,23 +210,13 @@ fn a_backup_needs_the_rights_of_a_rename() {
 /// As `sync --delete --backup-dir` has them.
 fn rules(way: Way, local: &Path, backup: &str) -> Tree {
     Tree {
-        way,
-        remote: path("tree"),
-        local: local.to_owned(),
         digest: Algorithm::Md5,
-        replace: Replace::Always,
         sync: false,
-        links: LinkPolicy::Keep,
-        filter: Filter::default(),
         compare: Some(Compare::Time),
         delete: Some(1000),
         backup: Some(path(backup)),
-        hard_links: false,
         perms: true,
-        only_remove: false,
-        one_file_system: false,
-        dry_run: false,
-        tell_left_out: false,
+        ..Tree::new(way, path("tree"), local)
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use ftpish_client::{Compare, Filter, LinkPolicy, Progress, Step, Tree, TreeJob, Way};
+use ftpish_client::{Compare, Filter, Progress, Step, Tree, TreeJob, Way};
 use ftpish_protocol::Algorithm;
 use ftpish_protocol::message::Replace;
 use serde_json::{Value, json};
@@ -52,23 +52,13 @@ fn a_tree_tells_of_files_that_come_again_and_over_its_pages_where_it_goes_on() {
 
 fn rules(way: Way, local: &Path) -> Tree {
     Tree {
-        way,
-        remote: path("tree"),
-        local: local.to_owned(),
         digest: Algorithm::Md5,
-        replace: Replace::Always,
         sync: false,
-        links: LinkPolicy::Keep,
-        filter: Filter::default(),
         compare: Some(Compare::Time),
         delete: Some(10_000),
-        backup: None,
         hard_links: true,
         perms: true,
-        only_remove: false,
-        one_file_system: false,
-        dry_run: false,
-        tell_left_out: false,
+        ..Tree::new(way, path("tree"), local)
     }
 }
 

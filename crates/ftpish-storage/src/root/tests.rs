@@ -3,8 +3,13 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
+use ftpish_protocol::message::{Kind, LinkTarget, Replace};
+
+use super::store::STALE;
 use super::*;
+use crate::partial::sweep;
 
 fn path(text: &str) -> RemotePath {
     text.parse().unwrap()

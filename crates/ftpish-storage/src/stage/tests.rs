@@ -5,10 +5,10 @@ use std::io::Cursor;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use ftpish_protocol::message::{Mode, Replace, Time};
-use ftpish_protocol::{Algorithm, Code, Connection, Name, receive_body, send_body};
+use ftpish_protocol::{Algorithm, Code, Connection, Name, Verified, receive_body, send_body};
 
 use super::*;
-use crate::Root;
+use crate::{Permissions, Root};
 
 /// Proof for `bytes`, made as a transfer makes it: there is no other way.
 fn verified(bytes: &[u8], sink: &mut impl Write) -> Verified {

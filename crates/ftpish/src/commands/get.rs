@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ftpish_client::{Download, Error, Transferred, Tree, Way};
+use ftpish_protocol::RemotePath;
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
-use ftpish_protocol::{Code, RemotePath};
 
 use super::crowd::{Crowd, alone};
 use super::output::Output;
 use super::tree::Order;
-use super::{each, glob, replace, tree};
+use super::{each, glob, is_kept, replace, tree};
 use crate::cli::{Get, Overwrite};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -147,14 +147,12 @@ fn fetch_tree(
 
 fn download(from: &RemotePath, to: &Path, args: &Get) -> Download {
     Download {
-        from: from.clone(),
-        to: to.to_owned(),
         digest: args.digest.algorithm,
         replace: replace(args.overwrite.when),
         sync: !args.no_sync,
         repair: args.repair,
         perms: args.tree.perms,
-        backup: None,
+        ..Download::new(from.clone(), to)
     }
 }
 
@@ -244,12 +242,4 @@ fn report(
         Err(error) => return Err(Failure::client(format!("cannot get `{path}`"), error)),
     }
     Ok(())
-}
-
-/// Whether a transfer that was refused so did what was asked: to replace nothing.
-pub fn is_kept(code: Code, overwrite: Overwrite) -> bool {
-    matches!(
-        (code, overwrite),
-        (Code::Exists, Overwrite::Never | Overwrite::Ask) | (Code::NotNewer, Overwrite::Newer)
-    )
 }

@@ -20,6 +20,7 @@ mod verify;
 
 use std::sync::Arc;
 
+use ftpish_protocol::Code;
 use ftpish_protocol::message::Replace;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -89,4 +90,12 @@ fn replace(overwrite: Overwrite) -> Replace {
         Overwrite::Never | Overwrite::Ask => Replace::Never,
         Overwrite::Newer => Replace::Older,
     }
+}
+
+/// Whether a transfer that was refused so did what was asked: to replace nothing.
+fn is_kept(code: Code, overwrite: Overwrite) -> bool {
+    matches!(
+        (code, overwrite),
+        (Code::Exists, Overwrite::Never | Overwrite::Ask) | (Code::NotNewer, Overwrite::Newer)
+    )
 }

@@ -15,9 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::crowd::{Crowd, alone};
-use super::get::is_kept;
 use super::tree::Order;
-use super::{each, glob, replace, tree};
+use super::{each, glob, is_kept, replace, tree};
 use crate::cli::{Condition, Overwrite, Put};
 use crate::failure::Failure;
 use crate::location::Location;
@@ -141,17 +140,7 @@ fn send_crowd(
     for (word, to) in single {
         if let Some(size) = small_size(word) {
             total += size;
-            uploads.push(Upload {
-                from: word.into(),
-                to,
-                digest,
-                replace,
-                expect: None,
-                repair: false,
-                perms: args.tree.perms,
-                backup: None,
-                ahead: Ahead::default(),
-            });
+            uploads.push(Upload { digest, replace, perms: args.tree.perms, ..Upload::new(word, to) });
         }
     }
     if uploads.len() < 2 {
@@ -282,15 +271,13 @@ fn transfer(
     };
     let mut input = Input { interrupt: session.interrupt.clone() };
     let mut upload = Upload {
-        from: word.into(),
-        to: to.clone(),
         digest,
         replace,
         expect,
         repair: args.repair,
         perms: args.tree.perms,
-        backup: None,
         ahead: if lost { Ahead::Never } else { Ahead::default() },
+        ..Upload::new(word, to.clone())
     };
     progress::watch(&ui, &to.to_string(), |progress| {
         if word == STDIN {

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ftpish_client::{Done, Error, Filter, LinkPolicy, Outcome, Progress, Step, Tree, TreeJob, Way};
-use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Algorithm, Code, RemotePath};
 
@@ -38,23 +37,15 @@ pub fn tree(
         Links::Follow => LinkPolicy::Follow,
     };
     Ok(Tree {
-        way,
-        remote,
-        local,
         digest,
-        replace: Replace::Always,
-        sync: true,
         links,
         filter,
-        compare: None,
-        delete: None,
-        backup: None,
         hard_links: args.hard_links,
         perms: args.perms,
-        only_remove: false,
         one_file_system: args.one_file_system,
         dry_run: args.dry_run,
         tell_left_out: args.verbose,
+        ..Tree::new(way, remote, local)
     })
 }
 
@@ -126,7 +117,7 @@ impl Report<'_> {
             Error::Refused(refusal) | Error::Local { refusal, .. } => refusal.code,
             _ => return false,
         };
-        super::get::is_kept(code, self.kept)
+        super::is_kept(code, self.kept)
     }
 }
 

@@ -46,4 +46,5 @@ mod servers;
 mod shell;
 mod sizes;
 mod spellings;
+mod structure;
 mod trees;

@@ -165,23 +165,12 @@ fn node(at: &str, item: &Item) -> Node {
 /// As `sync --delete` has them.
 pub(super) fn rules() -> Tree {
     Tree {
-        way: Way::Get,
-        remote: RemotePath::root(),
-        local: "/".into(),
         digest: Algorithm::Md5,
-        replace: Replace::Always,
         sync: false,
-        links: LinkPolicy::Keep,
-        filter: Filter::default(),
         compare: Some(Compare::Time),
         delete: Some(u64::MAX),
-        backup: None,
-        hard_links: false,
         perms: true,
-        only_remove: false,
-        one_file_system: false,
-        dry_run: false,
-        tell_left_out: false,
+        ..Tree::new(Way::Get, RemotePath::root(), "/")
     }
 }
 
