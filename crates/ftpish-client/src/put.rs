@@ -1,41 +1,22 @@
 //! `put`: a local file, or whatever a reader yields, under a remote name.
 
-use std::collections::VecDeque;
-use std::io::Read;
-use std::ops::Range;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+mod parts;
 
-use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks};
-use ftpish_protocol::message::{
-    Command, Done, Kind, MAX_RANGES, PartArgs, Put, Replace, Resume, Stored, Unset,
-};
+use std::io::Read;
+use std::path::Path;
+
+use ftpish_protocol::blocks::Blocks;
+use ftpish_protocol::message::{Command, Done, Kind, Put, Replace, Stored, Unset};
 use ftpish_protocol::{
-    Algorithm, Code, Connection, Digest, Error as ProtocolError, Refusal, RemotePath, Secret, SendError,
-    Sent, Watch, send_body, send_digested, send_part, send_ranges,
+    Algorithm, Code, Connection, Digest, Error as ProtocolError, RemotePath, SendError, Sent, Watch,
+    send_body, send_digested,
 };
 use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
-use crate::ahead::Begun;
 use crate::client::{Greeting, Timeouts, receive_message};
-use crate::part::{Digests, Leaves, Part};
-use crate::split::{ALONE_AT_A_TIME, AT_A_TIME, Leader, PART, Parts, SPLIT_FROM, spread};
-use crate::{Ahead, Client, Error, Jobs, Progress, RESUME_FROM, Transferred, Upload, digest_of};
-
-/// A file that leaves in parts, over several connections.
-struct Leaving<'a> {
-    upload: &'a Upload,
-    /// What the server calls it.
-    name: &'a Secret,
-    file: &'a SourceFile,
-    blocks: Blocks,
-    /// What the server has.
-    left: Mutex<&'a mut Assembly>,
-    progress: &'a Progress,
-    /// Whether one connection alone sends it.
-    is_alone: bool,
-}
+use crate::part::Leaves;
+use crate::{Ahead, Client, Error, Progress, RESUME_FROM, Transferred, Upload, digest_of};
 
 impl Client {
     /// Stores all that `source` yields under `to`. It is there, whole, when this returns, and not at all before.
@@ -163,239 +144,6 @@ impl Client {
         Ok(plain && self.knows_ahead && (!self.greeting.is_done() || self.knows("part")?))
     }
 
-    /// Sends the rest of a file of which nothing was on the server before.
-    fn put_begun(
-        &mut self,
-        Begun { name, sent, end }: Begun,
-        put: Put,
-        file: &SourceFile,
-        blocks: Blocks,
-        upload: &Upload,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
-        let size = blocks.size();
-        let mut assembly = Assembly::new(blocks);
-        let rest: Vec<Range<u64>> = (end < size).then_some(end..size).into_iter().collect();
-        let parts = Parts::of(blocks, &rest, end);
-        parts.adopt(sent.len());
-        self.unanswered = sent;
-        let is_alone = self.jobs() == Jobs::ONE || size < SPLIT_FROM;
-        let left = Mutex::new(&mut assembly);
-        let leaving = Leaving { upload, name: &name, file, blocks, left, progress, is_alone };
-        self.put_all_parts(&leaving, &parts)?;
-        let Stored { digest, unset, .. } = self.take_up(put, &mut assembly, upload, progress)?;
-        Ok(Transferred { size, moved: size, digest, mtime: Some(file.mtime()), unset })
-    }
-
-    /// Has the server store what parts have become.
-    fn take_up(
-        &mut self,
-        put: Put,
-        assembly: &mut Assembly,
-        upload: &Upload,
-        progress: &Progress,
-    ) -> Result<Stored, Error> {
-        let (size, digest) = (assembly.blocks().size(), put.digest);
-        let put = Put { ranges: Some(Vec::new()), ..put };
-        let (_, stored) = self.send_put(put, &upload.from, size, progress, |connection, watch| {
-            send_ranges(connection, &mut std::io::empty(), assembly, Vec::new(), digest, watch)
-        })?;
-        let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
-        confirm(whole, size, &stored)?;
-        Ok(stored)
-    }
-
-    /// Sends the blocks of a file that are not on the server, or not right.
-    fn put_missing(
-        &mut self,
-        put: Put,
-        file: &SourceFile,
-        blocks: Blocks,
-        upload: &Upload,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
-        let Upload { from, to, digest, replace, repair, .. } = upload;
-        let (size, mtime) = (blocks.size(), file.mtime());
-        // What is to leave holes is better written in order.
-        let parts =
-            self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 && size >= SPLIT_FROM && !put.sparse;
-        let (path, repair, replace) = (to.clone(), *repair, *replace);
-        let resume = Resume { path, size, mtime, repair, replace, parts, ahead: false };
-        let id = self.send(&Command::Resume(resume), false)?;
-        let (cut, theirs, kept) = self.receive_digests(id)?;
-        if theirs != blocks || cut.size != size {
-            return Err(self.note(Error::Protocol("blocks of another file".to_owned())));
-        }
-        let local = |refusal| Error::Local { path: from.clone(), refusal };
-        let mut assembly = Assembly::new(blocks);
-        if let Some(last) = (kept.len() / BLOCK_DIGEST).checked_sub(1) {
-            let whole = 0..blocks.range(last).end;
-            let mut here = file.ranges(vec![whole]).map_err(local)?;
-            let read = Assembly::of(&mut here, blocks, &self.meter());
-            assembly = read.map_err(|error| self.note(Error::local(from, error)))?;
-            assembly.prove_all(&kept);
-        }
-        let mut ranges = assembly.missing();
-        if ranges.len() > MAX_RANGES {
-            // What lies between them goes along, rather than more ranges than a message has room for.
-            let (start, end) = (ranges[0].start, ranges[ranges.len() - 1].end);
-            assembly.forget(&(start..end));
-            ranges = assembly.missing();
-        }
-        let base = assembly.present();
-        progress.set_done(base);
-        let moved = size - base;
-        if let Some(name) = cut.upload.as_ref().filter(|_| moved >= SPLIT_FROM) {
-            let left = Mutex::new(&mut assembly);
-            let leaving = Leaving { upload, name, file, blocks, left, progress, is_alone: false };
-            let parts = Parts::of(blocks, &ranges, base);
-            self.put_all_parts(&leaving, &parts)?;
-            ranges.clear();
-        }
-        let mut source = file.ranges(ranges.clone()).map_err(local)?;
-        let pairs = ranges.iter().map(|range| (range.start, range.end)).collect();
-        let put = Put { ranges: Some(pairs), ..put };
-        let all_moves = base == 0;
-        let before = if ranges.is_empty() { size } else { base };
-        let (sent, stored) = self.send_put(put, from, before, progress, |connection, watch| {
-            send_ranges(connection, &mut source, &mut assembly, ranges, *digest, watch)
-        })?;
-        let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
-        confirm(whole, size, &stored)?;
-        let done = Transferred { size, moved, digest: whole, mtime: Some(mtime), unset: stored.unset };
-        if *digest == whole.algorithm() {
-            Ok(done)
-        } else if all_moves {
-            // The digest of the body is that of the whole file.
-            Ok(Transferred { digest: sent.digest, ..done })
-        } else {
-            let changed =
-                || Refusal::new(Code::Changed, "it is another file by now than the one that was stored");
-            let found = self.find_stored(upload)?;
-            found.map(|found| Transferred { digest: found.digest, ..done }).ok_or(Error::Refused(changed()))
-        }
-    }
-
-    /// Sends all parts of a file, over as many connections as may.
-    fn put_all_parts(&mut self, leaving: &Leaving<'_>, parts: &Parts) -> Result<(), Error> {
-        let moved = if leaving.is_alone {
-            self.put_parts(leaving, parts)
-        } else {
-            spread(self, parts, Leader::IsNeeded, &|client, parts| client.put_parts(leaving, parts))
-        };
-        // Where they came to nothing no `put` follows, and nobody reads the replies to those on their way.
-        self.broken |= moved.is_err() && !self.unanswered.is_empty();
-        moved
-    }
-
-    /// Sends parts of a file, as many as are left to take.
-    fn put_parts(&mut self, leaving: &Leaving<'_>, parts: &Parts) -> Result<(), Error> {
-        let mut sent = std::mem::take(&mut self.unanswered);
-        let leads = leaving.is_alone || self.jobs() != Jobs::ONE;
-        let at_a_time = if leaving.is_alone { ALONE_AT_A_TIME } else { AT_A_TIME as u64 };
-        let most = (at_a_time - 1) * PART.max(leaving.blocks.block());
-        let mut ended = Ok(());
-        while ended.is_ok() {
-            if sent.iter().map(Leaves::length).sum::<u64>() > most {
-                ended = self.confirm_part(&mut sent, leaving, parts);
-            } else if let Some(part) = parts.take(self) {
-                match self.send_one(&part, leaving, parts) {
-                    Ok((id, digests)) => sent.push_back(Leaves { id, part, digests }),
-                    Err(error) => {
-                        parts.give_back([part]);
-                        ended = Err(error);
-                    }
-                }
-            } else if sent.is_empty() {
-                return Ok(());
-            } else if leads && parts.are_but(sent.len()) && sent.iter().all(|part| part.digests.is_ok()) {
-                // The `put` that comes next need not wait for them: on this connection they are in front of it.
-                sent.iter_mut().for_each(|part| self.note_part(part, leaving, parts));
-                self.unanswered = sent;
-                return Ok(());
-            } else {
-                ended = self.confirm_part(&mut sent, leaving, parts);
-            }
-        }
-        // Those that were sent before may have arrived, and then nobody need send them again.
-        while !sent.is_empty() && !self.broken {
-            let confirmed = self.confirm_part(&mut sent, leaving, parts);
-            ended = ended.and(confirmed);
-        }
-        parts.give_back(sent.into_iter().map(|leaves| leaves.part));
-        ended
-    }
-
-    /// Takes a part for one that has arrived.
-    fn note_part(&self, part: &mut Leaves, leaving: &Leaving<'_>, parts: &Parts) {
-        let mut left = leaving.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let digests = part.digests.as_mut().map(std::mem::take).unwrap_or_default();
-        digests.into_iter().for_each(|(index, digest)| left.note(index, digest));
-        parts.done();
-    }
-
-    /// Sends one part.
-    fn send_one(
-        &mut self,
-        Part { range, attempt }: &Part,
-        leaving: &Leaving<'_>,
-        parts: &Parts,
-    ) -> Result<(u64, Result<Digests, Error>), Error> {
-        let Leaving { upload, name, file, blocks, progress, .. } = leaving;
-        let mut source = file.ranges(vec![range.clone()]).map_err(|refusal| upload.local(refusal))?;
-        let (path, name) = (upload.to.clone(), Secret::clone(name));
-        let (offset, length, attempt) = (range.start, range.end - range.start, *attempt);
-        let args = PartArgs { path, upload: Some(name), offset, length, attempt };
-        let id = self.send(&Command::Part(args), true)?;
-        let (interrupt, mut before) = (self.interrupt.clone(), 0);
-        let sent = send_part(&mut self.connection, &mut source, *blocks, range.clone(), &mut |_, now| {
-            parts.count(before, now, progress);
-            before = now;
-            !interrupt.is_set() && !parts.are_stopped()
-        });
-        let sent = match sent {
-            Ok((_, digests)) => Ok(digests),
-            // The server was told, and refuses it in its turn.
-            Err(SendError::Source(error)) => Err(Error::local(&upload.from, error)),
-            Err(SendError::Stopped) => Err(Error::Interrupted),
-            Err(SendError::Connection(error)) => {
-                parts.count(before, 0, progress);
-                return Err(self.note(error.into()));
-            }
-        };
-        parts.count(before, length, progress);
-        Ok((id, sent))
-    }
-
-    /// Receives the reply to the part that was sent first.
-    fn confirm_part(
-        &mut self,
-        sent: &mut VecDeque<Leaves>,
-        leaving: &Leaving<'_>,
-        parts: &Parts,
-    ) -> Result<(), Error> {
-        let Some(Leaves { id, part, digests }) = sent.pop_front() else { return Ok(()) };
-        let received = self.receive::<Done>(id, &Progress::default()).map_err(mismatch);
-        let arrived = match (received, digests) {
-            (Err(error), Ok(_)) => Err(error),
-            (Err(error), _) if self.broken => Err(error),
-            (_, digests) => digests,
-        };
-        match arrived {
-            Ok(digests) => {
-                let mut left = leaving.left.lock().unwrap_or_else(PoisonError::into_inner);
-                digests.into_iter().for_each(|(index, digest)| left.note(index, digest));
-                parts.done();
-                Ok(())
-            }
-            Err(error) => {
-                parts.count(part.range.end - part.range.start, 0, leaving.progress);
-                parts.give_back([part]);
-                Err(error)
-            }
-        }
-    }
-
     /// Sends a `put` and its body, and receives the reply. `base` is how many bytes of the file were there before.
     fn send_put(
         &mut self,
@@ -453,9 +201,7 @@ impl Client {
             },
         }
     }
-}
 
-impl Client {
     /// Receives the replies to parts that were sent in front of the `put`. All of them, unless the connection breaks:
     /// what counts is the first that was refused.
     fn receive_unanswered(&mut self) -> Result<(), Error> {

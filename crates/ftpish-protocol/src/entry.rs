@@ -56,7 +56,7 @@ pub struct Node {
     pub mount: bool,
 }
 
-fn is_false(value: &bool) -> bool {
+pub(crate) fn is_false(value: &bool) -> bool {
     !*value
 }
 

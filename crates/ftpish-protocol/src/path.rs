@@ -65,6 +65,12 @@ impl RemotePath {
         if parts.is_empty() { Ok(Self::root()) } else { Self::parse(&parts.join(&b'/')) }
     }
 
+    /// Whether it is `dir`, or something in it.
+    pub fn is_within(&self, dir: &Self) -> bool {
+        let mut components = self.components();
+        dir.components().all(|component| components.next() == Some(component))
+    }
+
     /// The path's components from the root down; none for the root.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|b| *b == b'/').filter(|part| *part != b".")

@@ -3,13 +3,20 @@
 //!
 //! Deliberately elsewhere: who walks, and who does it (`job.rs`).
 
+mod aliases;
+mod extras;
+mod feed;
+
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
-use ftpish_protocol::message::{Kind, LinkTarget, MAX_LISTED_DIGEST, Mode, Node, Replace, Time};
-use ftpish_protocol::{Code, Refusal, RemotePath, WalkOrder, walk_order};
+use ftpish_protocol::message::{Kind, LinkTarget, Mode, Node, Replace, Time};
+use ftpish_protocol::{Code, Refusal, RemotePath, walk_order};
 
-use super::{Compare, LeftOut, LinkPolicy, Listed, Step, Tree, Way};
+use self::aliases::Aliases;
+use self::extras::{Extra, Extras, is_locked};
+use self::feed::{Feed, Passed};
+use super::{Compare, LeftOut, LinkPolicy, Step, Tree, Way};
 
 /// One of the two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,51 +34,6 @@ pub(super) enum Next {
     End,
 }
 
-/// The part of a walk that has come and was not yet looked at.
-#[derive(Debug, Default)]
-struct Feed {
-    nodes: VecDeque<Node>,
-    order: WalkOrder,
-    ended: bool,
-    /// Where somebody asks for it.
-    passed: Option<Passed>,
-}
-
-/// The part of a walk that was looked at.
-#[derive(Debug, Default)]
-struct Passed {
-    /// The last node of it.
-    last: Option<RemotePath>,
-    nodes: u64,
-    /// Of the files whose digests a listing tells.
-    bytes: u64,
-    /// The place of the last one.
-    place: Option<Listed>,
-}
-
-impl Passed {
-    fn note(&mut self, node: &Node) {
-        let Self { nodes, bytes, .. } = *self;
-        let after = self.last.replace(node.path.clone());
-        self.place = after.map(|after| Listed { after, nodes, bytes });
-        self.nodes += 1;
-        if node.kind == Kind::File && node.size <= MAX_LISTED_DIGEST {
-            self.bytes += node.size;
-        }
-    }
-}
-
-impl Feed {
-    /// The next node, which is looked at now.
-    fn take(&mut self) -> Option<Node> {
-        let node = self.nodes.pop_front()?;
-        if let Some(passed) = &mut self.passed {
-            passed.note(&node);
-        }
-        Some(node)
-    }
-}
-
 /// A directory of the source that the plan is in.
 #[derive(Debug)]
 struct Open {
@@ -87,11 +49,6 @@ struct Open {
     locked: Option<Mode>,
 }
 
-/// Whether the owner of a directory with these bits cannot change what is in it.
-fn is_locked(mode: Mode) -> bool {
-    mode.bits() & 0o300 != 0o300
-}
-
 fn unlock(path: &RemotePath, mode: Mode) -> Step {
     Step::Unlock { path: path.clone(), mode: Mode::from_bits(mode.bits() | 0o700) }
 }
@@ -100,102 +57,6 @@ impl Open {
     fn set(self) -> Step {
         let Self { path, mtime, mode, differs, .. } = self;
         Step::Set { path, is_dir: true, mtime, mode, if_changed: !differs }
-    }
-}
-
-/// A name of the target that the source does not have.
-#[derive(Debug)]
-struct Extra {
-    path: RemotePath,
-    is_dir: bool,
-    /// Whether something in it stays, and so it does itself.
-    kept: bool,
-    /// What takes its place.
-    then: Option<Step>,
-}
-
-/// What is to be removed, in walk order: of a directory that goes with all that is in it, the directory alone.
-#[derive(Debug, Default)]
-struct Extras {
-    all: Vec<Extra>,
-    /// Where in `all` the directories are that lead to where the walk is.
-    dirs: Vec<usize>,
-    /// How many names there are, those in a directory that goes among them.
-    count: u64,
-    /// Whether each name goes for itself, because it is kept elsewhere.
-    one_by_one: bool,
-    /// The directories whose owner cannot change what is in them, those among them that go with another.
-    locked: Vec<(RemotePath, Mode, Time)>,
-}
-
-impl Extras {
-    /// Adds a name, unless there are more than `most` by then: none is removed then, and none kept in mind.
-    fn add(&mut self, target: &Node, then: Option<Step>, most: u64) {
-        let (path, is_dir) = (target.path.clone(), target.kind == Kind::Dir);
-        self.close(Some(&path));
-        self.count += 1;
-        if self.count > most {
-            self.all.clear();
-            self.dirs.clear();
-            self.locked.clear();
-            return;
-        }
-        if is_dir {
-            self.dirs.push(self.all.len());
-        }
-        if is_dir && is_locked(target.mode) {
-            self.locked.push((path.clone(), target.mode, target.mtime));
-        }
-        self.all.push(Extra { path, is_dir, kept: false, then });
-    }
-
-    /// Says that what has this path stays, if it is in a directory that was to go.
-    fn keep(&mut self, path: &RemotePath) {
-        self.close(Some(path));
-        for at in &self.dirs {
-            self.all[*at].kept = true;
-        }
-    }
-
-    /// Leaves the directories that `path` is not in: what is in them need not be told one by one, if all of it goes.
-    fn close(&mut self, path: Option<&RemotePath>) {
-        while let Some(&at) = self.dirs.last() {
-            let dir = &self.all[at];
-            if path.is_some_and(|path| is_below(path, &dir.path)) {
-                return;
-            }
-            self.dirs.pop();
-            if !dir.kept && !self.one_by_one {
-                self.all.truncate(at + 1);
-            }
-        }
-    }
-}
-
-/// How many bytes of paths are held of files whose first name in the target is not their first name in the source.
-/// Beyond that, names are given again that the files have already.
-const MOST_ALIASES: usize = 4 * 1024 * 1024;
-
-/// First names in the target by first names in the source.
-#[derive(Debug, Default)]
-struct Aliases {
-    all: HashMap<RemotePath, RemotePath>,
-    bytes: usize,
-}
-
-impl Aliases {
-    fn note(&mut self, first: &RemotePath, there: Option<&RemotePath>) {
-        let Some(there) = there else { return };
-        let cost = first.as_bytes().len() + there.as_bytes().len() + 96;
-        if self.bytes + cost <= MOST_ALIASES {
-            self.bytes += cost;
-            self.all.insert(first.clone(), there.clone());
-        }
-    }
-
-    /// Whether a file of the target is the one that has this first name in the source.
-    fn are_same(&self, first: &RemotePath, there: &Node) -> bool {
-        there.same.as_ref().unwrap_or(&there.path) == self.all.get(first).unwrap_or(first)
     }
 }
 
@@ -403,7 +264,7 @@ impl Plan {
         let feed = if is_source { &mut self.source } else { &mut self.target };
         let pruned = &mut self.pruned[usize::from(!is_source)];
         let Some(node) = feed.nodes.front() else { return false };
-        if !pruned.as_ref().is_some_and(|top| is_below(&node.path, top)) {
+        if !pruned.as_ref().is_some_and(|top| node.path.is_within(top)) {
             let is_dir = node.kind == Kind::Dir;
             let why = match node.mount || self.mounts.contains(&node.path) {
                 true => Some(LeftOut::Mount),
@@ -430,11 +291,11 @@ impl Plan {
     /// Leaves the directories that `path` is not in.
     fn leave(&mut self, path: Option<&RemotePath>) {
         while let Some(last) = self.open.last() {
-            if path.is_some_and(|path| is_below(path, &last.path)) {
+            if path.is_some_and(|path| path.is_within(&last.path)) {
                 return;
             }
             let Some(dir) = self.open.pop() else { return };
-            if self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, &dir.path)) {
+            if self.rules.backup.as_ref().is_some_and(|backup| backup.is_within(&dir.path)) {
                 self.above_backups.push(dir);
             } else if dir.differs || dir.may_differ {
                 self.steps.push_back(dir.set());
@@ -508,7 +369,7 @@ impl Plan {
         let Some(backup) = self.rules.backup.as_ref().filter(|_| !self.backs_up) else { return };
         self.backs_up = true;
         for dir in self.above_backups.iter_mut().chain(&mut self.open) {
-            if is_below(backup, &dir.path)
+            if backup.is_within(&dir.path)
                 && let Some(mode) = dir.locked.take()
             {
                 dir.mode.get_or_insert(mode);
@@ -545,7 +406,7 @@ impl Plan {
         let mode = (there.is_none() || self.rules.perms).then_some(source.mode);
         let locked = there.map(|there| there.mode).filter(|mode| is_locked(*mode));
         let (dir, mtime) = (path.clone(), source.mtime);
-        let takes_backups = self.backs_up && self.rules.backup.as_ref().is_some_and(|to| is_below(to, path));
+        let takes_backups = self.backs_up && self.rules.backup.as_ref().is_some_and(|to| to.is_within(path));
         let is_locked = locked.is_some();
         self.open.push(Open { path: dir, mtime, mode, differs, may_differ: false, locked });
         if takes_backups && (self.surely_backs_up || is_locked) {
@@ -699,7 +560,7 @@ impl Plan {
         self.leave(Some(&target.path));
         self.change_last();
         self.extras.add(&target, None, most);
-        if self.rules.backup.as_ref().is_some_and(|backup| is_below(backup, &target.path)) {
+        if self.rules.backup.as_ref().is_some_and(|backup| backup.is_within(&target.path)) {
             self.extras.keep(&target.path);
         }
         // What is in it was not counted, so it does not go.
@@ -759,12 +620,6 @@ impl Plan {
 
 fn has_directory(path: RemotePath) -> Step {
     Step::Problem { path, refusal: Refusal::new(Code::IsDirectory, "a directory has this name") }
-}
-
-/// Whether `path` is in the directory `dir`, or is it.
-fn is_below(path: &RemotePath, dir: &RemotePath) -> bool {
-    let mut components = path.components();
-    dir.components().all(|component| components.next() == Some(component))
 }
 
 #[cfg(test)]

@@ -46,22 +46,16 @@ impl Rights {
         let innermost = self
             .below
             .iter()
-            .filter(|(top, _)| is_below(path, top))
+            .filter(|(top, _)| path.is_within(top))
             .max_by_key(|(top, _)| top.components().count());
         innermost.map_or(&self.everywhere, |(_, rights)| rights).contains(&right)
     }
 
     /// Whether `right` holds for `path` and for whatever is below it, as removing or renaming a directory needs.
     pub fn allow_below(&self, right: Right, path: &RemotePath) -> bool {
-        let inner = self.below.iter().filter(|(top, _)| is_below(top, path));
+        let inner = self.below.iter().filter(|(top, _)| top.is_within(path));
         self.allow(right, path) && inner.into_iter().all(|(_, rights)| rights.contains(&right))
     }
-}
-
-/// Whether `path` is `top` or in it: `foobar` is not in `foo`.
-fn is_below(path: &RemotePath, top: &RemotePath) -> bool {
-    let mut components = path.components();
-    top.components().all(|component| components.next() == Some(component))
 }
 
 #[cfg(test)]

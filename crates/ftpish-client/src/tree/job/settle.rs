@@ -1,0 +1,168 @@
+//! What steps have come to: answers of the server, on whatever connection, and what follows from them.
+
+use std::iter::successors;
+
+use ftpish_protocol::message::Unset;
+use ftpish_protocol::{Code, Refusal, RemotePath};
+use ftpish_storage::SourceFile;
+
+use super::{Tag, TreeJob};
+use crate::crew::Crew;
+use crate::download::local;
+use crate::pipeline::{Answer, Pipeline};
+use crate::tree::plan::Side;
+use crate::tree::{Done, Outcome, Step, Way};
+use crate::{Error, Progress, digest_of};
+
+impl TreeJob {
+    /// Takes the answers that have come. Whether the nodes that were asked for are among them.
+    pub(super) fn settle(
+        &mut self,
+        pipe: &mut Pipeline<'_, Tag>,
+        crew: &mut Crew<Tag>,
+        progress: &Progress,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<bool, Error> {
+        let (mut ended, mut page) = (Ok(()), false);
+        // Another connection that breaks ends nothing here.
+        while let Some(((tag, answer), is_ours)) =
+            pipe.answer().map(|answer| (answer, true)).or_else(|| Some((crew.answer()?, false)))
+        {
+            match &tag {
+                Tag::Step((_, step)) => {
+                    self.asked -= u64::from(matches!(step, Step::Compare { .. }));
+                    self.pass(step.path());
+                }
+                Tag::Stretch { nodes, .. } => self.asked -= nodes,
+                Tag::Page => {}
+            }
+            match (tag, answer) {
+                (Tag::Page, Err(Error::Refused(refusal)))
+                    if refusal.code == Code::NotFound && self.remote_side() == Side::Target =>
+                {
+                    page = true;
+                    self.plan.end(Side::Target);
+                }
+                (Tag::Page, Ok(_)) if self.needs_link() && !pipe.client.knows("link")? => {
+                    let line = "the server is too old for backups and hard links";
+                    ended = Err(Error::Refused(Refusal::new(Code::Unsupported, line)));
+                }
+                (Tag::Page, answer) => {
+                    page = true;
+                    ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
+                }
+                (Tag::Stretch { files, .. }, answer) => {
+                    ended = ended.and(self.take_stretch(files, answer, report));
+                }
+                (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {
+                    self.redo(step);
+                    if is_ours {
+                        ended = ended.and(Err(error));
+                    }
+                }
+                (Tag::Step((_, Step::HardLink { path, size, replaces, .. })), Err(Error::Refused(_))) => {
+                    self.add(Step::Move { path, size, replaces });
+                }
+                // What cannot change in it says so.
+                (Tag::Step((_, Step::Unlock { .. })), _) => {}
+                // The name of the destination is a link to the directory, which keeps its own time and bits.
+                (Tag::Step((_, Step::Set { path, .. })), Err(Error::Refused(refusal)))
+                    if path.is_root() && refusal.code == Code::NotRegular => {}
+                (Tag::Step((number, step)), answer) => {
+                    if let Err(error) = &answer
+                        && let Some(again) = self.beside(&step, error)
+                    {
+                        self.todo.insert(number, again);
+                        continue;
+                    }
+                    let outcome = match answer {
+                        Ok(Answer::Hashed(there)) => match self.compare(&step, &there.digest) {
+                            Ok(()) => continue,
+                            Err(error) => Err(error),
+                        },
+                        Ok(Answer::Moved(done)) => Ok(Done::Moved(done)),
+                        Ok(Answer::Done(unset)) => Ok(Done::Changed(unset)),
+                        Ok(Answer::Nodes(_)) => Ok(Done::Nothing),
+                        Err(error) => self.find_lost(&step, error, pipe),
+                    };
+                    if matches!(outcome, Ok(Done::Moved(_))) {
+                        progress.add_file();
+                    }
+                    self.tell(&step, outcome, report);
+                }
+            }
+        }
+        ended.map(|()| page)
+    }
+
+    /// Both digests of a file are known when this returns: it moves only if they differ.
+    pub(super) fn compare(&mut self, step: &Step, there: &ftpish_protocol::Digest) -> Result<(), Error> {
+        let Step::Compare { path, size, set, same, .. } = step else { return Ok(()) };
+        let from = self.local(path);
+        let file = match self.tree.way {
+            Way::Get => self.here(path)?.open_file(path),
+            Way::Put => SourceFile::open(&from),
+        };
+        let file = file.map_err(|refusal| local(&from, refusal))?;
+        let here = digest_of(&from, file, self.tree.digest, &ftpish_protocol::Meter::default())?;
+        let path = path.clone();
+        if here != *there {
+            // What is in the first, and if it is kept, in those above the backups.
+            let above_backups =
+                successors(self.tree.backup.as_ref().and_then(RemotePath::parent), RemotePath::parent);
+            self.changed.extend(path.parent().into_iter().chain(above_backups));
+            let (size, first, replaces) = (*size, same.clone(), true);
+            self.add(match first {
+                Some((first, mtime)) => Step::HardLink { path, first, size, mtime, replaces },
+                None => Step::Move { path, size, replaces },
+            });
+        } else if let Some((mtime, mode)) = *set {
+            self.add(Step::Set { path, is_dir: false, mtime, mode, if_changed: false });
+        } else {
+            self.unchanged += 1;
+        }
+        Ok(())
+    }
+
+    /// What a file came to that was refused: it may be there since the try whose reply was lost.
+    pub(super) fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Pipeline<'_, Tag>) -> Outcome {
+        let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
+        match &error {
+            _ if self.was_kept(step, &error) => Ok(Done::Changed(Unset::default())),
+            // The first try has done it, or somebody who was faster.
+            Error::Refused(refusal)
+                if refusal.code == Code::NotFound
+                    && matches!(step, Step::Remove(_) | Step::BackUp { .. }) =>
+            {
+                Ok(Done::Changed(Unset::default()))
+            }
+            Error::Refused(refusal)
+                if is_there(refusal) && self.tree.way == Way::Put && self.lost.remove(step.path()) =>
+            {
+                pipe.drain();
+                let upload = self.upload(step.path(), self.remote(step.path())?)?;
+                match pipe.client.find_stored(&upload) {
+                    Ok(Some(done)) => Ok(Done::Moved(done)),
+                    Ok(None) | Err(_) => Err(error),
+                }
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Reports a step. If it is done, what it has replaced is kept, where that was asked.
+    pub(super) fn tell(&self, step: &Step, outcome: Outcome, report: &mut dyn FnMut(&Step, Outcome)) {
+        if let (
+            Step::Move { path, replaces: true, .. }
+            | Step::Link { path, replaces: true, .. }
+            | Step::HardLink { path, replaces: true, .. },
+            Ok(done),
+        ) = (step, &outcome)
+            && let Ok(Some(to)) = self.backup_of(path)
+        {
+            let kept = if *done == Done::Nothing { *done } else { Done::Changed(Unset::default()) };
+            report(&Step::BackUp { path: path.clone(), to }, Ok(kept));
+        }
+        report(step, outcome);
+    }
+}

@@ -1,0 +1,231 @@
+//! How a step begins: what this side does alone, what is asked of the server, and the files that move.
+
+use ftpish_protocol::message::{Command, Kind, Mkdir, Rm, Set, Symlink, Unset};
+use ftpish_protocol::{Algorithm, Code, Refusal, RemotePath};
+use ftpish_storage::{Permissions, Root, descriptors};
+
+use super::{MOST_HELD, Numbered, Tag, TreeJob};
+use crate::crew::Crew;
+use crate::download::local;
+use crate::pipeline::{Moving, Pipeline};
+use crate::split::SPLIT_FROM;
+use crate::tree::{Done, Outcome, Step, Tree, Way};
+use crate::{Ahead, Download, Error, Upload};
+
+impl TreeJob {
+    /// Begins a step; those that this side does alone are done at once.
+    pub(super) fn start(
+        &mut self,
+        (number, step): Numbered,
+        pipe: &mut Pipeline<'_, Tag>,
+        crew: &mut Crew<Tag>,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<(), Error> {
+        // Whatever cannot be kept is not replaced, and the rest is done.
+        if let Step::Move { path, .. } | Step::Link { path, .. } | Step::HardLink { path, .. } = &step
+            && let Err(error) = self.backup(path)
+        {
+            report(&step, Err(error));
+            return Ok(());
+        }
+        let is_top = step.path().is_root() && self.tree.way == Way::Put && self.tree.remote.is_root();
+        match &step {
+            Step::Skip(_) | Step::LeaveOut { .. } => report(&step, Ok(Done::Nothing)),
+            Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
+            Step::Compare { .. } => self.ask_digest((number, step), pipe)?,
+            // The served directory itself is the server's own.
+            Step::MakeDir { .. } | Step::Unlock { .. } | Step::Set { .. } if is_top => {}
+            Step::Set { is_dir: true, .. } => self.sets.push(step),
+            _ if self.tree.dry_run => self.tell(&step, Ok(Done::Nothing), report),
+            Step::Set { .. } | Step::HardLink { .. } => self.late.push(step),
+            Step::Move { path, size, .. } => {
+                let is_large = *size >= SPLIT_FROM && self.tree.digest == Algorithm::Blake3;
+                if is_large && !crew.is_alone() && self.large.len() < MOST_HELD {
+                    self.large.insert(number, step);
+                    return Ok(());
+                }
+                if self.is_behind(path) && crew.wants_more(pipe) {
+                    self.held.insert(number, step);
+                    return Ok(());
+                }
+                let file = self.moving(path, *size)?;
+                if self.is_behind(path) {
+                    pipe.move_file(Tag::Step((number, step)), file);
+                } else {
+                    crew.deal(Tag::Step((number, step)), file, pipe);
+                }
+            }
+            Step::MakeDir { .. }
+            | Step::Unlock { .. }
+            | Step::Link { .. }
+            | Step::Remove(_)
+            | Step::BackUp { .. } => {
+                if self.tree.way == Way::Put && !crew.is_alone() {
+                    self.ahead.insert(step.path().clone());
+                }
+                self.start_small((number, step), pipe, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn moving(&self, path: &RemotePath, size: u64) -> Result<Moving, Error> {
+        let whole = self.remote(path)?;
+        Ok(match self.tree.way {
+            Way::Get => {
+                let (root, name) = (self.here(path)?, path.clone());
+                Moving::Get { download: self.download(&root, path, whole)?, root, name, size }
+            }
+            Way::Put => Moving::Put { upload: self.upload(path, whole)?, size },
+        })
+    }
+
+    /// Moves the first of the large files, over all connections: nothing else is on its way.
+    pub(super) fn move_large(
+        &mut self,
+        pipe: &mut Pipeline<'_, Tag>,
+        crew: &mut Crew<Tag>,
+    ) -> Result<(), Error> {
+        pipe.drain();
+        crew.dismiss(pipe.client);
+        if let Some((number, step)) = self.large.pop_first() {
+            let size = if let Step::Move { size, .. } = &step { *size } else { 0 };
+            let file = self.moving(step.path(), size)?;
+            pipe.move_alone(Tag::Step((number, step)), &file);
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_small(
+        &mut self,
+        (number, step): Numbered,
+        pipe: &mut Pipeline<'_, Tag>,
+        report: &mut dyn FnMut(&Step, Outcome),
+    ) -> Result<(), Error> {
+        if self.tree.way == Way::Get {
+            // What has the name may be on its way.
+            if matches!(step, Step::Remove(_) | Step::BackUp { .. }) {
+                pipe.drain();
+            }
+            // As long as the directories are there that it was in.
+            if matches!(step, Step::Remove(_)) {
+                self.sync_kept()?;
+            }
+            let done = self.do_here(&step);
+            match (&step, done) {
+                (Step::HardLink { path, size, replaces, .. }, Err(Error::Local { .. })) => {
+                    self.add(Step::Move { path: path.clone(), size: *size, replaces: *replaces });
+                }
+                // What cannot change in it says so.
+                (Step::Unlock { .. }, _) => {}
+                (_, Err(error)) => match self.beside(&step, &error) {
+                    Some(again) => {
+                        self.todo.insert(number, again);
+                    }
+                    None => report(&step, Err(error)),
+                },
+                (_, Ok(unset)) => self.tell(&step, Ok(Done::Changed(unset)), report),
+            }
+            return Ok(());
+        }
+        let path = self.remote(step.path())?;
+        let length = path.as_bytes().len();
+        let command = match &step {
+            Step::MakeDir { mode, .. } => Command::Mkdir(Mkdir { path, parents: true, mode: Some(*mode) }),
+            Step::Unlock { mode, .. } => {
+                Command::Set(Set { path, mtime: None, mode: Some(*mode), limited: false })
+            }
+            Step::Link { target, .. } => {
+                let (target, replace, backup) =
+                    (target.clone(), self.tree.replace, self.backup(step.path())?);
+                Command::Symlink(Symlink { path, target, replace, backup })
+            }
+            Step::HardLink { first, path, size, mtime, .. } => {
+                Command::Link(self.hard_link((first, path), (*size, *mtime), Self::remote)?)
+            }
+            Step::Set { mtime, mode, .. } => {
+                Command::Set(Set { path, mtime: Some(*mtime), mode: *mode, limited: !self.tree.perms })
+            }
+            Step::BackUp { to, .. } => {
+                Command::Rm(Rm { path, recursive: false, backup: Some(self.remote(to)?) })
+            }
+            _ => Command::Rm(Rm { path, recursive: self.tree.backup.is_none(), backup: None }),
+        };
+        pipe.ask(Tag::Step((number, step)), &command, length);
+        Ok(())
+    }
+
+    /// Does a step on this side, which moves nothing.
+    fn do_here(&mut self, step: &Step) -> Result<Unset, Error> {
+        let path = step.path();
+        let to = self.local(path);
+        if path.is_root() && matches!(step, Step::MakeDir { .. }) {
+            let root = Root::create(&to, self.tree.sync).map_err(|error| Error::local(&to, error))?;
+            self.here = Some(root.minding_spellings());
+            return Ok(Unset::default());
+        }
+        let root = self.here(path)?;
+        if let Step::BackUp { to, .. } = step {
+            self.kept.extend([path.clone(), to.clone()]);
+        }
+        let done = descriptors::patiently(|| self.try_here(&root, step));
+        done.map_err(|refusal| local(&to, refusal))
+    }
+
+    fn try_here(&self, root: &Root, step: &Step) -> Result<Unset, Refusal> {
+        let path = step.path();
+        let done = match step {
+            Step::MakeDir { mode, .. } => match root.make_dir(path, false, Some(*mode)) {
+                Err(refusal)
+                    if refusal.code == Code::Exists
+                        && root.stat(path).is_ok_and(|found| found.kind == Kind::Dir) =>
+                {
+                    Ok(())
+                }
+                made => made,
+            },
+            Step::Unlock { mode, .. } => return root.set(path, None, Permissions::Exact(*mode)),
+            Step::Link { target, .. } => self
+                .backup_here(root, path)
+                .and_then(|backup| root.make_link(path, target, self.tree.replace, backup)),
+            Step::HardLink { first, path, size, mtime, .. } => {
+                let names = self.hard_link((first, path), (*size, *mtime), |_, path| Ok(path.clone()));
+                root.link(&names.map_err(|error| Refusal::new(Code::BadPath, error.to_string()))?)
+            }
+            Step::Set { mtime, mode, .. } => {
+                return root.set(path, Some(*mtime), Permissions::named(*mode, self.tree.perms));
+            }
+            Step::Remove(_) => root.remove(path, self.tree.backup.is_none()),
+            Step::BackUp { to, .. } => root.backup(path, to).and_then(|backup| root.move_away(path, &backup)),
+            Step::Move { .. }
+            | Step::Compare { .. }
+            | Step::Skip(_)
+            | Step::LeaveOut { .. }
+            | Step::Problem { .. } => Ok(()),
+        };
+        done.map(|()| Unset::default())
+    }
+
+    fn download(&self, root: &Root, path: &RemotePath, from: RemotePath) -> Result<Download, Error> {
+        let (Tree { digest, replace, sync, perms, .. }, to) = (&self.tree, self.local(path));
+        let backup = self.backup_here(root, path).map_err(|refusal| local(&to, refusal))?;
+        Ok(Download {
+            from,
+            to,
+            digest: *digest,
+            replace: *replace,
+            sync: *sync,
+            repair: false,
+            perms: *perms,
+            backup,
+        })
+    }
+
+    pub(super) fn upload(&self, path: &RemotePath, to: RemotePath) -> Result<Upload, Error> {
+        let (Tree { digest, replace, perms, .. }, backup) = (&self.tree, self.backup(path)?);
+        let from = self.local(path);
+        let (digest, replace, perms) = (*digest, *replace, *perms);
+        let ahead = if self.lost.contains(path) { Ahead::Never } else { Ahead::WhereFar };
+        Ok(Upload { from, to, digest, replace, expect: None, repair: false, perms, backup, ahead })
+    }
+}
