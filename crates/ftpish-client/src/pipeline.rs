@@ -38,6 +38,13 @@ const REQUESTS_IN_FLIGHT: usize = 60 * 1024;
 /// About how many bytes a request has besides its path.
 const REQUEST: usize = 64;
 
+/// The same as [`REQUESTS_IN_FLIGHT`] over a Unix socket, by what it counts for a message that is written alone, of the 208 KiB
+/// that it has (unix(7), `wmem_default`).
+const LOCAL_REQUESTS_IN_FLIGHT: usize = 180 * 1024;
+
+/// What a Unix socket counts for a message that is written alone, besides at most twice its bytes.
+const LOCAL_REQUEST: usize = 640;
+
 /// How many bytes of bodies may be on their way, or on the server, without a reply: what is lost at the most when a
 /// connection breaks.
 const BODIES_IN_FLIGHT: u64 = 32 * 1024 * 1024;
@@ -197,9 +204,10 @@ impl<'a, T> Pipeline<'a, T> {
         let share = if self.was_full { 2 } else { 1 };
         let puts = self.asked.len() - self.requests.len();
         let most_puts = if self.client.is_unix { LOCAL_PUTS_IN_FLIGHT } else { PUTS_IN_FLIGHT };
+        let most_requests = if self.client.is_unix { LOCAL_REQUESTS_IN_FLIGHT } else { REQUESTS_IN_FLIGHT };
         self.was_full = puts >= most_puts / share
             || self.asked.len() >= MOST_IN_FLIGHT / share
-            || self.request_bytes >= REQUESTS_IN_FLIGHT / share
+            || self.request_bytes >= most_requests / share
             || self.body_bytes > BODIES_IN_FLIGHT;
         self.was_full
     }
@@ -296,8 +304,10 @@ impl<'a, T> Pipeline<'a, T> {
                 if let Asked::Get { cost, .. } = &asked {
                     self.cost += cost;
                 }
-                self.requests.push_back(REQUEST + length);
-                self.request_bytes += REQUEST + length;
+                let bytes = REQUEST + length;
+                let cost = if self.client.is_unix { LOCAL_REQUEST + 2 * bytes } else { bytes };
+                self.requests.push_back(cost);
+                self.request_bytes += cost;
                 self.asked.push_back((id, tag, asked));
             }
             Err(error) => self.answers.push_back((tag, Err(error))),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::harness::{World, dress, names, noise};
+use crate::harness::{PATIENCE, World, dress, names, noise};
 use crate::relay::{Harm, Relay};
 use crate::trees::{described, is_partial, same};
 use crate::trial::Way;
@@ -167,6 +167,25 @@ fn a_server_that_is_killed_is_made_up_for_by_the_next_run() {
         there.retain(|path, _| !is_partial(path));
         same(&described(&from), &there);
     }
+}
+
+/// As many connections as the client thinks fit, over a socket that has room for few requests: all of them are asked for, and
+/// come.
+#[test]
+fn thousands_of_files_come_over_a_unix_socket_and_go_there() {
+    let world = World::serving_on("unix:{}/socket", "--plaintext");
+    for dir in 0..40 {
+        let dir = world.root("tree").join(format!("a directory with a name of some length {dir}"));
+        fs::create_dir_all(&dir).unwrap();
+        (0..100).for_each(|file| fs::write(dir.join(file.to_string()), vec![7; 4096]).unwrap());
+    }
+    for line in ["get -q -r tree there", "sync -q -c :tree there", "put -q -r there back", "rm -r back"] {
+        let mut command = world.client().command(line.split(' '));
+        command.env_remove("FTPISH_JOBS");
+        let output = assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap();
+        world.outcome(line, output).ok();
+    }
+    same(&described(&world.root("tree")), &described(&world.here("there")));
 }
 
 #[test]
