@@ -16,6 +16,13 @@ use crate::{Outcome, refuse};
 /// The bits of a directory beside its permissions: setuid, setgid and sticky.
 pub(crate) const BESIDE: u32 = 0o7000;
 
+/// Sets a modification time where file systems are known to keep it.
+pub(crate) fn set_common_mtime(file: impl AsFd, mtime: Time) -> Outcome<bool> {
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
+    was_taken(rustix::fs::futimens(file, &Timestamps { last_access, last_modification })).map_err(refuse)
+}
+
 /// Sets a modification time, and reads it back: whether the file has it now, as exactly as disks keep times.
 pub(crate) fn set_mtime(file: impl AsFd, mtime: Time) -> Outcome<bool> {
     let found = || rustix::fs::fstat(&file);

@@ -7,7 +7,7 @@ use ftpish_protocol::message::{Mode, Replace, Unset};
 use ftpish_protocol::{Code, Meter, Refusal, Verified};
 
 use super::Stage;
-use crate::attributes::{mode_of, set_exact_mode, set_mode, set_mtime, unset};
+use crate::attributes::{mode_of, set_common_mtime, set_exact_mode, set_mode, set_mtime, unset};
 use crate::dir::{alone, os_name, rename};
 use crate::partial::{give_name, lock, partial_name};
 use crate::permissions::of_new_names;
@@ -31,7 +31,13 @@ impl Stage {
             Permissions::Exact(_) => set_exact_mode(&self.file, bits)?,
             Permissions::New(_) | Permissions::Usual => set_mode(&self.file, bits)?,
         };
-        let mtime_is_set = self.target.mtime.map_or(Ok(true), |mtime| set_mtime(&self.file, mtime))?;
+        // To look costs as much as to set.
+        let is_known = self.target.parent.file_system().is_some();
+        let mtime_is_set = match self.target.mtime {
+            None => true,
+            Some(mtime) if is_known && mtime.is_in_range() => set_common_mtime(&self.file, mtime)?,
+            Some(mtime) => set_mtime(&self.file, mtime)?,
+        };
         Ok(unset(mtime_is_set, mode_is_set))
     }
 
