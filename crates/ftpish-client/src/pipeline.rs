@@ -42,8 +42,9 @@ const REQUEST: usize = 64;
 /// that it has (unix(7), `wmem_default`).
 const LOCAL_REQUESTS_IN_FLIGHT: usize = 180 * 1024;
 
-/// What a Unix socket counts for a message that is written alone, besides at most twice its bytes.
-const LOCAL_REQUEST: usize = 640;
+/// What a Unix socket counts for a message that is written alone, besides at most twice its bytes: the kernel's own
+/// structures, and room up to the next power of two.
+const LOCAL_REQUEST: usize = 896;
 
 /// How many bytes of bodies may be on their way, or on the server, without a reply: what is lost at the most when a
 /// connection breaks.
@@ -561,3 +562,6 @@ impl<'a, T> Pipeline<'a, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
