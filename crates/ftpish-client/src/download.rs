@@ -181,7 +181,7 @@ impl Client {
                 return Ok(Base::Target);
             }
             let remote = self.probe(&download.from, download.digest)?;
-            if remote.size == target.size && remote.mtime.is_same(target.mtime) {
+            if remote.size == target.size && remote.mtime.is_near(target.mtime) {
                 return Ok(Base::Target);
             }
         }

@@ -92,7 +92,7 @@ impl Client {
         let file = SourceFile::open(&upload.from).map_err(local)?;
         let (size, mtime) = (file.size(), file.mtime());
         let found = self.stat(&upload.to)?;
-        if (found.kind, found.size) != (Kind::File, size) || !found.mtime.is_same(mtime) {
+        if (found.kind, found.size) != (Kind::File, size) || !found.mtime.is_near(mtime) {
             return Ok(None);
         }
         let there = self.hash(&upload.to, upload.digest, &Progress::default())?;

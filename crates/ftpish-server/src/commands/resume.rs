@@ -57,7 +57,7 @@ pub async fn run(
     let base = match root.stat(&args.path) {
         Ok(found) if found.kind == Kind::File => {
             let target = root.open_file(&args.path)?;
-            if (found.size, found.mtime) == (args.size, args.mtime) {
+            if found.size == args.size && found.mtime.is_near(args.mtime) {
                 Base::Target(Box::new(target))
             } else {
                 // The rest of an earlier repair is worth more.
@@ -131,9 +131,9 @@ async fn run_ahead(
     uploads: &Uploads,
     exchange: &mut Exchange<'_>,
 ) -> Result<Upload, Failure> {
-    let has_name = root
-        .stat(&args.path)
-        .is_ok_and(|found| found.kind == Kind::File && (found.size, found.mtime) == (args.size, args.mtime));
+    let has_name = root.stat(&args.path).is_ok_and(|found| {
+        found.kind == Kind::File && found.size == args.size && found.mtime.is_near(args.mtime)
+    });
     if args.repair || has_name || root.partial_length(&args.path).is_some() {
         return Err(ask_first().into());
     }
