@@ -56,6 +56,24 @@ pub struct Node {
     pub mount: bool,
 }
 
+impl Node {
+    /// Something of which no more is known than that it is there.
+    pub fn new(path: RemotePath, kind: Kind) -> Self {
+        Self {
+            path,
+            kind,
+            size: 0,
+            mtime: Time { seconds: 0, nanoseconds: 0 },
+            mode: Mode::from_bits(0),
+            target: None,
+            same: None,
+            digest: None,
+            error: None,
+            mount: false,
+        }
+    }
+}
+
 pub(crate) fn is_false(value: &bool) -> bool {
     !*value
 }

@@ -58,23 +58,9 @@ impl WalkOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Mode, Time};
 
     fn node(path: &str, kind: Kind) -> Node {
-        let mtime = Time { seconds: 0, nanoseconds: 0 };
-        let (path, mode) = (path.parse().unwrap(), Mode::from_bits(0));
-        Node {
-            path,
-            kind,
-            size: 0,
-            mtime,
-            mode,
-            target: None,
-            same: None,
-            digest: None,
-            error: None,
-            mount: false,
-        }
+        Node::new(path.parse().unwrap(), kind)
     }
 
     /// Directories are written with a slash.

@@ -538,18 +538,7 @@ fn entry(name: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Entry {
 
 /// A node without a target, and without an error.
 fn node(at: &str, kind: Kind, size: u64, mtime: Time, mode: u32) -> Node {
-    Node {
-        path: path(at),
-        kind,
-        size,
-        mtime,
-        mode: Mode::from_bits(mode),
-        target: None,
-        same: None,
-        digest: None,
-        error: None,
-        mount: false,
-    }
+    Node { size, mtime, mode: Mode::from_bits(mode), ..Node::new(path(at), kind) }
 }
 
 fn file(size: u64, length: u64) -> File {

@@ -18,9 +18,7 @@ pub(crate) const BESIDE: u32 = 0o7000;
 
 /// Sets a modification time where file systems are known to keep it.
 pub(crate) fn set_common_mtime(file: impl AsFd, mtime: Time) -> Outcome<bool> {
-    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
-    was_taken(rustix::fs::futimens(file, &Timestamps { last_access, last_modification })).map_err(refuse)
+    was_taken(rustix::fs::futimens(file, &timestamps(mtime, None))).map_err(refuse)
 }
 
 /// Sets a modification time, and reads it back: whether the file has it now, as exactly as disks keep times.
@@ -50,12 +48,17 @@ fn set_and_look(
     mtime: Time,
     before: Option<Stat>,
 ) -> io::Result<bool> {
+    Ok(was_taken(set(&timestamps(mtime, before)))? && mtime_of(&found()?).is_near(mtime))
+}
+
+/// A modification time, with the time of the last access that a file has: none leaves that as it is.
+fn timestamps(mtime: Time, before: Option<Stat>) -> Timestamps {
     let last_access = match before {
         Some(stat) => Timespec { tv_sec: stat.st_atime, tv_nsec: nanoseconds(stat.st_atime_nsec).into() },
         None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
     };
     let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
-    Ok(was_taken(set(&Timestamps { last_access, last_modification }))? && mtime_of(&found()?).is_near(mtime))
+    Timestamps { last_access, last_modification }
 }
 
 /// Sets permission bits, and whatever is beside them; whether they were taken.

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
-use ftpish_protocol::message::{Kind, Node};
+use ftpish_protocol::message::{Entry, Kind, Node};
 use ftpish_protocol::{Code, MAX_PATH, Refusal, RemotePath};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -175,7 +175,7 @@ impl Walk {
         let looked = self.look_patiently(&path, name);
         match looked {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => Some(Node { error: Some(refuse(error)), ..unknown(path) }),
+            Err(error) => Some(Node { error: Some(refuse(error)), ..Node::new(path, Kind::Other) }),
             Ok(node) => Some(node),
         }
     }
@@ -340,39 +340,8 @@ fn in_itself() -> Refusal {
 }
 
 fn node(path: RemotePath, metadata: &Metadata, target: Option<Vec<u8>>) -> Node {
-    let entry = entry(None, metadata, target);
-    Node {
-        path,
-        kind: entry.kind,
-        size: entry.size,
-        mtime: entry.mtime,
-        mode: entry.mode,
-        target: entry.target,
-        same: None,
-        digest: None,
-        error: None,
-        mount: false,
-    }
-}
-
-/// Something of which no more is known than that it is there.
-fn unknown(path: RemotePath) -> Node {
-    let (mtime, mode) = (
-        ftpish_protocol::message::Time { seconds: 0, nanoseconds: 0 },
-        ftpish_protocol::message::Mode::from_bits(0),
-    );
-    Node {
-        path,
-        kind: Kind::Other,
-        size: 0,
-        mtime,
-        mode,
-        target: None,
-        same: None,
-        digest: None,
-        error: None,
-        mount: false,
-    }
+    let Entry { kind, size, mtime, mode, target, .. } = entry(None, metadata, target);
+    Node { size, mtime, mode, target, ..Node::new(path, kind) }
 }
 
 /// The names in a directory, sorted: a few bytes more than their own each.

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use ftpish_client::{Ahead, Client, Error, Progress, Transferred, Upload};
-use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code};
 use serde_json::{Value, json};
 
@@ -21,20 +20,9 @@ fn digest() -> String {
 }
 
 fn upload(client: &mut Client, dir: &Path) -> Result<Transferred, Error> {
-    let (from, to, digest, replace) =
-        (dir.join("file"), "file".parse().unwrap(), Algorithm::Blake3, Replace::Always);
+    let (from, to) = (dir.join("file"), "file".parse().unwrap());
     std::fs::write(&from, bytes()).unwrap();
-    let upload = Upload {
-        from,
-        to,
-        digest,
-        replace,
-        expect: None,
-        repair: false,
-        perms: false,
-        backup: None,
-        ahead: Ahead::Always,
-    };
+    let upload = Upload { ahead: Ahead::Always, ..Upload::new(from, to) };
     client.upload(&upload, &Progress::default())
 }
 

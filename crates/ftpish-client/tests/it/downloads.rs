@@ -3,24 +3,14 @@
 use std::path::Path;
 
 use ftpish_client::{Client, Download, Error, Progress};
-use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code};
 use serde_json::{Value, json};
 
 use crate::script::{Peer, Script, body, contents, end, file, frame, framed, trailer};
 
 pub fn download(client: &mut Client, to: &Path) -> Result<(), Error> {
-    let (from, to) = ("file".parse().unwrap(), to.to_owned());
-    let download = Download {
-        from,
-        to,
-        digest: Algorithm::Md5,
-        replace: Replace::Always,
-        sync: false,
-        repair: false,
-        perms: false,
-        backup: None,
-    };
+    let from = "file".parse().unwrap();
+    let download = Download { digest: Algorithm::Md5, sync: false, ..Download::new(from, to) };
     client.download(&download, &Progress::default()).map(drop)
 }
 

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use ftpish_client::{Ahead, Client, Download, Error, Jobs, Options, Progress, Transferred, Upload};
-use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code};
 use serde_json::{Value, json};
 
@@ -26,25 +25,12 @@ fn bytes(size: usize) -> Vec<u8> {
 }
 
 fn download(script: &Script, to: &Path) -> Result<Transferred, Error> {
-    let (from, to, digest) = ("file".parse().unwrap(), to.to_owned(), Algorithm::Blake3);
-    let download = Download {
-        from,
-        to,
-        digest,
-        replace: Replace::Always,
-        sync: false,
-        repair: false,
-        perms: false,
-        backup: None,
-    };
+    let download = Download { sync: false, ..Download::new("file".parse().unwrap(), to) };
     client(script).download(&download, &Progress::default())
 }
 
 fn upload(script: &Script, from: &Path) -> Result<Transferred, Error> {
-    let (from, to, digest) = (from.to_owned(), "file".parse().unwrap(), Algorithm::Blake3);
-    let (replace, ahead) = (Replace::Always, Ahead::Never);
-    let upload =
-        Upload { from, to, digest, replace, expect: None, repair: false, perms: false, backup: None, ahead };
+    let upload = Upload { ahead: Ahead::Never, ..Upload::new(from, "file".parse().unwrap()) };
     client(script).upload(&upload, &Progress::default())
 }
 

@@ -165,18 +165,7 @@ fn all_replies() -> Vec<Asked> {
             |client, dir| {
                 let to = dir.join("mended");
                 fs::write(&to, "old").unwrap();
-                let from = path("a");
-                let (digest, replace) = (Algorithm::Blake3, Replace::Always);
-                let download = Download {
-                    from,
-                    to: to.clone(),
-                    digest,
-                    replace,
-                    sync: false,
-                    repair: true,
-                    perms: false,
-                    backup: None,
-                };
+                let download = Download { sync: false, repair: true, ..Download::new(path("a"), &to) };
                 let mended = client.download(&download, &Progress::default()).map(drop);
                 assert_eq!(fs::read(&to).unwrap(), b"old", "nothing was proven");
                 fs::remove_file(to).unwrap();

@@ -118,17 +118,8 @@ fn what_may_not_be_replaced_is_kept_and_the_connection_goes_on() {
     let script = script();
     let mut client = script.client();
     let fetch = |client: &mut Client, replace| {
-        let (from, to) = ("a".parse().unwrap(), to.clone());
-        let download = Download {
-            from,
-            to,
-            digest: Algorithm::Md5,
-            replace,
-            sync: false,
-            repair: false,
-            perms: false,
-            backup: None,
-        };
+        let from = "a".parse().unwrap();
+        let download = Download { digest: Algorithm::Md5, replace, sync: false, ..Download::new(from, &to) };
         client.download(&download, &Progress::default())
     };
     for (replace, code) in [(Replace::Never, Code::Exists), (Replace::Older, Code::NotNewer)] {

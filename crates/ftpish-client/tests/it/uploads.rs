@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _};
 
-use ftpish_client::{Ahead, Client, Error, Progress, Transferred, Upload};
+use ftpish_client::{Client, Error, Progress, Transferred, Upload};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code};
 use serde_json::json;
@@ -195,17 +195,7 @@ fn what_is_no_file_here_is_refused_before_anything_is_sent() {
         (&dir.path().join("missing"), Code::NotFound),
     ] {
         let (from, to) = (from.to_owned(), "a".parse().unwrap());
-        let upload = Upload {
-            from,
-            to,
-            digest: Algorithm::Md5,
-            replace: Replace::Always,
-            expect: None,
-            repair: false,
-            perms: false,
-            backup: None,
-            ahead: Ahead::default(),
-        };
+        let upload = Upload { digest: Algorithm::Md5, ..Upload::new(from, to) };
         let error = client.upload(&upload, &Progress::default()).unwrap_err();
         let Error::Local { path, refusal } = error else { panic!("{error}") };
         assert_eq!((path, refusal.code), (upload.from, code));
@@ -231,17 +221,7 @@ fn a_local_file_that_changes_while_it_is_sent_is_not_stored() {
     });
     let mut client = script.client();
     let to = "a".parse().unwrap();
-    let upload = Upload {
-        from,
-        to,
-        digest: Algorithm::Md5,
-        replace: Replace::Always,
-        expect: None,
-        repair: false,
-        perms: false,
-        backup: None,
-        ahead: Ahead::default(),
-    };
+    let upload = Upload { digest: Algorithm::Md5, ..Upload::new(from, to) };
     let error = client.upload(&upload, &Progress::default()).unwrap_err();
     assert!(matches!(&error, Error::Local { refusal, .. } if refusal.code == Code::Changed), "{error:?}");
     assert!(client.is_usable());

@@ -4,7 +4,6 @@ use std::fs;
 
 use ftpish_client::{Ahead, Client, Download, Jobs, Options, Progress, Upload};
 use ftpish_protocol::blocks::{Assembly, Blocks, MIN_BLOCK};
-use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Meter};
 use ftpish_server::Limits;
 use serde_json::{Value, json};
@@ -245,18 +244,8 @@ fn the_client_moves_a_large_file_either_way_whatever_the_transport() {
             let (from, back) = (local.path().join("from"), local.path().join("back"));
             fs::write(&from, &bytes).unwrap();
             let mut client = Client::connect(&Options { jobs, ..server.options() }).unwrap();
-            let (digest, replace, progress) = (Algorithm::Blake3, Replace::Always, Progress::default());
-            let upload = Upload {
-                from,
-                to: path("file"),
-                digest,
-                replace,
-                expect: None,
-                repair: false,
-                perms: false,
-                backup: None,
-                ahead: Ahead::default(),
-            };
+            let (digest, progress) = (Algorithm::Blake3, Progress::default());
+            let upload = Upload::new(from, path("file"));
             let stored = client.upload(&upload, &progress).unwrap();
             assert_eq!(
                 (stored.size, stored.moved, stored.digest),
@@ -265,16 +254,7 @@ fn the_client_moves_a_large_file_either_way_whatever_the_transport() {
             assert!(server.read("file") == bytes);
             assert_eq!(progress.done(), size as u64);
             let progress = Progress::default();
-            let download = Download {
-                from: path("file"),
-                to: back.clone(),
-                digest,
-                replace,
-                sync: false,
-                repair: false,
-                perms: false,
-                backup: None,
-            };
+            let download = Download { sync: false, ..Download::new(path("file"), &back) };
             let fetched = client.download(&download, &progress).unwrap();
             assert_eq!(
                 (fetched.size, fetched.moved, fetched.digest),
@@ -297,29 +277,9 @@ fn a_server_with_no_room_for_others_serves_the_one() {
     let local = tempfile::tempdir().unwrap();
     let to = local.path().join("file");
     let mut client = Client::connect(&Options { jobs: Jobs::up_to(4), ..server.options() }).unwrap();
-    let (digest, replace) = (Algorithm::Blake3, Replace::Always);
-    let download = Download {
-        from: path("file"),
-        to: to.clone(),
-        digest,
-        replace,
-        sync: false,
-        repair: false,
-        perms: false,
-        backup: None,
-    };
+    let download = Download { sync: false, ..Download::new(path("file"), &to) };
     client.download(&download, &Progress::default()).unwrap();
-    let upload = Upload {
-        from: to,
-        to: path("again"),
-        digest,
-        replace,
-        expect: None,
-        repair: false,
-        perms: false,
-        backup: None,
-        ahead: Ahead::default(),
-    };
+    let upload = Upload::new(to, path("again"));
     client.upload(&upload, &Progress::default()).unwrap();
     assert!(server.read("again") == server.read("file"));
 }
@@ -434,17 +394,7 @@ fn an_upload_that_broke_off_ahead_is_resumed_by_the_next_client_though_it_does_n
         assert_eq!(raw.receive()["ok"], true);
     }
     raw.finish();
-    let upload = Upload {
-        from,
-        to: path("file"),
-        digest: Algorithm::Blake3,
-        replace: Replace::Always,
-        expect: None,
-        repair: false,
-        perms: false,
-        backup: None,
-        ahead: Ahead::Always,
-    };
+    let upload = Upload { ahead: Ahead::Always, ..Upload::new(from, path("file")) };
     let done = server.client().upload(&upload, &Progress::default()).unwrap();
     assert_eq!((done.size - done.moved, done.size), (3 << 20, bytes.len() as u64));
     assert!(server.read("file") == bytes);

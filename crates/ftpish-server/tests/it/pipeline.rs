@@ -2,7 +2,6 @@
 
 use ftpish_client::{Download, Error, Progress};
 use ftpish_protocol::Algorithm;
-use ftpish_protocol::message::Replace;
 use serde_json::{Value, json};
 
 use crate::harness::{BLOCK, TestServer, eventually, path, pattern};
@@ -164,14 +163,9 @@ fn more_short_replies_than_a_socket_holds_leave_nobody_waiting_for_the_other() {
     TestServer::each_transport(|server| {
         let here = tempfile::tempdir().unwrap();
         let downloads = (0..3000).map(|i| Download {
-            from: path(&format!("gone {i}")),
-            to: here.path().join(i.to_string()),
             digest: Algorithm::Md5,
-            replace: Replace::Always,
             sync: false,
-            repair: false,
-            perms: false,
-            backup: None,
+            ..Download::new(path(&format!("gone {i}")), here.path().join(i.to_string()))
         });
         let mut refused = 0;
         server.client().download_many(downloads, &Progress::default(), &mut |_, outcome| {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ftpish_client::{Ahead, Client, Error, Progress, Upload};
+use ftpish_client::{Client, Error, Progress, Upload};
 use ftpish_protocol::blocks::MIN_BLOCK;
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code};
@@ -28,19 +28,7 @@ fn server(bytes: u64, names: u64) -> TestServer {
 }
 
 fn upload(client: &mut Client, from: &Path, to: &str) -> Result<(), Error> {
-    let (digest, replace) = (Algorithm::Blake3, Replace::Always);
-    let upload = Upload {
-        from: from.to_owned(),
-        to: path(to),
-        digest,
-        replace,
-        expect: None,
-        repair: false,
-        perms: false,
-        backup: None,
-        ahead: Ahead::default(),
-    };
-    client.upload(&upload, &Progress::default()).map(drop)
+    client.upload(&Upload::new(from, path(to)), &Progress::default()).map(drop)
 }
 
 /// Stores so many bytes without saying before how many they are.

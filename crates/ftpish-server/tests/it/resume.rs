@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use ftpish_client::{Ahead, Client, Comparison, Download, Error, Progress, Transferred, Upload};
+use ftpish_client::{Client, Comparison, Download, Error, Progress, Transferred, Upload};
 use ftpish_protocol::blocks::MIN_BLOCK;
-use ftpish_protocol::message::Replace;
 use ftpish_protocol::{Algorithm, Code, Digest};
 use serde_json::{Value, json};
 
@@ -21,26 +20,11 @@ fn upload(
     expect: Option<Digest>,
     repair: bool,
 ) -> Result<Transferred, Error> {
-    let (from, to, digest, replace) = (from.to_owned(), path("file"), Algorithm::Blake3, Replace::Always);
-    client.upload(
-        &Upload {
-            from,
-            to,
-            digest,
-            replace,
-            expect,
-            repair,
-            perms: false,
-            backup: None,
-            ahead: Ahead::default(),
-        },
-        &Progress::default(),
-    )
+    client.upload(&Upload { expect, repair, ..Upload::new(from, path("file")) }, &Progress::default())
 }
 
 fn download(client: &mut Client, to: &Path, repair: bool) -> Transferred {
-    let (from, to, digest, replace) = (path("file"), to.to_owned(), Algorithm::Blake3, Replace::Always);
-    let download = Download { from, to, digest, replace, sync: false, repair, perms: false, backup: None };
+    let download = Download { sync: false, repair, ..Download::new(path("file"), to) };
     client.download(&download, &Progress::default()).unwrap()
 }
 

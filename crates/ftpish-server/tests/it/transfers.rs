@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ftpish_client::{Ahead, Client, Download, Progress, Upload};
+use ftpish_client::{Client, Download, Progress, Upload};
 use ftpish_protocol::message::{Kind, Replace};
 use ftpish_protocol::{Algorithm, RemotePath};
 use serde_json::json;
@@ -15,33 +15,14 @@ use crate::harness::{BLOCK, TestServer, path, pattern};
 use crate::raw::{body, frame};
 
 fn upload(client: &mut Client, from: &Path, to: &str) {
-    let upload = Upload {
-        from: from.to_owned(),
-        to: path(to),
-        digest: Algorithm::Blake3,
-        replace: Replace::Always,
-        expect: None,
-        repair: false,
-        perms: true,
-        backup: None,
-        ahead: Ahead::default(),
-    };
+    let upload = Upload { perms: true, ..Upload::new(from, path(to)) };
     let progress = Progress::default();
     let done = client.upload(&upload, &progress).unwrap();
     assert_eq!((progress.done(), progress.total()), (done.size, Some(done.size)));
 }
 
 fn download(client: &mut Client, from: &str, to: &Path) {
-    let download = Download {
-        from: path(from),
-        to: to.to_owned(),
-        digest: Algorithm::Blake3,
-        replace: Replace::Always,
-        sync: true,
-        repair: false,
-        perms: true,
-        backup: None,
-    };
+    let download = Download { perms: true, ..Download::new(path(from), to) };
     let progress = Progress::default();
     let done = client.download(&download, &progress).unwrap();
     assert_eq!((progress.done(), progress.total()), (done.size, Some(done.size)));

@@ -209,23 +209,14 @@ impl TreeJob {
     fn download(&self, root: &Root, path: &RemotePath, from: RemotePath) -> Result<Download, Error> {
         let (Tree { digest, replace, sync, perms, .. }, to) = (&self.tree, self.local(path));
         let backup = self.backup_here(root, path).map_err(|refusal| local(&to, refusal))?;
-        Ok(Download {
-            from,
-            to,
-            digest: *digest,
-            replace: *replace,
-            sync: *sync,
-            repair: false,
-            perms: *perms,
-            backup,
-        })
+        let (digest, replace, sync, perms) = (*digest, *replace, *sync, *perms);
+        Ok(Download { digest, replace, sync, perms, backup, ..Download::new(from, to) })
     }
 
     pub(super) fn upload(&self, path: &RemotePath, to: RemotePath) -> Result<Upload, Error> {
         let (Tree { digest, replace, perms, .. }, backup) = (&self.tree, self.backup(path)?);
-        let from = self.local(path);
         let (digest, replace, perms) = (*digest, *replace, *perms);
         let ahead = if self.lost.contains(path) { Ahead::Never } else { Ahead::WhereFar };
-        Ok(Upload { from, to, digest, replace, expect: None, repair: false, perms, backup, ahead })
+        Ok(Upload { digest, replace, perms, backup, ahead, ..Upload::new(self.local(path), to) })
     }
 }

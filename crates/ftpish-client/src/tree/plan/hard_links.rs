@@ -24,25 +24,14 @@ struct Files(BTreeMap<String, File>);
 impl Files {
     /// As a walk tells them that remembers all.
     fn walk(&self) -> Vec<Node> {
-        let node = |at: &str, kind| Node {
-            path: path(at),
-            kind,
-            size: 0,
-            mtime: time(1),
-            mode: Mode::from_bits(0o755),
-            target: None,
-            same: None,
-            digest: None,
-            error: None,
-            mount: false,
-        };
-        let mut nodes = vec![node(".", Kind::Dir)];
+        let (mtime, mode) = (time(1), Mode::from_bits(0o755));
+        let mut nodes = vec![Node { mtime, mode, ..Node::new(RemotePath::root(), Kind::Dir) }];
         let mut firsts = BTreeMap::new();
         for (name, File { inode, size, mtime, mode }) in &self.0 {
             let same = firsts.get(inode).cloned();
             firsts.entry(*inode).or_insert_with(|| path(name));
             let (mtime, mode) = (time(*mtime), Mode::from_bits(*mode));
-            nodes.push(Node { size: *size, mtime, mode, same, ..node(name, Kind::File) });
+            nodes.push(Node { size: *size, mtime, mode, same, ..Node::new(path(name), Kind::File) });
         }
         nodes
     }

@@ -147,19 +147,8 @@ fn node(at: &str, item: &Item) -> Node {
         Item::Link(to) => (Kind::Link, 1, 0, 0o777, Some(LinkTarget(vec![*to]))),
         Item::Fifo => (Kind::Other, 0, 0, 0o600, None),
     };
-    let mtime = time(mtime);
-    Node {
-        path: path(at),
-        kind,
-        size,
-        mtime,
-        mode: Mode::from_bits(mode),
-        target,
-        same: None,
-        digest: None,
-        error: None,
-        mount: false,
-    }
+    let (mtime, mode) = (time(mtime), Mode::from_bits(mode));
+    Node { size, mtime, mode, target, ..Node::new(path(at), kind) }
 }
 
 /// As `sync --delete` has them.
