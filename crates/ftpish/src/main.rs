@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Some(cli::Command::Serve(args)) => {
             allocator::set_up();
-            return serve::run(&args, &cli.global, ui);
+            return serve::run(&args, &cli.global);
         }
         Some(cli::Command::User(command)) => user::run(&command),
         Some(cli::Command::Key(command)) => key::run(&command, &ui),

@@ -21,13 +21,13 @@ use crate::failure::Failure;
 use crate::log::Log;
 use crate::sandbox::{self, Account, Reach};
 use crate::session::state_dir;
-use crate::ui::{self, Ui, print};
+use crate::ui::{self, print};
 
 /// Serves, and says why not. Whatever it says goes through the log, so that it never waits for who reads that.
-pub fn run(args: &Serve, global: &Global, ui: Ui) -> ExitCode {
+pub fn run(args: &Serve, global: &Global) -> ExitCode {
     let log = Log::default();
     start_log(&log, args, global);
-    let served = serve(args, global, &log, ui);
+    let served = serve(args, global, &log);
     if let Err(failure) = &served {
         let _ = (&log).write_all(ui::describe(failure).as_bytes());
     }
@@ -35,7 +35,7 @@ pub fn run(args: &Serve, global: &Global, ui: Ui) -> ExitCode {
     served.map_or_else(|failure| ExitCode::from(failure.exit as u8), |()| ExitCode::SUCCESS)
 }
 
-fn serve(args: &Serve, global: &Global, log: &Log, ui: Ui) -> Result<(), Failure> {
+fn serve(args: &Serve, global: &Global, log: &Log) -> Result<(), Failure> {
     let account = args.user.as_deref().map(Account::find).transpose()?;
     let once = once(args, global);
     let policy = Policy { read_only: args.read_only || !may_write(args, once.is_some())? };
@@ -84,11 +84,15 @@ fn serve(args: &Serve, global: &Global, log: &Log, ui: Ui) -> Result<(), Failure
         identity,
         login: login(args, once),
     };
-    // Nobody may read it, or be left to: those who know the way in need no line to paste.
+    // Before the lines to paste: whoever has read those finds the notes in the log.
+    for note in announcement.notes().filter(|_| !global.quiet) {
+        let _ = (&*log).write_all(note.as_bytes());
+    }
+    // On a thread of its own: standard output may be stuck, and the server works without it.
     std::thread::Builder::new()
         .name("announce".to_owned())
         .spawn(move || {
-            if let Err(failure) = announcement.print(ui) {
+            if let Err(failure) = announcement.print() {
                 tracing::warn!(%failure, "cannot say what is served");
             }
         })
@@ -267,7 +271,20 @@ struct Announcement {
 }
 
 impl Announcement {
-    fn print(&self, ui: Ui) -> Result<(), Failure> {
+    /// Lines for standard error.
+    fn notes(&self) -> impl Iterator<Item = &'static str> {
+        let once = matches!(self.login, Login::Once(_));
+        let clear = self.identity.is_none();
+        let once = once.then_some(
+            "the password of `once` is valid until this server ends; --users FILE is for longer\n",
+        );
+        let clear =
+            clear.then_some("not encrypted: others on the network can read and change what is sent\n");
+        once.into_iter().chain(clear)
+    }
+
+    /// Lines for standard output.
+    fn print(&self) -> Result<(), Failure> {
         let served = escape(self.served.as_os_str().as_encoded_bytes());
         let how = if self.policy.read_only { "read-only" } else { "to read and write" };
         let sandbox = match self.confined {
@@ -275,14 +292,7 @@ impl Announcement {
             false => "without a sandbox: this kernel has no Landlock",
         };
         print(format_args!("serving {served} {how}, {sandbox}"))?;
-        self.listening.iter().try_for_each(|endpoint| print(format_args!("  {}", self.command(endpoint))))?;
-        if let Login::Once(_) = self.login {
-            ui.say("the password in that line holds until this server ends; --users FILE is for longer");
-        }
-        if self.identity.is_none() {
-            ui.say("not encrypted: whoever is in between can read and change what is sent");
-        }
-        Ok(())
+        self.listening.iter().try_for_each(|endpoint| print(format_args!("  {}", self.command(endpoint))))
     }
 
     /// A client's command that comes in at `endpoint`.
