@@ -34,8 +34,6 @@ enum Told {
     Nothing(Secret),
     /// That it is to be asked, and waited for.
     AskFirst,
-    /// Nothing of use: it knows nothing of parts that come ahead.
-    TooOld,
 }
 
 impl Client {
@@ -100,7 +98,6 @@ impl Client {
         if !self.broken {
             self.forget(sent)?;
         }
-        self.knows_ahead &= !matches!(told, Ok(Told::TooOld));
         told.map(|_| None)
     }
 
@@ -141,7 +138,6 @@ impl Client {
         for Leaves { id, .. } in sent {
             let nobody = &Progress::default();
             match receive_reply::<Done>(&mut self.connection, &self.timeouts, id, false, nobody) {
-                // An old server finds the part malformed, and goes on.
                 Ok(Done {}) | Err(Error::Refused(_)) => {}
                 Err(error) => return Err(self.note(error)),
             }
@@ -193,9 +189,6 @@ impl Awaited {
             Err(Error::Refused(refusal)) if refusal.code == Code::AskFirst => {
                 return Ok(Some(Told::AskFirst));
             }
-            Err(Error::Refused(refusal)) if refusal.code == Code::Unsupported => {
-                return Ok(Some(Told::TooOld));
-            }
             Err(error) => return Err(error),
         };
         let is_ours = Blocks::new(cut.size, cut.block) == Some(*blocks);
@@ -208,10 +201,9 @@ impl Awaited {
         connection.stream().set_deadline(timeouts.moving());
         let received = receive_body(connection, digests, Algorithm::Blake3, length, &mut |_, _| true);
         let _digests = received.map_err(|error| Error::of_body(error, "-".as_ref()))?;
-        Ok(Some(match cut {
-            Cut { ahead: true, length: 0, upload: Some(name), .. } => Told::Nothing(name),
-            // What it has it would not have said to one that does not wait.
-            _ => Told::TooOld,
-        }))
+        match cut {
+            Cut { ahead: true, length: 0, upload: Some(name), .. } => Ok(Some(Told::Nothing(name))),
+            _ => Err(Error::Protocol("blocks of a file whose parts are under way".to_owned())),
+        }
     }
 }

@@ -132,8 +132,6 @@ pub struct Client {
     pub(crate) asked: VecDeque<(u64, Header)>,
     /// Parts whose replies come in front of that to the `put` that takes them up.
     pub(crate) unanswered: VecDeque<Leaves>,
-    /// Whether the server takes parts that are sent ahead, as far as is known.
-    pub(crate) knows_ahead: bool,
 }
 
 /// Where the exchange of `hello` stands.
@@ -181,7 +179,6 @@ impl Client {
             broken: false,
             asked: VecDeque::new(),
             unanswered: VecDeque::new(),
-            knows_ahead: true,
         };
         client.send(&Command::Hello(Hello { version: VERSION, agent: AGENT.to_owned() }), false)?;
         if let Some(login) = login {
@@ -218,11 +215,6 @@ impl Client {
                 Err(Error::Protocol("no reply to hello".to_owned()))
             }
         }
-    }
-
-    /// Whether the server has a command.
-    pub(crate) fn knows(&mut self, command: &str) -> Result<bool, Error> {
-        Ok(self.welcome()?.commands.iter().any(|known| known == command))
     }
 
     /// How many connections a transfer may use.

@@ -135,10 +135,8 @@ impl Client {
             Base::Nothing => self.download_whole(download, root, name, progress),
             base => match self.download_missing(download, root, name, base, progress) {
                 Ok(done) => self.in_digest(*digest, done, download, root, name),
-                // The file has become too small for blocks, or the server knows of none.
-                Err(Error::Refused(refusal))
-                    if matches!(refusal.code, Code::BadRange | Code::Unsupported) =>
-                {
+                // The file has become too small for blocks.
+                Err(Error::Refused(refusal)) if refusal.code == Code::BadRange => {
                     self.download_whole(download, root, name, progress)
                 }
                 downloaded => downloaded,

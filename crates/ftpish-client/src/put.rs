@@ -55,19 +55,13 @@ impl Client {
         let put = upload.put(&file);
         let by_block = *repair || file.size() >= RESUME_FROM;
         let sent = match Blocks::of(file.size()).filter(|_| by_block) {
-            Some(blocks) if self.may_go_ahead(upload, &file)? => {
+            Some(blocks) if self.may_go_ahead(upload, &file) => {
                 match self.begin_ahead(upload, &file, blocks, progress)? {
                     Some(begun) => self.put_begun(begun, put, &file, blocks, upload, progress),
                     None => return self.upload(&Upload { ahead: Ahead::Never, ..upload.clone() }, progress),
                 }
             }
-            Some(blocks) => match self.put_missing(put.clone(), &file, blocks, upload, progress) {
-                // The server knows of no blocks.
-                Err(Error::Refused(refusal)) if refusal.code == Code::Unsupported => {
-                    return self.put_file(put, file, from, progress);
-                }
-                put => put,
-            },
+            Some(blocks) => self.put_missing(put, &file, blocks, upload, progress),
             None => return self.put_file(put, file, from, progress),
         };
         match sent {
@@ -133,15 +127,13 @@ impl Client {
 
     /// Whether a file can be begun without knowing what the server has of it. What has another digest, or holes, goes in
     /// order, and not in parts.
-    fn may_go_ahead(&mut self, upload: &Upload, file: &SourceFile) -> Result<bool, Error> {
+    fn may_go_ahead(&self, upload: &Upload, file: &SourceFile) -> bool {
         let is_to = match upload.ahead {
             Ahead::Never => false,
             Ahead::WhereFar => self.is_far(),
             Ahead::Always => true,
         };
-        let plain = is_to && upload.digest == Algorithm::Blake3 && !upload.repair && !file.is_sparse();
-        // Where the server has not greeted, nobody waits for that either.
-        Ok(plain && self.knows_ahead && (!self.greeting.is_done() || self.knows("part")?))
+        is_to && upload.digest == Algorithm::Blake3 && !upload.repair && !file.is_sparse()
     }
 
     /// Sends a `put` and its body, and receives the reply. `base` is how many bytes of the file were there before.

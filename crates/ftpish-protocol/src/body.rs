@@ -268,20 +268,16 @@ pub struct PartReceiver<'a, W> {
 }
 
 impl<'a, W: WriteAt> PartReceiver<'a, W> {
-    /// An aligned `range` of a file, which goes into `sink`. It is proven by a digest of its bytes in this algorithm; or,
-    /// where there is none, by its chaining value: then it is a subtree.
+    /// An aligned `range` of a file, which goes into `sink`. It is a subtree, and proven by its chaining value.
     pub fn new<S: Read + Write>(
         connection: &Connection<S>,
         sink: &'a mut W,
         blocks: Blocks,
         range: Range<u64>,
-        algorithm: Option<Algorithm>,
     ) -> Self {
-        debug_assert!(
-            blocks.is_aligned(&range) && (algorithm.is_some() || is_subtree(&range, blocks.size()))
-        );
+        debug_assert!(blocks.is_aligned(&range) && is_subtree(&range, blocks.size()));
         let total = range.end - range.start;
-        let body = BodyReceiver::of(connection, algorithm.map(Algorithm::hasher), Some(total));
+        let body = BodyReceiver::of(connection, None, Some(total));
         Self { body, scatter: Scatter::new(sink, blocks, vec![range]), blocks, total }
     }
 
@@ -310,10 +306,9 @@ pub fn receive_part<S: Read + Write>(
     sink: &mut impl WriteAt,
     blocks: Blocks,
     range: Range<u64>,
-    algorithm: Option<Algorithm>,
     watch: &mut Watch<'_, S>,
 ) -> Result<Part, BodyError> {
-    let mut part = PartReceiver::new(connection, sink, blocks, range, algorithm);
+    let mut part = PartReceiver::new(connection, sink, blocks, range);
     while part.step(connection)? {
         part.body.look(connection, watch)?;
     }

@@ -43,11 +43,10 @@ fn receive(
     disk: &mut Disk,
     blocks: Blocks,
     part: &Range<u64>,
-    algorithm: Option<Algorithm>,
 ) -> Result<blocks::Part, BodyError> {
     let mut connection = Connection::new(Pipe::new(bytes, 70_001));
     connection.begin_body();
-    receive_part(&mut connection, disk, blocks, part.clone(), algorithm, &mut |_, _| true)
+    receive_part(&mut connection, disk, blocks, part.clone(), &mut |_, _| true)
 }
 
 #[test]
@@ -60,16 +59,12 @@ fn parts_of_any_size_merge_into_the_digest_of_the_whole() {
             let mut disk = Disk(vec![0; bytes.len()]);
             // The last come first: each is by itself.
             for (index, part) in parts.iter().enumerate().rev() {
-                let algorithm = (index == 1).then_some(Algorithm::Md5);
-                let body = sent(|connection| match (algorithm, index % 2) {
-                    (Some(algorithm), _) => {
-                        send_body(connection, &mut of(&bytes, part), algorithm, &mut |_, _| true).unwrap();
-                    }
-                    (None, 0) => {
+                let body = sent(|connection| match index % 2 {
+                    0 => {
                         send_subtree(connection, &mut of(&bytes, part), part.start, &mut |_, _| true)
                             .unwrap();
                     }
-                    (None, _) => {
+                    _ => {
                         let source = &mut of(&bytes, part);
                         send_part(connection, source, blocks, part.clone(), &mut |_, _| true).unwrap();
                     }
@@ -80,7 +75,7 @@ fn parts_of_any_size_merge_into_the_digest_of_the_whole() {
                         send_part(connection, source, blocks, part.clone(), &mut |_, _| true).unwrap();
                     digests.into_iter().for_each(|(index, digest)| there.note(index, digest));
                 });
-                here.join(receive(&body, &mut disk, blocks, part, algorithm).unwrap());
+                here.join(receive(&body, &mut disk, blocks, part).unwrap());
             }
             let whole = Algorithm::Blake3.digest(&bytes);
             assert_eq!(here.verified().unwrap().digest(), whole, "{size} by {most}");
@@ -133,7 +128,7 @@ fn a_part_that_is_damaged_or_short_or_from_elsewhere_is_not_kept() {
     };
     let right = send(of(&bytes, &part), part.start);
     let check = |body: &[u8], is_right: bool| {
-        let received = receive(body, &mut Disk(vec![0; bytes.len()]), blocks, &part, None);
+        let received = receive(body, &mut Disk(vec![0; bytes.len()]), blocks, &part);
         assert_eq!(received.is_ok(), is_right, "{received:?}");
     };
     check(&right, true);

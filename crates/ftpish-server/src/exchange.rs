@@ -232,7 +232,7 @@ impl<'a> Exchange<'a> {
         self.require_body()?;
         let _moving = self.begin_body();
         let connection = self.channel.connection();
-        let mut body = PartReceiver::new(connection, sink, blocks, range, None);
+        let mut body = PartReceiver::new(connection, sink, blocks, range);
         while self.channel.step(|connection| body.step(connection)).await.map_err(failure)? {
             if self.channel.turn().is_over() {
                 body.rest();

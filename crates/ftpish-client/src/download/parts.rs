@@ -38,13 +38,7 @@ impl Client {
     ) -> Result<Transferred, Error> {
         // Of a file that is no longer than its first part, the reply has all.
         let id = self.request_part(&download.from, &(0..PART))?;
-        let file: File = match self.receive_with_body(id) {
-            // The server is one that tells of no more than was asked for.
-            Err(Error::Refused(refusal)) if refusal.code == Code::BadRange => {
-                return self.download_whole(download, root, name, progress);
-            }
-            received => received?,
-        };
+        let file: File = self.receive_with_body(id)?;
         let File { size, mtime, tag, .. } = file.clone();
         // There are no blocks of this size in a file that is larger than any.
         let blocks = Blocks::of(size).filter(|blocks| blocks.block() <= PART && file.length == PART);
@@ -189,21 +183,16 @@ impl Client {
         if (file.size, file.mtime, &file.tag) != (cut.size, cut.mtime, &cut.tag) {
             return Err(self.note(changed()));
         }
-        // A server that knows of no subtrees has digested the bytes.
-        let algorithm = if file.subtree { None } else { Some(Algorithm::Blake3) };
+        if !file.subtree {
+            return Err(self.note(Error::Protocol("bytes in place of a part".to_owned())));
+        }
         let (interrupt, mut before) = (self.interrupt.clone(), 0);
-        let received = receive_part(
-            &mut self.connection,
-            &mut &**writer,
-            *blocks,
-            part.clone(),
-            algorithm,
-            &mut |_, now| {
+        let received =
+            receive_part(&mut self.connection, &mut &**writer, *blocks, part.clone(), &mut |_, now| {
                 parts.count(before, now, progress);
                 before = now;
                 !interrupt.is_set() && !parts.are_stopped()
-            },
-        );
+            });
         match received {
             Ok(part) => {
                 let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,10 +1,12 @@
-//! Several connections to servers that know nothing of them, or lie about the parts of a file.
+//! Several connections to servers that name no upload, or lie about the parts of a file.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use ftpish_client::{Ahead, Client, Download, Error, Jobs, Options, Progress, Transferred, Upload};
-use ftpish_protocol::{Algorithm, Code};
+use ftpish_protocol::blocks::is_subtree;
+use ftpish_protocol::{Algorithm, Code, Connection, send_subtree};
 use serde_json::{Value, json};
 
 use crate::script::{Peer, Script, end, framed};
@@ -42,32 +44,26 @@ fn body(bytes: &[u8], more: &Value) -> Vec<u8> {
     chunks.chain(end(&trailer)).collect()
 }
 
-/// Answers every `get` as a server did that knew of no subtrees, but for what `change` makes of its fields.
-fn serve(peer: &mut Peer, file: &[u8], change: impl Fn(&mut Value, usize)) {
+/// Answers every `get` of a part, or of nothing, but for what `change` makes of its fields.
+fn serve(peer: &mut Peer, file: &[u8], change: impl Fn(&mut Value, u64)) {
+    let size = file.len() as u64;
     while let Some(request) = peer.next() {
-        let offset = request["offset"].as_u64().unwrap_or(0) as usize;
-        let length = request["length"].as_u64().map_or(file.len() - offset, |length| length as usize);
-        if offset + length > file.len() {
-            peer.refuse(&request, "bad-range");
-            continue;
-        }
-        let mut fields = json!({"body": true, "size": file.len(), "length": length, "mtime": [1, 0],
-                                "mode": "644", "tag": "one"});
+        let offset = request["offset"].as_u64().unwrap_or(0);
+        let part = offset..offset + request["length"].as_u64().unwrap();
+        let is_question = part.is_empty();
+        assert!(is_question || part.end <= size && is_subtree(&part, size), "{part:?}");
+        let mut fields = json!({"body": true, "size": size, "length": part.end - offset, "mtime": [1, 0],
+                                "mode": "644", "tag": "one", "subtree": !is_question});
         change(&mut fields, offset);
         peer.grant(&request, fields);
-        peer.send(&body(&file[offset..offset + length], &json!({})));
-    }
-}
-
-#[test]
-fn a_server_that_knows_of_no_subtrees_is_asked_for_ranges() {
-    for size in [0, 5, 5 << 20, 8 << 20, SIZE, LARGE] {
-        let (dir, file) = (tempfile::tempdir().unwrap(), bytes(size));
-        let there = file.clone();
-        let script = Script::run(move |peer| serve(peer, &there, |_, _| {}));
-        let done = download(&script, &dir.path().join("file")).unwrap();
-        assert_eq!((done.size, done.digest), (size as u64, Algorithm::Blake3.digest(&file)));
-        assert!(fs::read(dir.path().join("file")).unwrap() == file);
+        let bytes = &file[usize::try_from(offset).unwrap()..usize::try_from(part.end).unwrap()];
+        if is_question {
+            peer.send(&body(bytes, &json!({})));
+            continue;
+        }
+        let nowhere = &mut Connection::new(Cursor::new(Vec::new()));
+        let proof = send_subtree(nowhere, &mut &*bytes, offset, &mut |_, _| true).unwrap().digest;
+        peer.send(&body(bytes, &json!({"digest": proof.to_string()})));
     }
 }
 
@@ -89,10 +85,25 @@ fn parts_of_two_files_are_not_joined() {
 }
 
 #[test]
+fn bytes_in_place_of_a_part_are_no_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::run(|peer| {
+        serve(peer, &bytes(SIZE), |fields, _| fields["subtree"] = json!(false));
+    });
+    let error = download(&script, &dir.path().join("file")).unwrap_err();
+    assert!(matches!(error, Error::Protocol(_)), "{error:?}");
+    assert!(!dir.path().join("file").exists());
+}
+
+#[test]
 fn a_part_with_a_digest_of_another_kind_than_was_said_is_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let script = Script::run(|peer| {
-        serve(peer, &bytes(SIZE), |fields, _| fields["subtree"] = json!(true));
+        let request = peer.request();
+        let fields = json!({"body": true, "size": SIZE, "length": 8 << 20, "mtime": [1, 0], "mode": "644",
+                            "tag": "one", "subtree": true});
+        peer.grant(&request, fields);
+        peer.send(&body(&bytes(8 << 20), &json!({})));
     });
     let error = download(&script, &dir.path().join("file")).unwrap_err();
     assert!(matches!(error, Error::Mismatch { .. }), "{error:?}");

@@ -367,37 +367,6 @@ fn an_endless_tree_is_taken_as_it_comes_and_can_be_interrupted() {
     assert!(most_ahead.load(Ordering::Relaxed) <= 32_000, "{most_ahead:?}");
 }
 
-/// As `sync --backup-dir` to a server that has one file, `f`, which is another than ours.
-fn backed_up(local: &Path) -> Tree {
-    fs::write(local.join("f"), "mine").unwrap();
-    let way = Way::Put;
-    Tree { way, backup: Some("old".parse().unwrap()), compare: Some(Compare::Time), ..tree(local) }
-}
-
-fn greet(peer: &mut Peer, commands: &[&str]) {
-    let hello = peer.request();
-    let digests = ["blake3", "sha256", "md5"];
-    let welcome =
-        json!({"version": 1, "agent": "script", "digests": digests, "commands": commands, "login": false});
-    peer.grant(&hello, welcome);
-    let request = peer.request();
-    assert_eq!(request["cmd"], "tree");
-    peer.grant(&request, json!({"body": true}));
-    peer.send(&listing(&[node(".", "dir"), node("f", "file")]));
-}
-
-#[test]
-fn a_server_that_would_lose_backups_is_sent_nothing() {
-    let world = World::new();
-    let script = Script::from_the_start(|peer| {
-        greet(peer, &["put", "rm"]);
-        assert_eq!(peer.next(), None, "the client asks for no more");
-    });
-    let (_, ended) = run(&mut script.client(), backed_up(&world.local()));
-    let refused = matches!(&ended, Err(Error::Refused(refusal)) if refusal.message.contains("too old"));
-    assert!(refused, "{ended:?}");
-}
-
 fn same(path: &str, first: &str) -> Value {
     let mut node = node(path, "file");
     node["same"] = first.into();

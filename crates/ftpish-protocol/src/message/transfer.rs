@@ -41,7 +41,7 @@ pub struct File {
     /// What tells the file from others that have, or had, its name: the same as long as it is the same file, opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Whether the trailer's digest is a chaining value, as was asked: servers that know of none say nothing.
+    /// Whether the trailer's digest is a chaining value: it was asked for, and the file has more than the range.
     #[serde(default, skip_serializing_if = "is_false")]
     pub subtree: bool,
 }
@@ -154,8 +154,7 @@ pub struct Cut {
     /// In the reply to `resume`, what parts of the file are to name, if it is to come in parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<Secret>,
-    /// In the reply to `resume`, that parts which were sent ahead of it are taken: servers that know nothing of that say
-    /// nothing.
+    /// In the reply to `resume`, that parts which were sent ahead of it are taken.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ahead: bool,
 }

@@ -73,7 +73,7 @@ pub(crate) fn hear_reply(
                 asked => unreachable!("{asked:?} has no subtrees"),
             };
             let blocks = Blocks::of(file.size).expect("a file of blocks");
-            hear_body(receive_part(connection, &mut Nowhere, blocks, range, None, &mut |_, _| true), heard)?;
+            hear_body(receive_part(connection, &mut Nowhere, blocks, range, &mut |_, _| true), heard)?;
         }
         Ok(file) => {
             let length = Some(file.length);

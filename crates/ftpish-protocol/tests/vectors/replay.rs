@@ -122,8 +122,7 @@ impl Replay {
     pub(crate) fn part(&mut self, file: &[u8], range: Range<u64>) {
         let blocks = Blocks::of(file.len() as u64).unwrap();
         let mut disk = Disk::without(file, std::slice::from_ref(&range));
-        let received =
-            receive_part(&mut self.incoming, &mut disk, blocks, range.clone(), None, &mut |_, _| true);
+        let received = receive_part(&mut self.incoming, &mut disk, blocks, range.clone(), &mut |_, _| true);
         let mut rest = Assembly::of(&mut &file[..], blocks, &Meter::default()).unwrap();
         rest.forget(&range);
         rest.join(received.unwrap());

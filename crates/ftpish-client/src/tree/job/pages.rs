@@ -21,12 +21,6 @@ const LARGEST_PAGE: u64 = 16_384;
 const LOCAL_PAGE: usize = 256;
 
 impl TreeJob {
-    /// Whether the server has to know of what came with `link`: another would not refuse to keep backups, but lose them,
-    /// and tell of each name as of a file of its own.
-    pub(super) fn needs_link(&self) -> bool {
-        self.tree.hard_links || self.tree.backup.is_some() && self.tree.way == Way::Put
-    }
-
     /// Whether more of the server's tree is wanted, and soon.
     pub(super) fn wants_page(&self) -> bool {
         let waiting = self.plan.waiting(self.remote_side());

@@ -43,10 +43,6 @@ impl TreeJob {
                     page = true;
                     self.plan.end(Side::Target);
                 }
-                (Tag::Page, Ok(_)) if self.needs_link() && !pipe.client.knows("link")? => {
-                    let line = "the server is too old for backups and hard links";
-                    ended = Err(Error::Refused(Refusal::new(Code::Unsupported, line)));
-                }
                 (Tag::Page, answer) => {
                     page = true;
                     ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
