@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::hostkeys::KeyVerifier;
 use crate::login::sign;
-use crate::part::Leaves;
+use crate::transfer::Leaves;
 use crate::{AGENT, By, Error, Jobs, Login, Progress, Trust};
 
 /// The digest of listings, which every server has.

@@ -18,38 +18,29 @@
 //! Out of scope: arguments, bars, prompts, exit codes.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod ahead;
 mod client;
 mod compare;
-mod crew;
-mod download;
 mod error;
-mod growth;
 mod hostkeys;
 mod login;
-mod many;
-mod part;
-mod pipeline;
 mod progress;
-mod put;
-mod split;
+mod transfer;
 mod tree;
-mod upload;
 mod url;
+mod way;
 
 pub use client::{Client, Options, Security, Timeouts};
 pub use compare::{Comparison, digest_of};
-pub use download::Download;
 pub use error::Error;
-pub use growth::Jobs;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use login::{By, Login};
 pub use progress::{Part, Progress};
+pub use transfer::{Ahead, Download, Jobs, Upload};
 pub use tree::{
-    Compare, Done, Filter, FilterError, LeftOut, LinkPolicy, Listed, Outcome, Step, Tree, TreeJob, Way,
+    Compare, Done, Filter, FilterError, LeftOut, LinkPolicy, Listed, Outcome, Step, Tree, TreeJob,
 };
-pub use upload::{Ahead, Upload};
 pub use url::{ServerUrl, UrlError};
+pub use way::Way;
 
 /// What this client calls itself in `hello`.
 pub const AGENT: &str = concat!("ftpish/", env!("CARGO_PKG_VERSION"));

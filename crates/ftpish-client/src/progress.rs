@@ -77,6 +77,12 @@ impl Progress {
         Self { whole: Arc::clone(&self.whole), lane, ..Self::default() }
     }
 
+    /// The same lane, for a second holder.
+    pub(crate) fn same(&self) -> Self {
+        let base = AtomicU64::new(self.base.load(Ordering::Relaxed));
+        Self { whole: Arc::clone(&self.whole), lane: self.lane, at: Arc::clone(&self.at), base }
+    }
+
     /// How many bytes have moved.
     pub fn done(&self) -> u64 {
         self.whole.done.load(Ordering::Relaxed)

@@ -17,13 +17,12 @@ use ftpish_protocol::{Code, Refusal, RemotePath};
 use ftpish_storage::{Links, Root, Walk};
 
 use self::pages::FIRST_PAGE;
-use self::stretch::{End, MOST_ASKED, MOST_BESIDE_BODIES, Stretch};
+use self::stretch::{End, MOST_ASKED, Stretch};
 use super::plan::{Next, Plan, Side};
-use super::{LinkPolicy, Outcome, Step, Tree, Way};
-use crate::crew::Crew;
-use crate::download::local;
-use crate::pipeline::Pipeline;
-use crate::{Client, Error, Progress};
+use super::{LinkPolicy, Outcome, Step, Tree};
+use crate::transfer::local;
+use crate::transfer::Transfer;
+use crate::{Client, Error, Progress, Way};
 
 /// How many files wait for other names, and how many directories for their times and permission bits, which are set when
 /// nothing more comes into them.
@@ -54,8 +53,10 @@ pub struct TreeJob {
     here: Option<Root>,
     /// Steps that have to be done before the plan goes on: again, or because of what others came to.
     todo: BTreeMap<u64, Step>,
-    /// How many steps there were.
-    steps: u64,
+    /// How many numbers were given: to steps, and to what else was asked for.
+    numbers: u64,
+    /// What is in flight, by its number.
+    in_flight: HashMap<u64, Tag>,
     /// Files that the connection broke under: they may be where they were to go.
     lost: HashSet<RemotePath>,
     /// Other names of files, and what is set of files: when these are in their places.
@@ -86,8 +87,6 @@ pub struct TreeJob {
     asked: u64,
     /// Whether all files are asked for one by one: the server knows nothing of digests in listings, or refuses them.
     one_by_one: bool,
-    /// Files that move over all connections, one by one, when the others have moved.
-    large: BTreeMap<u64, Step>,
     /// The size of the next page.
     page: u64,
     /// How many bytes have moved.
@@ -106,7 +105,8 @@ impl TreeJob {
             walk: None,
             here: None,
             todo: BTreeMap::new(),
-            steps: 0,
+            numbers: 0,
+            in_flight: HashMap::new(),
             lost: HashSet::new(),
             late: Vec::new(),
             linking: false,
@@ -122,7 +122,6 @@ impl TreeJob {
             stretch_end: None,
             asked: 0,
             one_by_one: false,
-            large: BTreeMap::new(),
             page,
             moved: 0,
             unchanged: 0,
@@ -145,8 +144,7 @@ impl TreeJob {
     ) -> Result<(), Error> {
         self.begin()?;
         progress.begin_tree();
-        let mut crew = Crew::new(client, progress);
-        let mut pipe = Pipeline::new(client, progress, self.moved);
+        let mut transfer = Transfer::new(client, self.tree.way, progress, self.moved);
         // Where there is no room for one, there is none for those behind it: that is told once, and ends the whole.
         let full = RefCell::new(None);
         let report: &mut dyn FnMut(&Step, Outcome) = &mut |step, outcome| match outcome {
@@ -155,15 +153,13 @@ impl TreeJob {
             }
             outcome => report(step, outcome),
         };
-        let ran = self.drive(&mut pipe, &mut crew, &|| full.borrow().is_some(), progress, report);
+        let ran = self.drive(&mut transfer, &|| full.borrow().is_some(), progress, report);
         // What is here is worth keeping, whatever has ended the rest.
-        pipe.drain();
-        crew.end(pipe.client);
-        let settled = self.settle(&mut pipe, &mut crew, progress, report);
-        self.moved = pipe.kept();
+        transfer.end();
+        let settled = self.settle(&mut transfer, progress, report);
+        self.moved = transfer.first.kept();
         self.ahead.clear();
         self.todo.append(&mut self.held);
-        self.todo.append(&mut self.large);
         self.todo.extend(self.stretch.take().map_or_else(Vec::new, Stretch::into_files));
         full.into_inner().map_or_else(|| ran.and(settled.map(drop)), Err)
     }
@@ -212,45 +208,38 @@ impl TreeJob {
 
     fn drive(
         &mut self,
-        pipe: &mut Pipeline<'_, Tag>,
-        crew: &mut Crew<Tag>,
+        transfer: &mut Transfer<'_>,
         is_over: &dyn Fn() -> bool,
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
         let mut page_asked = false;
         loop {
-            page_asked &= !self.settle(pipe, crew, progress, report)?;
-            pipe.client.check_interrupt()?;
+            page_asked &= !self.settle(transfer, progress, report)?;
+            transfer.first.client.check_interrupt()?;
             if is_over() {
                 return Ok(());
             }
             let too_many = self.held.len() >= MOST_HELD || self.asked >= MOST_ASKED;
-            if pipe.is_full() || crew.is_full(pipe) || too_many {
-                pipe.receive();
+            if transfer.is_full() || too_many {
+                transfer.advance();
                 continue;
             }
             if !page_asked && self.wants_page() {
-                self.ask_page(pipe);
+                self.ask_page(&mut transfer.first);
                 page_asked = true;
             }
             if let Some((number, step)) = self.todo.pop_first() {
-                if Self::is_last(&step) && !crew.is_idle() {
+                if Self::is_last(&step) && transfer.has_files() {
                     self.todo.insert(number, step);
-                    crew.wait();
+                    transfer.finish_files();
                 } else if Self::is_last(&step) && !self.removing {
                     // What has become of all that moved may end the run.
                     self.todo.insert(number, step);
-                    pipe.drain();
+                    transfer.first.drain();
                     self.removing = true;
-                } else if self.is_awaiting_much(page_asked) && self.has_body(&step) {
-                    self.todo.insert(number, step);
-                    pipe.receive();
-                } else if Self::is_last(&step) && !self.large.is_empty() {
-                    self.todo.insert(number, step);
-                    self.move_large(pipe, crew)?;
                 } else {
-                    self.start((number, step), pipe, crew, report)?;
+                    self.start((number, step), transfer, report)?;
                 }
                 continue;
             }
@@ -262,22 +251,17 @@ impl TreeJob {
             match next {
                 Next::Step(step) => self.add(step),
                 Next::Starved(side) if side == self.local_side() => self.walk_on()?,
-                Next::Starved(_) | Next::End if self.stretch.is_some() => self.ask_stretch(pipe),
-                Next::Starved(_) => pipe.receive(),
+                Next::Starved(_) | Next::End if self.stretch.is_some() => self.ask_stretch(&mut transfer.first),
+                Next::Starved(_) => transfer.first.receive(),
                 // What has come is compared while more comes.
-                Next::End if self.asked > 0 => pipe.receive(),
-                Next::End if !self.held.is_empty() => pipe.receive(),
-                Next::End if !crew.is_idle() => {
-                    pipe.drain();
-                    crew.wait();
-                }
-                Next::End if !self.large.is_empty() => self.move_large(pipe, crew)?,
-                Next::End if self.is_in_order() && self.go_on_late(pipe, report) => {}
-                Next::End if !pipe.is_empty() => {
-                    pipe.drain();
+                Next::End if self.asked > 0 || !self.held.is_empty() => transfer.first.receive(),
+                Next::End if transfer.has_files() => transfer.finish_files(),
+                Next::End if self.is_in_order() && self.go_on_late(&mut transfer.first, report) => {}
+                Next::End if !transfer.first.is_empty() => {
+                    transfer.first.drain();
                     self.linking = false;
                 }
-                Next::End if self.go_on_late(pipe, report) => {}
+                Next::End if self.go_on_late(&mut transfer.first, report) => {}
                 Next::End if self.clearing => self.clearing = false,
                 Next::End => return self.sync_kept(),
             }
@@ -286,8 +270,23 @@ impl TreeJob {
 
     /// Has a step done that was not there before.
     fn add(&mut self, step: Step) {
-        self.todo.insert(self.steps, step);
-        self.steps += 1;
+        let number = self.next_number();
+        self.todo.insert(number, step);
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers - 1
+    }
+
+    /// Notes what is about to be in flight, and gives the number that its answer comes by.
+    fn note(&mut self, tag: Tag) -> u64 {
+        let number = match &tag {
+            Tag::Step((number, _)) => *number,
+            Tag::Stretch { .. } | Tag::Page => self.next_number(),
+        };
+        self.in_flight.insert(number, tag);
+        number
     }
 
     /// Has a step done again, over another connection: its file may be there by then.
@@ -299,16 +298,6 @@ impl TreeJob {
     /// Whether a step comes behind all that was begun before it, on whatever connection.
     fn is_last(step: &Step) -> bool {
         matches!(step, Step::Remove(_) | Step::BackUp { .. })
-    }
-
-    /// Whether so much is still to be told that a server which is busy telling it might read no more.
-    fn is_awaiting_much(&self, page_asked: bool) -> bool {
-        self.asked + if page_asked { self.page } else { 0 } > MOST_BESIDE_BODIES
-    }
-
-    /// Whether the bytes of a step's file go out in front of all that is asked for behind it.
-    fn has_body(&self, step: &Step) -> bool {
-        self.tree.way == Way::Put && matches!(step, Step::Move { .. })
     }
 
     /// Whether a file goes where something is about to change, by a request that is on its way.

@@ -10,19 +10,10 @@ use std::path::PathBuf;
 use ftpish_protocol::message::{LinkTarget, Mode, Replace, Time, Unset};
 use ftpish_protocol::{Algorithm, PathError, Refusal, RemotePath};
 
-use crate::{Error, Transferred};
+use crate::{Error, Transferred, Way};
 
 pub use filter::{Filter, FilterError};
 pub use job::TreeJob;
-
-/// Which way a tree moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From the server to a local directory.
-    Get,
-    /// From a local directory to the server.
-    Put,
-}
 
 /// A tree to be moved, and how.
 #[derive(Clone, Debug)]

@@ -16,7 +16,8 @@ use ftpish_protocol::{Code, Refusal, RemotePath, walk_order};
 use self::aliases::Aliases;
 use self::extras::{Extra, Extras, is_locked};
 use self::feed::{Feed, Passed};
-use super::{Compare, LeftOut, LinkPolicy, Step, Tree, Way};
+use super::{Compare, LeftOut, LinkPolicy, Step, Tree};
+use crate::Way;
 
 /// One of the two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

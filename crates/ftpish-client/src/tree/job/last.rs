@@ -5,11 +5,11 @@ use ftpish_protocol::RemotePath;
 use ftpish_protocol::message::{Link, Mode, Time};
 use ftpish_storage::descriptors;
 
-use super::{MOST_LATE, Outcome, Tag, TreeJob};
-use crate::Error;
-use crate::download::local;
-use crate::pipeline::Pipeline;
-use crate::tree::{Compare, Done, Step, Way};
+use super::{MOST_LATE, Outcome, TreeJob};
+use crate::{Error, Way};
+use crate::transfer::local;
+use crate::transfer::Lane;
+use crate::tree::{Compare, Done, Step};
 
 impl TreeJob {
     /// Whether so much is late that it is done before the plan goes on.
@@ -27,7 +27,7 @@ impl TreeJob {
     /// Does what is late, or else what is last, if it can be done by now; whether it was something.
     pub(super) fn go_on_late(
         &mut self,
-        pipe: &mut Pipeline<'_, Tag>,
+        pipe: &mut Lane<'_>,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> bool {
         let may_end = self.tree.delete.is_none() || self.plan.is_finished();
@@ -55,8 +55,7 @@ impl TreeJob {
             while pipe.is_full() {
                 pipe.receive();
             }
-            let number = self.steps;
-            self.steps += 1;
+            let number = self.next_number();
             if let Err(error) = self.start_small((number, step.clone()), pipe, report) {
                 report(step, Err(error));
             }

@@ -6,8 +6,8 @@ use ftpish_protocol::{Code, Refusal};
 use super::{Tag, TreeJob};
 use crate::Error;
 use crate::client::LISTING_DIGEST;
-use crate::download::local;
-use crate::pipeline::{Answer, Pipeline};
+use crate::transfer::local;
+use crate::transfer::{Answer, Lane};
 use crate::tree::{LinkPolicy, Way};
 
 /// How many nodes of the server's tree are asked for first: a few, so that files soon move, or many, where most of them
@@ -27,7 +27,7 @@ impl TreeJob {
         waiting.is_some_and(|waiting| (waiting as u64) < self.page / 2)
     }
 
-    pub(super) fn ask_page(&mut self, pipe: &mut Pipeline<'_, Tag>) {
+    pub(super) fn ask_page(&mut self, pipe: &mut Lane<'_>) {
         let after = self.plan.last(self.remote_side()).cloned();
         if after.is_some() {
             self.page = (self.page * 4).min(LARGEST_PAGE);
@@ -42,7 +42,8 @@ impl TreeJob {
             one_file_system: self.tree.one_file_system,
             hash: None,
         };
-        pipe.tree(Tag::Page, tree);
+        let number = self.note(Tag::Page);
+        pipe.tree(number, tree);
     }
 
     pub(super) fn take_page(&mut self, answer: Answer) -> Result<(), Error> {

@@ -7,27 +7,24 @@ use ftpish_protocol::{Code, Refusal, RemotePath};
 use ftpish_storage::SourceFile;
 
 use super::{Tag, TreeJob};
-use crate::crew::Crew;
-use crate::download::local;
-use crate::pipeline::{Answer, Pipeline};
+use crate::transfer::local;
+use crate::transfer::{Answer, Lane, Transfer};
 use crate::tree::plan::Side;
-use crate::tree::{Done, Outcome, Step, Way};
-use crate::{Error, Progress, digest_of};
+use crate::tree::{Done, Outcome, Step};
+use crate::{Error, Progress, Way, digest_of};
 
 impl TreeJob {
     /// Takes the answers that have come. Whether the nodes that were asked for are among them.
     pub(super) fn settle(
         &mut self,
-        pipe: &mut Pipeline<'_, Tag>,
-        crew: &mut Crew<Tag>,
+        transfer: &mut Transfer<'_>,
         progress: &Progress,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<bool, Error> {
         let (mut ended, mut page) = (Ok(()), false);
         // Another connection that breaks ends nothing here.
-        while let Some(((tag, answer), is_ours)) =
-            pipe.answer().map(|answer| (answer, true)).or_else(|| Some((crew.answer()?, false)))
-        {
+        while let Some(((number, answer), is_ours)) = transfer.answer() {
+            let Some(tag) = self.in_flight.remove(&number) else { continue };
             match &tag {
                 Tag::Step((_, step)) => {
                     self.asked -= u64::from(matches!(step, Step::Compare { .. }));
@@ -79,7 +76,7 @@ impl TreeJob {
                         Ok(Answer::Moved(done)) => Ok(Done::Moved(done)),
                         Ok(Answer::Done(unset)) => Ok(Done::Changed(unset)),
                         Ok(Answer::Nodes(_)) => Ok(Done::Nothing),
-                        Err(error) => self.find_lost(&step, error, pipe),
+                        Err(error) => self.find_lost(&step, error, &mut transfer.first),
                     };
                     if matches!(outcome, Ok(Done::Moved(_))) {
                         progress.add_file();
@@ -121,7 +118,7 @@ impl TreeJob {
     }
 
     /// What a file came to that was refused: it may be there since the try whose reply was lost.
-    pub(super) fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Pipeline<'_, Tag>) -> Outcome {
+    pub(super) fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Lane<'_>) -> Outcome {
         let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
         match &error {
             _ if self.was_kept(step, &error) => Ok(Done::Changed(Unset::default())),

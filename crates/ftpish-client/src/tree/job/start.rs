@@ -1,24 +1,21 @@
 //! How a step begins: what this side does alone, what is asked of the server, and the files that move.
 
 use ftpish_protocol::message::{Command, Kind, Mkdir, Rm, Set, Symlink, Unset};
-use ftpish_protocol::{Algorithm, Code, Refusal, RemotePath};
+use ftpish_protocol::{Code, Refusal, RemotePath};
 use ftpish_storage::{Permissions, Root, descriptors};
 
-use super::{MOST_HELD, Numbered, Tag, TreeJob};
-use crate::crew::Crew;
-use crate::download::local;
-use crate::pipeline::{Moving, Pipeline};
-use crate::split::SPLIT_FROM;
-use crate::tree::{Done, Outcome, Step, Tree, Way};
-use crate::{Ahead, Download, Error, Upload};
+use super::{Numbered, Tag, TreeJob};
+use crate::transfer::local;
+use crate::transfer::{Lane, Moving, Transfer};
+use crate::tree::{Done, Outcome, Step, Tree};
+use crate::{Ahead, Download, Error, Upload, Way};
 
 impl TreeJob {
     /// Begins a step; those that this side does alone are done at once.
     pub(super) fn start(
         &mut self,
         (number, step): Numbered,
-        pipe: &mut Pipeline<'_, Tag>,
-        crew: &mut Crew<Tag>,
+        transfer: &mut Transfer<'_>,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
         // Whatever cannot be kept is not replaced, and the rest is done.
@@ -32,27 +29,23 @@ impl TreeJob {
         match &step {
             Step::Skip(_) | Step::LeaveOut { .. } => report(&step, Ok(Done::Nothing)),
             Step::Problem { refusal, .. } => report(&step, Err(Error::Refused(refusal.clone()))),
-            Step::Compare { .. } => self.ask_digest((number, step), pipe)?,
+            Step::Compare { .. } => self.ask_digest((number, step), &mut transfer.first)?,
             // The served directory itself is the server's own.
             Step::MakeDir { .. } | Step::Unlock { .. } | Step::Set { .. } if is_top => {}
             Step::Set { is_dir: true, .. } => self.sets.push(step),
             _ if self.tree.dry_run => self.tell(&step, Ok(Done::Nothing), report),
             Step::Set { .. } | Step::HardLink { .. } => self.late.push(step),
             Step::Move { path, size, .. } => {
-                let is_large = *size >= SPLIT_FROM && self.tree.digest == Algorithm::Blake3;
-                if is_large && !crew.is_alone() && self.large.len() < MOST_HELD {
-                    self.large.insert(number, step);
-                    return Ok(());
-                }
-                if self.is_behind(path) && crew.wants_more(pipe) {
+                let (file, is_behind) = (self.moving(path, *size)?, self.is_behind(path));
+                if is_behind && transfer.is_better_held(&file) {
                     self.held.insert(number, step);
                     return Ok(());
                 }
-                let file = self.moving(path, *size)?;
-                if self.is_behind(path) {
-                    pipe.move_file(Tag::Step((number, step)), file);
+                let number = self.note(Tag::Step((number, step)));
+                if is_behind {
+                    transfer.move_in_order(number, file);
                 } else {
-                    crew.deal(Tag::Step((number, step)), file, pipe);
+                    transfer.move_file(number, file);
                 }
             }
             Step::MakeDir { .. }
@@ -60,10 +53,10 @@ impl TreeJob {
             | Step::Link { .. }
             | Step::Remove(_)
             | Step::BackUp { .. } => {
-                if self.tree.way == Way::Put && !crew.is_alone() {
+                if self.tree.way == Way::Put && !transfer.is_alone() {
                     self.ahead.insert(step.path().clone());
                 }
-                self.start_small((number, step), pipe, report)?;
+                self.start_small((number, step), &mut transfer.first, report)?;
             }
         }
         Ok(())
@@ -80,26 +73,10 @@ impl TreeJob {
         })
     }
 
-    /// Moves the first of the large files, over all connections: nothing else is on its way.
-    pub(super) fn move_large(
-        &mut self,
-        pipe: &mut Pipeline<'_, Tag>,
-        crew: &mut Crew<Tag>,
-    ) -> Result<(), Error> {
-        pipe.drain();
-        crew.dismiss(pipe.client);
-        if let Some((number, step)) = self.large.pop_first() {
-            let size = if let Step::Move { size, .. } = &step { *size } else { 0 };
-            let file = self.moving(step.path(), size)?;
-            pipe.move_alone(Tag::Step((number, step)), &file);
-        }
-        Ok(())
-    }
-
     pub(super) fn start_small(
         &mut self,
         (number, step): Numbered,
-        pipe: &mut Pipeline<'_, Tag>,
+        pipe: &mut Lane<'_>,
         report: &mut dyn FnMut(&Step, Outcome),
     ) -> Result<(), Error> {
         if self.tree.way == Way::Get {
@@ -151,7 +128,8 @@ impl TreeJob {
             }
             _ => Command::Rm(Rm { path, recursive: self.tree.backup.is_none(), backup: None }),
         };
-        pipe.ask(Tag::Step((number, step)), &command, length);
+        let number = self.note(Tag::Step((number, step)));
+        pipe.ask(number, &command, length);
         Ok(())
     }
 

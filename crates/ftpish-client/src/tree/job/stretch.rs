@@ -8,10 +8,10 @@ use ftpish_protocol::message::MAX_LISTED_DIGEST;
 use ftpish_protocol::{Digest, RemotePath};
 
 use super::{Numbered, Outcome, Tag, TreeJob};
-use crate::Error;
+use crate::{Error, Way};
 use crate::client::LISTING_DIGEST;
-use crate::pipeline::{Answer, Pipeline};
-use crate::tree::{LinkPolicy, Listed, Step, Way};
+use crate::transfer::{Answer, Lane};
+use crate::tree::{LinkPolicy, Listed, Step};
 
 /// How many nodes a stretch has at the most.
 const MOST_NODES: u64 = 256;
@@ -24,10 +24,6 @@ const MOST_IN_VAIN: u64 = 64 * 1024;
 
 /// How many nodes are asked for at a time; the files among them are held meanwhile.
 pub(super) const MOST_ASKED: u64 = 16_384;
-
-/// How many nodes and digests, those of a page among them, may be awaited when a file is put: a server that cannot send
-/// them reads no more, and we would both wait.
-pub(super) const MOST_BESIDE_BODIES: u64 = 256;
 
 /// Files that lie near each other in the server's tree.
 pub(super) struct Stretch {
@@ -85,14 +81,15 @@ impl TreeJob {
     pub(super) fn ask_digest(
         &mut self,
         (number, step): Numbered,
-        pipe: &mut Pipeline<'_, Tag>,
+        pipe: &mut Lane<'_>,
     ) -> Result<(), Error> {
         let Step::Compare { path, size, listed, .. } = &step else { return Ok(()) };
         let size = *size;
         let Some(place) = listed.clone().filter(|_| size <= MAX_LISTED_DIGEST && !self.one_by_one) else {
             let path = self.remote(path)?;
             self.asked += 1;
-            pipe.hash(Tag::Step((number, step)), path, self.tree.digest);
+            let number = self.note(Tag::Step((number, step)));
+            pipe.hash(number, path, self.tree.digest);
             return Ok(());
         };
         if self.stretch.as_ref().is_some_and(|stretch| !stretch.admits(&place, size)) {
@@ -105,7 +102,7 @@ impl TreeJob {
     }
 
     /// Asks for the digests of the files that have come together.
-    pub(super) fn ask_stretch(&mut self, pipe: &mut Pipeline<'_, Tag>) {
+    pub(super) fn ask_stretch(&mut self, pipe: &mut Lane<'_>) {
         let Some(Stretch { begin, nodes, mut files, .. }) = self.stretch.take() else { return };
         if let [(_, Step::Compare { listed, .. })] = &mut files[..] {
             *listed = None;
@@ -125,7 +122,8 @@ impl TreeJob {
             one_file_system: self.tree.one_file_system,
             hash: Some(self.tree.digest),
         };
-        pipe.tree(Tag::Stretch { files, nodes: tree.limit }, tree);
+        let number = self.note(Tag::Stretch { files, nodes: tree.limit });
+        pipe.tree(number, tree);
         // The server reads while the rest is walked through here.
         pipe.flush();
     }

@@ -1,41 +1,45 @@
-//! A large file of which nothing is here: its parts come over several connections.
+//! A large file of which nothing is here: it comes in parts.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ftpish_protocol::blocks::{Assembly, Blocks};
 use ftpish_protocol::message::{Command, Cut, File, Get, Mode};
 use ftpish_protocol::{Algorithm, Code, RemotePath, Verified, receive_part};
-use ftpish_storage::{Root, Stage, StageWriter};
+use ftpish_storage::{Stage, StageWriter};
 
-use super::{Download, LOCK_WAIT, changed, local, transferred};
-use crate::part::Part;
-use crate::split::{AT_A_TIME, Leader, PART, Parts, spread};
-use crate::{Client, Error, Progress, Transferred};
+use crate::transfer::parts::{AT_A_TIME, Home, InParts, PART, Part, Parts, Share, share};
+use super::{Download, Fetch, LOCK_WAIT, changed, transferred};
+use crate::{Client, Error, Transferred};
 
-/// A file that comes in parts, over several connections.
-struct Arriving<'a> {
-    download: &'a Download,
-    cut: &'a Cut,
+/// A file that comes in parts.
+struct Arriving {
+    download: Download,
+    cut: Cut,
     blocks: Blocks,
-    /// What is about to come over the connection that leads.
+    /// What is about to come over the home lane.
     first: Mutex<Option<(Part, File)>>,
-    writer: &'a StageWriter,
+    writer: StageWriter,
     /// What has come, and the permission bits that the file has.
-    arrived: Mutex<(&'a mut Assembly, Option<Mode>)>,
-    progress: &'a Progress,
+    arrived: Mutex<(Assembly, Option<Mode>)>,
+    parts: Parts,
+}
+
+impl InParts for Arriving {
+    fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    fn move_parts(&self, client: &mut Client, share: Share<'_>) -> Result<(), Error> {
+        client.receive_parts(self, share)
+    }
 }
 
 impl Client {
-    /// Fetches a file of which nothing is here: if it is large, over several connections.
-    pub(super) fn download_split(
-        &mut self,
-        download: &Download,
-        root: &Root,
-        name: &RemotePath,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
+    /// Fetches a file of which nothing is here: if it is large, in parts.
+    pub(super) fn fetch_parts(&mut self, fetch: &Fetch<'_>) -> Result<Transferred, Error> {
+        let Fetch { download, root, name, progress, .. } = fetch;
         // Of a file that is no longer than its first part, the reply has all.
         let id = self.request_part(&download.from, &(0..PART))?;
         let file: File = self.receive_with_body(id)?;
@@ -44,20 +48,21 @@ impl Client {
         let blocks = Blocks::of(size).filter(|blocks| blocks.block() <= PART && file.length == PART);
         let Some(blocks) = blocks.filter(|_| size > PART) else {
             if file.length == size && !file.subtree {
-                return self.receive_whole(&file, download, root, name, progress);
+                return self.receive_whole(fetch, &file);
             }
             self.connection.drain_body().map_err(|error| self.note(error.into()))?;
-            return self.download_whole(download, root, name, progress);
+            return self.fetch_whole(fetch);
         };
         let cut = Cut { size, mtime, block: blocks.block(), length: 0, tag, upload: None, ahead: false };
         progress.set_size(size);
-        let refused = |refusal| local(&download.to, refusal);
+        let refused = |refusal| fetch.refused(refusal);
         let staged = root.resume(name, download.replace, Some(mtime), LOCK_WAIT);
-        let mut stage = staged.map_err(|refusal| self.note(refused(refusal)))?;
+        let stage = staged.map_err(|refusal| self.note(refused(refusal)))?;
+        let mut stage = download.backed_up(stage);
         let room = stage.cut(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(size) });
         let mut assembly = Assembly::new(blocks);
         let fetched = match room {
-            Ok(()) => self.fetch_split(&mut stage, &mut assembly, &cut, Some(file), download, progress),
+            Ok(()) => self.fetch_split(fetch, &mut stage, &mut assembly, &cut, Some(file)),
             Err(refusal) => Err(self.note(refused(refusal))),
         };
         match fetched {
@@ -69,48 +74,48 @@ impl Client {
             Err(error) => {
                 stage.abandon();
                 drop(stage);
-                self.download_grown(error, size, download, root, name, progress)
+                self.fetch_grown(fetch, error, size)
             }
         }
     }
 
-    /// Fetches what is missing of a file over several connections. The reply to the request for its `first` part may
-    /// have come, up to its body.
+    /// Fetches what is missing of a file in parts. The reply to the request for its `first` part may have come, up to its
+    /// body.
     pub(super) fn fetch_split(
         &mut self,
+        fetch: &Fetch<'_>,
         stage: &mut Stage,
         assembly: &mut Assembly,
         cut: &Cut,
         first: Option<File>,
-        download: &Download,
-        progress: &Progress,
     ) -> Result<(Verified, Option<Mode>), Error> {
-        let refused = |refusal| local(&download.to, refusal);
-        let writer = stage.writer(cut.size).map_err(refused)?;
+        let Fetch { download, progress, lanes, .. } = fetch;
+        let refused = |refusal| fetch.refused(refusal);
         let (blocks, kept) = (assembly.blocks(), assembly.present());
         progress.set_done(kept);
-        let parts = Parts::of(blocks, &assembly.missing(), kept);
-        let first = first.and_then(|file| Some((parts.take(self)?, file)));
-        let arriving = Arriving {
-            download,
-            cut,
+        let parts = Parts::of(blocks, &assembly.missing(), kept, lanes, progress);
+        let first = first.and_then(|file| Some((parts.take(Share::Home)?, file)));
+        let arriving = Arc::new(Arriving {
+            download: (*download).clone(),
+            cut: cut.clone(),
             blocks,
             first: Mutex::new(first),
-            writer: &writer,
-            arrived: Mutex::new((assembly, None)),
-            progress,
-        };
-        let fetched =
-            spread(self, &parts, Leader::CanGo, &|client, parts| client.fetch_parts(&arriving, parts));
-        let mode = arriving.arrived.into_inner().unwrap_or_else(PoisonError::into_inner).1;
+            writer: stage.writer(cut.size).map_err(refused)?,
+            arrived: Mutex::new((assembly.clone(), None)),
+            parts,
+        });
+        let file: Arc<dyn InParts> = Arc::<Arriving>::clone(&arriving);
+        let fetched = share(self, &file, Home::CanGo, lanes);
+        let arrived = arriving.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let taken_up = stage.take_up(fetched.is_ok().then_some(cut.size)).map_err(refused);
         fetched.and(taken_up)?;
         let unproven = || Error::Protocol("parts of the file never came".to_owned());
-        Ok((assembly.verified().ok_or_else(unproven)?, mode))
+        Ok((arrived.0.verified().ok_or_else(unproven)?, arrived.1))
     }
 
-    /// Fetches parts of a file, as many as are left to take.
-    fn fetch_parts(&mut self, arriving: &Arriving<'_>, parts: &Parts) -> Result<(), Error> {
+    /// Receives parts of a file, as many as are left to take.
+    fn receive_parts(&mut self, arriving: &Arriving, share: Share<'_>) -> Result<(), Error> {
+        let parts = &arriving.parts;
         let mut asked: VecDeque<(u64, Part, Option<File>)> = VecDeque::new();
         if self.connection.in_body() {
             let first = arriving.first.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -118,7 +123,7 @@ impl Client {
         }
         let fetched = 'parts: loop {
             while asked.len() < AT_A_TIME
-                && let Some(part) = parts.take(self)
+                && let Some(part) = parts.take(share)
             {
                 let id = self.request_part(&arriving.download.from, &part.range);
                 asked.push_back((*id.as_ref().unwrap_or(&0), part, None));
@@ -134,7 +139,7 @@ impl Client {
                     error => error,
                 }),
             };
-            let fetched = fetched.and_then(|file| self.fetch_part(&file, &part.range, arriving, parts));
+            let fetched = fetched.and_then(|file| self.receive_part(&file, &part.range, arriving));
             if let Err(error) = fetched {
                 break Err(error);
             }
@@ -172,14 +177,8 @@ impl Client {
         self.send_ahead(&Command::Get(get))
     }
 
-    fn fetch_part(
-        &mut self,
-        file: &File,
-        part: &Range<u64>,
-        arriving: &Arriving<'_>,
-        parts: &Parts,
-    ) -> Result<(), Error> {
-        let Arriving { download, cut, blocks, writer, arrived, progress, .. } = arriving;
+    fn receive_part(&mut self, file: &File, part: &Range<u64>, arriving: &Arriving) -> Result<(), Error> {
+        let Arriving { download, cut, blocks, writer, arrived, parts, .. } = arriving;
         if (file.size, file.mtime, &file.tag) != (cut.size, cut.mtime, &cut.tag) {
             return Err(self.note(changed()));
         }
@@ -188,8 +187,8 @@ impl Client {
         }
         let (interrupt, mut before) = (self.interrupt.clone(), 0);
         let received =
-            receive_part(&mut self.connection, &mut &**writer, *blocks, part.clone(), &mut |_, now| {
-                parts.count(before, now, progress);
+            receive_part(&mut self.connection, &mut &*writer, *blocks, part.clone(), &mut |_, now| {
+                parts.count(before, now);
                 before = now;
                 !interrupt.is_set() && !parts.are_stopped()
             });
@@ -201,11 +200,11 @@ impl Client {
             }
             Err(error) => {
                 writer.distrust(part.end);
-                parts.count(before, 0, progress);
+                parts.count(before, 0);
                 return Err(self.note(Error::of_body(error, &download.to)));
             }
         }
-        parts.count(before, part.end - part.start, progress);
+        parts.count(before, part.end - part.start);
         Ok(())
     }
 }

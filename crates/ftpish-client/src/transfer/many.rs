@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ftpish_storage::Root;
 
-use crate::crew::Crew;
-use crate::download::local_target;
-use crate::pipeline::{Answer, Moving, Pipeline};
-use crate::{Client, Download, Error, Progress, Transferred, Upload};
+use super::download::local_target;
+use super::lane::{Answer, Moving};
+use super::lanes::Transfer;
+use crate::{Client, Download, Error, Progress, Transferred, Upload, Way};
 
 impl Client {
     /// Stores files without a round trip for each, and tells the `outcome` of every one: of those that were sent in
@@ -19,7 +19,7 @@ impl Client {
         progress: &Progress,
         outcome: &mut dyn FnMut(Upload, Result<Transferred, Error>),
     ) {
-        let mut all = Many::new(self, progress);
+        let mut all = Many::new(self, Way::Put, progress);
         for upload in uploads {
             all.add(upload.clone(), Moving::Put { upload, size: 0 }, outcome);
         }
@@ -35,7 +35,7 @@ impl Client {
         progress: &Progress,
         outcome: &mut dyn FnMut(Download, Result<Transferred, Error>),
     ) {
-        let mut all = Many::new(self, progress);
+        let mut all = Many::new(self, Way::Get, progress);
         // Files of one directory come behind one another, and one must not take the place of another whose name differs by
         // case alone.
         let mut last: Option<((PathBuf, bool), Root)> = None;
@@ -57,22 +57,23 @@ impl Client {
     }
 }
 
-/// Files on their way, over this connection and others.
+/// Files on their way, by their numbers.
 struct Many<'a, T> {
-    pipe: Pipeline<'a, T>,
-    crew: Crew<T>,
+    transfer: Transfer<'a>,
+    files: Vec<Option<T>>,
 }
 
-impl<'a, T: Send + 'static> Many<'a, T> {
-    fn new(client: &'a mut Client, progress: &'a Progress) -> Self {
-        Self { crew: Crew::new(client, progress), pipe: Pipeline::new(client, progress, 0) }
+impl<'a, T> Many<'a, T> {
+    fn new(client: &'a mut Client, way: Way, progress: &'a Progress) -> Self {
+        Self { transfer: Transfer::new(client, way, progress, 0), files: Vec::new() }
     }
 
     /// Waits until there is room for another file, and begins to move it.
-    fn add(&mut self, tag: T, file: Moving, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
-        self.crew.deal(tag, file, &mut self.pipe);
-        while self.pipe.is_full() || self.crew.is_full(&self.pipe) {
-            self.pipe.receive();
+    fn add(&mut self, what: T, file: Moving, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
+        self.transfer.move_file(self.files.len() as u64, file);
+        self.files.push(Some(what));
+        while self.transfer.is_full() {
+            self.transfer.advance();
             self.tell(outcome);
         }
         self.tell(outcome);
@@ -80,23 +81,25 @@ impl<'a, T: Send + 'static> Many<'a, T> {
 
     /// Waits until nothing is on its way.
     fn end(mut self, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
-        self.pipe.drain();
-        self.tell(outcome);
-        while !self.crew.is_idle() {
-            self.crew.wait();
+        while self.transfer.has_files() {
+            self.transfer.finish_files();
             self.tell(outcome);
         }
-        self.crew.end(self.pipe.client);
+        self.transfer.end();
+        self.tell(outcome);
     }
 
     /// Passes on what became of the files.
     fn tell(&mut self, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
-        while let Some((tag, answer)) = self.pipe.answer().or_else(|| self.crew.answer()) {
+        while let Some(((number, answer), _)) = self.transfer.answer() {
+            let what = self.files.get_mut(number as usize).and_then(Option::take);
             let moved = answer.map(|answer| match answer {
                 Answer::Moved(done) => done,
                 answer => unreachable!("a file came to {answer:?}"),
             });
-            outcome(tag, moved);
+            if let Some(what) = what {
+                outcome(what, moved);
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Requests that leave before the replies to those in front of them have come, so that none costs a round trip, and what
-//! becomes of them. Replies come in order, so a queue tells which is whose.
+//! One connection of a transfer. Requests leave before the replies to those in front of them have come, so that none costs
+//! a round trip. Replies come in order, so a queue tells which is whose.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftpish_protocol::message::{
@@ -15,8 +16,10 @@ use ftpish_protocol::{
 use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, Stage, commit_together, descriptors};
 
 use crate::client::{LISTING_DIGEST, of_listing};
-use crate::download::{local, transferred};
-use crate::put::{confirm, mismatch};
+use super::download::{Fetch, local, transferred};
+use super::lanes::{Lanes, Tag};
+use super::put::{confirm, mismatch};
+use crate::Way;
 use crate::{Client, Download, Error, Progress, RESUME_FROM, Transferred, Upload};
 
 /// How many files that are sent may be on their way. The replies, of about 130 bytes, fit the smallest of sockets: a
@@ -68,6 +71,9 @@ const FILE_COST: u64 = 16 * 1024;
 /// What a file costs at the most: the sum of as many as are on their way is still a number.
 const MOST_COST: u64 = 1 << 40;
 
+/// How many nodes and digests may be awaited when a body leaves.
+const MOST_BESIDE_BODIES: u64 = 256;
+
 /// How many characters are held of what a server writes of a node that it could not tell of: no more would be shown.
 const MOST_OF_A_MESSAGE: usize = 1024;
 
@@ -94,6 +100,13 @@ pub(crate) enum Moving {
 }
 
 impl Moving {
+    pub(crate) fn way(&self) -> Way {
+        match self {
+            Self::Get { .. } => Way::Get,
+            Self::Put { .. } => Way::Put,
+        }
+    }
+
     pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Get { size, .. } | Self::Put { size, .. } => *size,
@@ -126,35 +139,38 @@ enum Asked {
 }
 
 /// A file that is here, and has yet to be committed.
-struct Arrived<T> {
-    tag: T,
+struct Arrived {
+    tag: Tag,
     to: PathBuf,
     ready: Ready,
     done: Transferred,
 }
 
 /// Files that are being committed.
-struct Committing<T> {
-    files: Vec<(T, PathBuf, Transferred)>,
+struct Committing {
+    files: Vec<(Tag, PathBuf, Transferred)>,
     work: Background<Vec<Result<Unset, Refusal>>>,
 }
 
 /// The requests that are on their way, and the files that are here and have yet to be committed. Each goes by a tag of
 /// the caller's, and comes back with it.
-pub(crate) struct Pipeline<'a, T> {
+pub(crate) struct Lane<'a> {
     pub(crate) client: &'a mut Client,
     progress: &'a Progress,
-    asked: VecDeque<(u64, T, Asked)>,
+    lanes: Arc<Lanes>,
+    asked: VecDeque<(u64, Tag, Asked)>,
     /// What the files among them cost, as [`Moving::cost`] says.
     cost: u64,
     /// The size of the requests that are on their way and have no body.
     requests: VecDeque<usize>,
     request_bytes: usize,
     body_bytes: u64,
+    /// How many nodes and digests were asked for and have yet to be told.
+    awaited: u64,
     was_full: bool,
-    ready: Vec<Arrived<T>>,
+    ready: Vec<Arrived>,
     /// The ones before, while they are committed.
-    committing: Option<Committing<T>>,
+    committing: Option<Committing>,
     /// Where the next file goes, perhaps.
     nearby: Nearby,
     /// How many files were sent since replies were looked for.
@@ -163,21 +179,28 @@ pub(crate) struct Pipeline<'a, T> {
     moved: u64,
     /// How many of them need not move again.
     kept: u64,
-    answers: VecDeque<(T, Result<Answer, Error>)>,
+    answers: VecDeque<(Tag, Result<Answer, Error>)>,
 }
 
-impl<'a, T> Pipeline<'a, T> {
+impl<'a> Lane<'a> {
     /// One with nothing in it, where `moved` bytes have moved before.
-    pub(crate) fn new(client: &'a mut Client, progress: &'a Progress, moved: u64) -> Self {
+    pub(crate) fn new(
+        client: &'a mut Client,
+        progress: &'a Progress,
+        lanes: &Arc<Lanes>,
+        moved: u64,
+    ) -> Self {
         progress.fall_back(moved);
         Self {
             client,
             progress,
+            lanes: Arc::clone(lanes),
             asked: VecDeque::new(),
             cost: 0,
             requests: VecDeque::new(),
             request_bytes: 0,
             body_bytes: 0,
+            awaited: 0,
             was_full: false,
             ready: Vec::new(),
             committing: None,
@@ -213,19 +236,25 @@ impl<'a, T> Pipeline<'a, T> {
         self.was_full
     }
 
+    /// Whether a body may leave: a server that is busy telling what was asked for, and cannot, reads no more, and we would both
+    /// wait.
+    pub(crate) fn may_send(&self, way: Way) -> bool {
+        way == Way::Get || self.awaited <= MOST_BESIDE_BODIES
+    }
+
     /// Whether nothing is on its way, and nothing has yet to be committed.
     pub(crate) fn is_empty(&self) -> bool {
         self.asked.is_empty() && self.ready.is_empty() && self.committing.is_none()
     }
 
     /// What became of a request, in the order in which that was known.
-    pub(crate) fn answer(&mut self) -> Option<(T, Result<Answer, Error>)> {
+    pub(crate) fn answer(&mut self) -> Option<(Tag, Result<Answer, Error>)> {
         self.answers.pop_front()
     }
 
     /// Moves a file: among others, without waiting for it; or where it is large and something of it may be there, by
     /// itself, when those before it are done.
-    pub(crate) fn move_file(&mut self, tag: T, file: Moving) {
+    pub(crate) fn move_file(&mut self, tag: Tag, file: Moving) {
         let (is_large, cost) = (file.size() >= RESUME_FROM, file.cost());
         match file {
             Moving::Get { download, root, name, .. } if !is_large || !download.has_base_in(&root, &name) => {
@@ -237,17 +266,18 @@ impl<'a, T> Pipeline<'a, T> {
     }
 
     /// Moves a file by itself, when those before it are done.
-    pub(crate) fn move_alone(&mut self, tag: T, file: &Moving) {
+    pub(crate) fn move_alone(&mut self, tag: Tag, file: &Moving) {
         self.drain();
         let (size, progress) = (file.size(), self.progress);
         let done = match file {
             Moving::Get { download, root, name, .. } => {
                 progress.begin_part(download.from.to_string(), size, self.moved);
-                self.client.download_in(root, name, download, progress)
+                let fetch = Fetch { download, root, name, progress, lanes: &self.lanes };
+                self.client.fetch(&fetch)
             }
             Moving::Put { upload, .. } => {
                 progress.begin_part(upload.to.to_string(), size, self.moved);
-                self.client.upload(upload, progress)
+                self.client.store(upload, progress, &self.lanes)
             }
         };
         progress.end_part();
@@ -259,7 +289,7 @@ impl<'a, T> Pipeline<'a, T> {
     }
 
     /// Asks for a file.
-    fn get(&mut self, tag: T, download: Download, root: Root, name: RemotePath, cost: u64) {
+    fn get(&mut self, tag: Tag, download: Download, root: Root, name: RemotePath, cost: u64) {
         let length = download.from.as_bytes().len();
         let asked = self.client.check_interrupt().and_then(|()| {
             // What can be refused here is refused before bytes are on their way.
@@ -272,14 +302,14 @@ impl<'a, T> Pipeline<'a, T> {
     }
 
     /// Asks for the digest of a file on the server.
-    pub(crate) fn hash(&mut self, tag: T, path: RemotePath, digest: Algorithm) {
+    pub(crate) fn hash(&mut self, tag: Tag, path: RemotePath, digest: Algorithm) {
         let length = path.as_bytes().len();
         let asked = self.client.send(&Command::Hash(Hash { path, digest }), false);
         self.note_asked(tag, length, asked, Asked::Hash);
     }
 
     /// Asks for nodes of a tree.
-    pub(crate) fn tree(&mut self, tag: T, tree: Tree) {
+    pub(crate) fn tree(&mut self, tag: Tag, tree: Tree) {
         let after = tree.after.as_ref().map_or(0, |after| after.as_bytes().len());
         let (length, limit) = (tree.path.as_bytes().len() + after, tree.limit);
         let asked = self.client.send(&Command::Tree(tree), false);
@@ -287,7 +317,7 @@ impl<'a, T> Pipeline<'a, T> {
     }
 
     /// Asks for something that is granted, or not, and no more; `length` bytes of names are in it.
-    pub(crate) fn ask(&mut self, tag: T, command: &Command, length: usize) {
+    pub(crate) fn ask(&mut self, tag: Tag, command: &Command, length: usize) {
         let asked = self.client.send(command, false);
         self.note_asked(tag, length, asked, Asked::Plain);
     }
@@ -299,11 +329,14 @@ impl<'a, T> Pipeline<'a, T> {
         }
     }
 
-    fn note_asked(&mut self, tag: T, length: usize, id: Result<u64, Error>, asked: Asked) {
+    fn note_asked(&mut self, tag: Tag, length: usize, id: Result<u64, Error>, asked: Asked) {
         match id {
             Ok(id) => {
-                if let Asked::Get { cost, .. } = &asked {
-                    self.cost += cost;
+                match &asked {
+                    Asked::Get { cost, .. } => self.cost += cost,
+                    Asked::Hash => self.awaited += 1,
+                    Asked::Tree(limit) => self.awaited += limit,
+                    Asked::Put(..) | Asked::Plain => {}
                 }
                 let bytes = REQUEST + length;
                 let cost = if self.client.is_unix { LOCAL_REQUEST + 2 * bytes } else { bytes };
@@ -316,7 +349,7 @@ impl<'a, T> Pipeline<'a, T> {
     }
 
     /// Sends a file. Replies that are there by then are read, so that they cannot fill the way back.
-    fn put(&mut self, tag: T, upload: &Upload, cost: u64) {
+    fn put(&mut self, tag: Tag, upload: &Upload, cost: u64) {
         match self.try_put(upload) {
             Ok((id, sent)) => {
                 self.cost += cost;
@@ -401,12 +434,19 @@ impl<'a, T> Pipeline<'a, T> {
                 self.cost -= cost;
                 self.receive_stored(id, sent).map(|done| {
                     self.kept += done.moved;
+                    self.lanes.count(done.moved);
                     Answer::Moved(done)
                 })
             }
-            Asked::Hash => self.receive_plain(id).map(Answer::Hashed),
+            Asked::Hash => {
+                self.awaited -= 1;
+                self.receive_plain(id).map(Answer::Hashed)
+            }
             Asked::Plain => self.receive_plain::<WasSet>(id).map(|WasSet { unset }| Answer::Done(unset)),
-            Asked::Tree(limit) => self.receive_nodes(id, limit).map(Answer::Nodes),
+            Asked::Tree(limit) => {
+                self.awaited -= limit;
+                self.receive_nodes(id, limit).map(Answer::Nodes)
+            }
         };
         self.answers.push_back((tag, answer));
     }

@@ -1,5 +1,5 @@
-//! How many connections are worth their while: as many as were asked for; or one to begin with, and another as long as
-//! the last one made it faster.
+//! How many lanes a transfer has: as many as were asked for; or one to begin with, and another as long as the last one made
+//! it faster.
 
 use std::time::{Duration, Instant};
 
@@ -34,8 +34,8 @@ impl Jobs {
 /// with what it hashes and encrypts: on two cores 1 GiB takes three quarters of the time that one connection takes.
 const NEAR: usize = 2;
 
-/// How long it is looked how fast a number of connections is. Whatever takes no longer has but one.
-const LOOK: Duration = Duration::from_millis(500);
+/// How long throughput is sampled before deciding whether to add a connection. Shorter transfers use one.
+const SAMPLE: Duration = Duration::from_millis(500);
 
 /// How long another connection may take to be at its speed.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -60,18 +60,18 @@ pub(crate) enum Change {
 
 /// A transfer's number of connections, and what came of the last one.
 #[derive(Debug)]
-pub(crate) struct Growth {
+pub(crate) struct Scaling {
     jobs: Jobs,
     /// How many there are to be now.
     wanted: usize,
-    /// Bytes in [`LOOK`], with one connection less.
+    /// Bytes in [`SAMPLE`], with one connection less.
     before: u64,
     /// From when on it is looked, and how many bytes had moved then; none while nothing has moved yet.
     since: Option<(Instant, u64)>,
     settling: bool,
 }
 
-impl Growth {
+impl Scaling {
     pub(crate) fn new(jobs: Jobs) -> Self {
         let wanted = if jobs.grows { 1 } else { jobs.most };
         Self { jobs, wanted, before: 0, since: None, settling: false }
@@ -95,7 +95,7 @@ impl Growth {
     }
 
     /// Takes into account that so many bytes have moved by now, and so many are left, where that is known.
-    pub(crate) fn look(&mut self, now: Instant, moved: u64, left: Option<u64>) -> Change {
+    pub(crate) fn sample(&mut self, now: Instant, moved: u64, left: Option<u64>) -> Change {
         if !self.is_open() {
             return Change::Nothing;
         }
@@ -104,7 +104,7 @@ impl Growth {
             return Change::Nothing;
         };
         let took = now.saturating_duration_since(since);
-        if took < if self.settling { SETTLE } else { LOOK } {
+        if took < if self.settling { SETTLE } else { SAMPLE } {
             return Change::Nothing;
         }
         self.since = Some((now, moved));
@@ -112,7 +112,7 @@ impl Growth {
             return Change::Nothing;
         }
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let speed = (moved - had).saturating_mul(LOOK.as_millis() as u64) / took;
+        let speed = (moved - had).saturating_mul(SAMPLE.as_millis() as u64) / took;
         if speed.saturating_mul(100) < self.before.saturating_mul(WORTH) {
             self.jobs.grows = false;
             self.wanted -= 1;
@@ -122,7 +122,7 @@ impl Growth {
             self.jobs.grows = false;
             return Change::Nothing;
         }
-        let soon = speed.saturating_mul(WORTH_OPENING.as_millis() as u64) / LOOK.as_millis() as u64;
+        let soon = speed.saturating_mul(WORTH_OPENING.as_millis() as u64) / SAMPLE.as_millis() as u64;
         if left.is_some_and(|left| left < soon) {
             return Change::Nothing;
         }
@@ -138,18 +138,18 @@ mod tests {
     /// What is done each time when it is looked twice a second, at these speeds.
     #[track_caller]
     fn check(jobs: Jobs, speeds: &[u64], wanted: &[usize]) {
-        let (mut growth, mut now, mut moved) = (Growth::new(jobs), Instant::now(), 1);
-        assert_eq!(growth.look(now, moved, None), Change::Nothing);
+        let (mut scaling, mut now, mut moved) = (Scaling::new(jobs), Instant::now(), 1);
+        assert_eq!(scaling.sample(now, moved, None), Change::Nothing);
         let mut told = Vec::new();
         for speed in speeds {
-            (now, moved) = (now + LOOK, moved + speed);
-            let before = growth.wanted();
-            let expected = match growth.look(now, moved, None) {
+            (now, moved) = (now + SAMPLE, moved + speed);
+            let before = scaling.wanted();
+            let expected = match scaling.sample(now, moved, None) {
                 Change::Nothing => before,
                 Change::Another => before + 1,
                 Change::Back => before - 1,
             };
-            assert_eq!(growth.wanted(), expected);
+            assert_eq!(scaling.wanted(), expected);
             told.push(expected);
         }
         assert_eq!(told, wanted);
@@ -167,28 +167,28 @@ mod tests {
     #[test]
     fn near_by_it_begins_with_two_and_goes_on_from_there() {
         let near = |jobs| {
-            let mut growth = Growth::new(jobs);
-            growth.begin_near();
-            growth.wanted()
+            let mut scaling = Scaling::new(jobs);
+            scaling.begin_near();
+            scaling.wanted()
         };
         assert_eq!(
             [Jobs::growing_to(8), Jobs::growing_to(2), Jobs::ONE, Jobs::up_to(3)].map(near),
             [2, 2, 1, 3]
         );
-        let (mut growth, now) = (Growth::new(Jobs::growing_to(8)), Instant::now());
-        growth.begin_near();
-        assert_eq!(growth.look(now, 1, None), Change::Nothing);
-        assert_eq!((growth.look(now + LOOK, 100, None), growth.wanted()), (Change::Another, 3));
-        growth.begin_near();
-        assert_eq!(growth.wanted(), 3);
+        let (mut scaling, now) = (Scaling::new(Jobs::growing_to(8)), Instant::now());
+        scaling.begin_near();
+        assert_eq!(scaling.sample(now, 1, None), Change::Nothing);
+        assert_eq!((scaling.sample(now + SAMPLE, 100, None), scaling.wanted()), (Change::Another, 3));
+        scaling.begin_near();
+        assert_eq!(scaling.wanted(), 3);
     }
 
     #[test]
     fn what_is_about_to_end_has_no_other_connection() {
         for (left, told) in [(299, Change::Nothing), (300, Change::Another)] {
-            let (mut growth, now) = (Growth::new(Jobs::growing_to(8)), Instant::now());
-            assert_eq!(growth.look(now, 1, Some(400)), Change::Nothing);
-            assert_eq!(growth.look(now + LOOK, 101, Some(left)), told);
+            let (mut scaling, now) = (Scaling::new(Jobs::growing_to(8)), Instant::now());
+            assert_eq!(scaling.sample(now, 1, Some(400)), Change::Nothing);
+            assert_eq!(scaling.sample(now + SAMPLE, 101, Some(left)), told);
         }
     }
 

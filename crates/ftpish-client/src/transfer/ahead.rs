@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use ftpish_protocol::blocks::{BLOCK_DIGEST, Blocks};
 use ftpish_protocol::message::{Command, Cut, Done, PartArgs, Resume};
 use ftpish_protocol::{Algorithm, Code, Connection, Header, Secret, SendError, receive_body, send_part};
-use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
 use crate::client::{Greeting, Timeouts, receive_message, receive_reply};
-use crate::part::{Leaves, Part};
+use super::parts::{Leaves, Part};
+use super::put::Store;
 use crate::{Client, Error, Progress, Upload};
 
 /// How much is sent ahead at the most: more than is on its way over a long line. It leaves in parts of one block, so
@@ -39,14 +39,8 @@ enum Told {
 impl Client {
     /// Sends the beginning of a file. None where the server has something of it, which it is to be asked for, or may
     /// have.
-    pub(crate) fn begin_ahead(
-        &mut self,
-        upload: &Upload,
-        file: &SourceFile,
-        blocks: Blocks,
-        progress: &Progress,
-    ) -> Result<Option<Begun>, Error> {
-        let Upload { to: path, replace, .. } = upload;
+    pub(crate) fn begin_ahead(&mut self, store: &Store<'_>) -> Result<Option<Begun>, Error> {
+        let Store { upload: Upload { to: path, replace, .. }, file, blocks, .. } = *store;
         let (path, replace, parts) = (path.clone(), *replace, true);
         let (size, mtime) = (blocks.size(), file.mtime());
         let resume = Resume { path, size, mtime, repair: false, replace, parts, ahead: true };
@@ -56,19 +50,12 @@ impl Client {
         for range in blocks.subtrees(&(0..size.min(MOST.max(blocks.block()))), blocks.block()) {
             let part = Part { range, attempt: 0 };
             end = part.range.end;
-            sent.push_back(self.send_first(
-                part,
-                upload,
-                file,
-                blocks,
-                progress,
-                &mut |it, greeting, limits| {
-                    if told.is_none() {
-                        told = awaited.look(it, greeting, limits).transpose();
-                    }
-                    matches!(told, None | Some(Ok(Told::Nothing(_))))
-                },
-            )?);
+            sent.push_back(self.send_first(part, store, &mut |it, greeting, limits| {
+                if told.is_none() {
+                    told = awaited.look(it, greeting, limits).transpose();
+                }
+                matches!(told, None | Some(Ok(Told::Nothing(_))))
+            })?);
             if told.is_some() || sent.back().is_some_and(|leaves| leaves.digests.is_err()) {
                 break;
             }
@@ -105,10 +92,7 @@ impl Client {
     fn send_first(
         &mut self,
         part: Part,
-        upload: &Upload,
-        file: &SourceFile,
-        blocks: Blocks,
-        progress: &Progress,
+        Store { upload, file, blocks, progress, .. }: &Store<'_>,
         look: &mut dyn FnMut(&mut Connection<Stream>, &mut Greeting, &Timeouts) -> bool,
     ) -> Result<Leaves, Error> {
         let range = &part.range;
@@ -118,7 +102,7 @@ impl Client {
         let args = PartArgs { path, upload: None, offset, length, attempt: 0 };
         let id = self.send(&Command::Part(args), true)?;
         let Self { connection, greeting, timeouts, interrupt, .. } = self;
-        let sent = send_part(connection, &mut source, blocks, range.clone(), &mut |connection, done| {
+        let sent = send_part(connection, &mut source, *blocks, range.clone(), &mut |connection, done| {
             progress.set_done(range.start + done);
             look(connection, greeting, timeouts) && !interrupt.is_set()
         });

@@ -1,71 +1,70 @@
-//! A large file, of which something may be on the server: the blocks that are missing there leave, in order, or in parts over
-//! several connections.
+//! A large file, of which something may be on the server: the blocks that are missing there leave, in order or in parts.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks};
 use ftpish_protocol::message::{Command, Done, MAX_RANGES, PartArgs, Put, Resume, Stored};
 use ftpish_protocol::{Algorithm, Code, Refusal, Secret, SendError, send_part, send_ranges};
 use ftpish_storage::SourceFile;
 
-use super::{confirm, mismatch};
-use crate::ahead::Begun;
-use crate::part::{Digests, Leaves, Part};
-use crate::split::{ALONE_AT_A_TIME, AT_A_TIME, Leader, PART, Parts, SPLIT_FROM, spread};
-use crate::{Client, Error, Jobs, Progress, Transferred, Upload};
+use crate::transfer::ahead::Begun;
+use crate::transfer::parts::{
+    ALONE_AT_A_TIME, AT_A_TIME, Digests, Home, InParts, Leaves, PART, Part, Parts, SPLIT_FROM, Share, share,
+};
+use super::{Store, confirm, mismatch};
+use crate::{Client, Error, Progress, Transferred, Upload};
 
-/// A file that leaves in parts, over several connections.
-struct Leaving<'a> {
-    upload: &'a Upload,
+/// A file that leaves in parts.
+struct Leaving {
+    upload: Upload,
     /// What the server calls it.
-    name: &'a Secret,
-    file: &'a SourceFile,
+    name: Secret,
+    file: Arc<SourceFile>,
     blocks: Blocks,
     /// What the server has.
-    left: Mutex<&'a mut Assembly>,
-    progress: &'a Progress,
-    /// Whether one connection alone sends it.
+    left: Mutex<Assembly>,
+    parts: Parts,
+    /// Whether the home lane alone sends it.
     is_alone: bool,
+}
+
+impl InParts for Leaving {
+    fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    fn move_parts(&self, client: &mut Client, share: Share<'_>) -> Result<(), Error> {
+        client.send_parts(self, share)
+    }
 }
 
 impl Client {
     /// Sends the rest of a file of which nothing was on the server before.
-    pub(super) fn put_begun(
+    pub(super) fn store_begun(
         &mut self,
         Begun { name, sent, end }: Begun,
         put: Put,
-        file: &SourceFile,
-        blocks: Blocks,
-        upload: &Upload,
-        progress: &Progress,
+        store: &Store<'_>,
     ) -> Result<Transferred, Error> {
-        let size = blocks.size();
-        let mut assembly = Assembly::new(blocks);
+        let size = store.blocks.size();
         let rest: Vec<Range<u64>> = (end < size).then_some(end..size).into_iter().collect();
-        let parts = Parts::of(blocks, &rest, end);
+        let parts = Parts::of(store.blocks, &rest, end, store.lanes, store.progress);
         parts.adopt(sent.len());
         self.unanswered = sent;
-        let is_alone = self.jobs() == Jobs::ONE || size < SPLIT_FROM;
-        let left = Mutex::new(&mut assembly);
-        let leaving = Leaving { upload, name: &name, file, blocks, left, progress, is_alone };
-        self.put_all_parts(&leaving, &parts)?;
-        let Stored { digest, unset, .. } = self.take_up(put, &mut assembly, upload, progress)?;
-        Ok(Transferred { size, moved: size, digest, mtime: Some(file.mtime()), unset })
+        let is_alone = store.lanes.is_alone() || size < SPLIT_FROM;
+        let mut assembly = self.store_parts(store, name, Assembly::new(store.blocks), parts, is_alone)?;
+        let Stored { digest, unset, .. } = self.take_up(put, &mut assembly, store)?;
+        Ok(Transferred { size, moved: size, digest, mtime: Some(store.file.mtime()), unset })
     }
 
     /// Has the server store what parts have become.
-    fn take_up(
-        &mut self,
-        put: Put,
-        assembly: &mut Assembly,
-        upload: &Upload,
-        progress: &Progress,
-    ) -> Result<Stored, Error> {
+    fn take_up(&mut self, put: Put, assembly: &mut Assembly, store: &Store<'_>) -> Result<Stored, Error> {
         let (size, digest) = (assembly.blocks().size(), put.digest);
         let put = Put { ranges: Some(Vec::new()), ..put };
-        let (_, stored) = self.send_put(put, &upload.from, size, progress, |connection, watch| {
+        let local = &store.upload.from;
+        let (_, stored) = self.send_put(put, local, size, store.progress, |connection, watch| {
             send_ranges(connection, &mut std::io::empty(), assembly, Vec::new(), digest, watch)
         })?;
         let whole = assembly.digest().ok_or_else(|| Error::Protocol("blocks were left out".to_owned()))?;
@@ -74,19 +73,12 @@ impl Client {
     }
 
     /// Sends the blocks of a file that are not on the server, or not right.
-    pub(super) fn put_missing(
-        &mut self,
-        put: Put,
-        file: &SourceFile,
-        blocks: Blocks,
-        upload: &Upload,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
+    pub(super) fn store_missing(&mut self, put: Put, store: &Store<'_>) -> Result<Transferred, Error> {
+        let Store { upload, file, blocks, progress, lanes } = *store;
         let Upload { from, to, digest, replace, repair, .. } = upload;
         let (size, mtime) = (blocks.size(), file.mtime());
         // What is to leave holes is better written in order.
-        let parts =
-            self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 && size >= SPLIT_FROM && !put.sparse;
+        let parts = !lanes.is_alone() && *digest == Algorithm::Blake3 && size >= SPLIT_FROM && !put.sparse;
         let (path, repair, replace) = (to.clone(), *repair, *replace);
         let resume = Resume { path, size, mtime, repair, replace, parts, ahead: false };
         let id = self.send(&Command::Resume(resume), false)?;
@@ -114,10 +106,8 @@ impl Client {
         progress.set_done(base);
         let moved = size - base;
         if let Some(name) = cut.upload.as_ref().filter(|_| moved >= SPLIT_FROM) {
-            let left = Mutex::new(&mut assembly);
-            let leaving = Leaving { upload, name, file, blocks, left, progress, is_alone: false };
-            let parts = Parts::of(blocks, &ranges, base);
-            self.put_all_parts(&leaving, &parts)?;
+            let parts = Parts::of(blocks, &ranges, base, lanes, progress);
+            assembly = self.store_parts(store, name.clone(), assembly, parts, false)?;
             ranges.clear();
         }
         let mut source = file.ranges(ranges.clone()).map_err(local)?;
@@ -144,30 +134,48 @@ impl Client {
         }
     }
 
-    /// Sends all parts of a file, over as many connections as may.
-    fn put_all_parts(&mut self, leaving: &Leaving<'_>, parts: &Parts) -> Result<(), Error> {
-        let moved = if leaving.is_alone {
-            self.put_parts(leaving, parts)
+    /// Sends all parts of a file, and tells what the server has then.
+    fn store_parts(
+        &mut self,
+        Store { upload, file, blocks, lanes, .. }: &Store<'_>,
+        name: Secret,
+        assembly: Assembly,
+        parts: Parts,
+        is_alone: bool,
+    ) -> Result<Assembly, Error> {
+        let leaving = Arc::new(Leaving {
+            upload: (*upload).clone(),
+            name,
+            file: Arc::clone(file),
+            blocks: *blocks,
+            left: Mutex::new(assembly),
+            parts,
+            is_alone,
+        });
+        let moved = if is_alone {
+            self.send_parts(&leaving, Share::Home)
         } else {
-            spread(self, parts, Leader::IsNeeded, &|client, parts| client.put_parts(leaving, parts))
+            let file: Arc<dyn InParts> = Arc::<Leaving>::clone(&leaving);
+            share(self, &file, Home::IsNeeded, lanes)
         };
         // Where they came to nothing no `put` follows, and nobody reads the replies to those on their way.
         self.broken |= moved.is_err() && !self.unanswered.is_empty();
-        moved
+        moved?;
+        Ok(leaving.left.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Sends parts of a file, as many as are left to take.
-    fn put_parts(&mut self, leaving: &Leaving<'_>, parts: &Parts) -> Result<(), Error> {
+    fn send_parts(&mut self, leaving: &Leaving, share: Share<'_>) -> Result<(), Error> {
+        let parts = &leaving.parts;
         let mut sent = std::mem::take(&mut self.unanswered);
-        let leads = leaving.is_alone || self.jobs() != Jobs::ONE;
         let at_a_time = if leaving.is_alone { ALONE_AT_A_TIME } else { AT_A_TIME as u64 };
         let most = (at_a_time - 1) * PART.max(leaving.blocks.block());
         let mut ended = Ok(());
         while ended.is_ok() {
             if sent.iter().map(Leaves::length).sum::<u64>() > most {
-                ended = self.confirm_part(&mut sent, leaving, parts);
-            } else if let Some(part) = parts.take(self) {
-                match self.send_one(&part, leaving, parts) {
+                ended = self.confirm_part(&mut sent, leaving);
+            } else if let Some(part) = parts.take(share) {
+                match self.send_one(&part, leaving) {
                     Ok((id, digests)) => sent.push_back(Leaves { id, part, digests }),
                     Err(error) => {
                         parts.give_back([part]);
@@ -176,18 +184,18 @@ impl Client {
                 }
             } else if sent.is_empty() {
                 return Ok(());
-            } else if leads && parts.are_but(sent.len()) && sent.iter().all(|part| part.digests.is_ok()) {
+            } else if share.is_home() && parts.are_but(sent.len()) && sent.iter().all(|part| part.digests.is_ok()) {
                 // The `put` that comes next need not wait for them: on this connection they are in front of it.
-                sent.iter_mut().for_each(|part| self.note_part(part, leaving, parts));
+                sent.iter_mut().for_each(|part| Self::note_part(part, leaving));
                 self.unanswered = sent;
                 return Ok(());
             } else {
-                ended = self.confirm_part(&mut sent, leaving, parts);
+                ended = self.confirm_part(&mut sent, leaving);
             }
         }
         // Those that were sent before may have arrived, and then nobody need send them again.
         while !sent.is_empty() && !self.broken {
-            let confirmed = self.confirm_part(&mut sent, leaving, parts);
+            let confirmed = self.confirm_part(&mut sent, leaving);
             ended = ended.and(confirmed);
         }
         parts.give_back(sent.into_iter().map(|leaves| leaves.part));
@@ -195,21 +203,20 @@ impl Client {
     }
 
     /// Takes a part for one that has arrived.
-    fn note_part(&self, part: &mut Leaves, leaving: &Leaving<'_>, parts: &Parts) {
+    fn note_part(part: &mut Leaves, leaving: &Leaving) {
         let mut left = leaving.left.lock().unwrap_or_else(PoisonError::into_inner);
         let digests = part.digests.as_mut().map(std::mem::take).unwrap_or_default();
         digests.into_iter().for_each(|(index, digest)| left.note(index, digest));
-        parts.done();
+        leaving.parts.done();
     }
 
     /// Sends one part.
     fn send_one(
         &mut self,
         Part { range, attempt }: &Part,
-        leaving: &Leaving<'_>,
-        parts: &Parts,
+        leaving: &Leaving,
     ) -> Result<(u64, Result<Digests, Error>), Error> {
-        let Leaving { upload, name, file, blocks, progress, .. } = leaving;
+        let Leaving { upload, name, file, blocks, parts, .. } = leaving;
         let mut source = file.ranges(vec![range.clone()]).map_err(|refusal| upload.local(refusal))?;
         let (path, name) = (upload.to.clone(), Secret::clone(name));
         let (offset, length, attempt) = (range.start, range.end - range.start, *attempt);
@@ -217,7 +224,7 @@ impl Client {
         let id = self.send(&Command::Part(args), true)?;
         let (interrupt, mut before) = (self.interrupt.clone(), 0);
         let sent = send_part(&mut self.connection, &mut source, *blocks, range.clone(), &mut |_, now| {
-            parts.count(before, now, progress);
+            parts.count(before, now);
             before = now;
             !interrupt.is_set() && !parts.are_stopped()
         });
@@ -227,11 +234,11 @@ impl Client {
             Err(SendError::Source(error)) => Err(Error::local(&upload.from, error)),
             Err(SendError::Stopped) => Err(Error::Interrupted),
             Err(SendError::Connection(error)) => {
-                parts.count(before, 0, progress);
+                parts.count(before, 0);
                 return Err(self.note(error.into()));
             }
         };
-        parts.count(before, length, progress);
+        parts.count(before, length);
         Ok((id, sent))
     }
 
@@ -239,9 +246,9 @@ impl Client {
     fn confirm_part(
         &mut self,
         sent: &mut VecDeque<Leaves>,
-        leaving: &Leaving<'_>,
-        parts: &Parts,
+        leaving: &Leaving,
     ) -> Result<(), Error> {
+        let parts = &leaving.parts;
         let Some(Leaves { id, part, digests }) = sent.pop_front() else { return Ok(()) };
         let received = self.receive::<Done>(id, &Progress::default()).map_err(mismatch);
         let arrived = match (received, digests) {
@@ -257,7 +264,7 @@ impl Client {
                 Ok(())
             }
             Err(error) => {
-                parts.count(part.range.end - part.range.start, 0, leaving.progress);
+                parts.count(part.range.end - part.range.start, 0);
                 parts.give_back([part]);
                 Err(error)
             }

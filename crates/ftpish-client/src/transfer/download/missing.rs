@@ -5,12 +5,12 @@ use std::path::Path;
 
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks};
 use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Mode};
-use ftpish_protocol::{Algorithm, Code, RemotePath, Verified, receive_body, receive_ranges};
-use ftpish_storage::{Root, Stage};
+use ftpish_protocol::{Algorithm, Code, Verified, receive_body, receive_ranges};
+use ftpish_storage::Stage;
 
-use super::{Base, Download, LOCK_WAIT, changed, local, transferred};
-use crate::split::SPLIT_FROM;
-use crate::{Client, Error, Jobs, Progress, Transferred, digest_of};
+use crate::transfer::parts::SPLIT_FROM;
+use super::{Base, Download, Fetch, LOCK_WAIT, changed, transferred};
+use crate::{Client, Error, Progress, Transferred, digest_of};
 
 /// How many ranges are asked for without waiting. The requests lie in the sockets until the first body has come, so they
 /// must fit there.
@@ -32,128 +32,118 @@ enum Complete {
     },
 }
 
+/// A remote file in blocks, and their digests.
+pub(super) struct Remote {
+    cut: Cut,
+    blocks: Blocks,
+    digests: Vec<u8>,
+}
+
 impl Client {
     /// A transfer by the block was proven by BLAKE3. Where another digest was asked for, both ends read the file once
     /// more.
-    pub(super) fn in_digest(
-        &mut self,
-        digest: Algorithm,
-        done: Transferred,
-        download: &Download,
-        root: &Root,
-        name: &RemotePath,
-    ) -> Result<Transferred, Error> {
-        if done.digest.algorithm() == digest {
+    pub(super) fn in_digest(&mut self, fetch: &Fetch<'_>, done: Transferred) -> Result<Transferred, Error> {
+        let Download { from, to, digest, .. } = fetch.download;
+        if done.digest.algorithm() == *digest {
             return Ok(done);
         }
-        let there = self.hash(&download.from, digest, &Progress::default())?.digest;
-        let file = root.open_file(name).map_err(|refusal| local(&download.to, refusal))?;
-        let here = digest_of(&download.to, file, digest, &self.meter())?;
+        let there = self.hash(from, *digest, &Progress::default())?.digest;
+        let file = fetch.root.open_file(fetch.name).map_err(|refusal| fetch.refused(refusal))?;
+        let here = digest_of(to, file, *digest, &self.meter())?;
         if here == there { Ok(Transferred { digest: here, ..done }) } else { Err(changed()) }
     }
 
     /// Fetches the blocks of a file that are not here, or not right.
-    pub(super) fn download_missing(
-        &mut self,
-        download: &Download,
-        root: &Root,
-        name: &RemotePath,
-        base: Base,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
-        let Download { from, to, replace, .. } = download;
-        let refused = |refusal| local(to, refusal);
+    pub(super) fn fetch_missing(&mut self, fetch: &Fetch<'_>, base: Base) -> Result<Transferred, Error> {
+        let Fetch { download, root, name, progress, .. } = fetch;
+        let refused = |refusal| fetch.refused(refusal);
         let partial = root.partial_length(name).unwrap_or(0);
         let here = match base {
             Base::Target => root.stat(name).map_err(refused)?.size.max(partial),
             Base::Partial | Base::Nothing => partial,
         };
-        let id = self.send(&Command::Blocks(BlocksArgs { path: from.clone(), length: Some(here) }), false)?;
-        let (cut, blocks, sender) = match self.receive_digests(id) {
+        let args = BlocksArgs { path: download.from.clone(), length: Some(here) };
+        let id = self.send(&Command::Blocks(args), false)?;
+        let (cut, blocks, digests) = match self.receive_digests(id) {
             Ok(digests) => digests,
             // It is not known what size it had.
-            Err(error) => return self.download_grown(error, 0, download, root, name, progress),
+            Err(error) => return self.fetch_grown(fetch, error, 0),
         };
         progress.set_size(cut.size);
-        let stage = root.resume(name, *replace, Some(cut.mtime), LOCK_WAIT).map_err(refused)?;
+        let stage = root.resume(name, download.replace, Some(cut.mtime), LOCK_WAIT).map_err(refused)?;
         let mut stage = download.backed_up(stage);
-        let completed =
-            self.complete(&mut stage, root, name, base, (&cut, blocks, &sender), download, progress);
-        match completed {
+        let remote = Remote { cut, blocks, digests };
+        match self.complete(fetch, &mut stage, base, &remote) {
             Ok(Complete::Already(verified)) => {
                 stage.remove();
-                Ok(transferred(&verified, 0, cut.mtime))
+                Ok(transferred(&verified, 0, remote.cut.mtime))
             }
             Ok(Complete::Staged { verified, mode, moved }) => {
-                let done = transferred(&verified, moved, cut.mtime);
+                let done = transferred(&verified, moved, remote.cut.mtime);
                 let unset = stage.commit(verified, download.permissions(mode)).map_err(refused)?;
                 Ok(Transferred { unset, ..done })
             }
             Err(error) => {
                 stage.abandon();
                 drop(stage);
-                self.download_grown(error, cut.size, download, root, name, progress)
+                self.fetch_grown(fetch, error, remote.cut.size)
             }
         }
     }
 
     /// Makes the partial file what the server has, from what is here and what is missing.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one transfer, borrowed apart")]
     fn complete(
         &mut self,
+        fetch: &Fetch<'_>,
         stage: &mut Stage,
-        root: &Root,
-        name: &RemotePath,
         base: Base,
-        (cut, blocks, sender): (&Cut, Blocks, &[u8]),
-        download: &Download,
-        progress: &Progress,
+        Remote { cut, blocks, digests }: &Remote,
     ) -> Result<Complete, Error> {
-        let refused = |refusal| local(&download.to, refusal);
+        let refused = |refusal| fetch.refused(refusal);
         let mut target = match base {
-            Base::Target => Some(root.open_file(name).map_err(refused)?),
+            Base::Target => Some(fetch.root.open_file(fetch.name).map_err(refused)?),
             Base::Partial | Base::Nothing => None,
         };
-        let mut assembly = Assembly::new(blocks);
+        let mut assembly = Assembly::new(*blocks);
         if let Some(target) = &target {
             let whole = 0..target.size();
             let mut whole = target.ranges(Vec::from([whole])).map_err(refused)?;
-            let read = self.in_touch(|meter| Assembly::of(&mut whole, blocks, meter))?;
-            assembly = read.map_err(|error| self.note(Error::local(&download.to, error)))?;
-            assembly.prove_all(sender);
+            let read = self.in_touch(|meter| Assembly::of(&mut whole, *blocks, meter))?;
+            assembly = read.map_err(|error| self.note(Error::local(&fetch.download.to, error)))?;
+            assembly.prove_all(digests);
             if let Some(verified) = assembly.verified().filter(|_| target.size() == cut.size) {
                 return Ok(Complete::Already(verified));
             }
         }
         // What an earlier try left may be worth more than what has the name: the rest of a repair, for one.
-        let read = self.in_touch(|meter| stage.assemble(blocks, meter))?;
+        let read = self.in_touch(|meter| stage.assemble(*blocks, meter))?;
         let mut left = read.map_err(|refusal| self.note(refused(refusal)))?;
-        left.prove_all(sender);
+        left.prove_all(digests);
         if left.present() > assembly.present() {
             (assembly, target) = (left, None);
         }
         let kept = assembly.present();
-        progress.set_done(kept);
+        fetch.progress.set_done(kept);
         if let Some(target) = target {
             self.in_touch(|_| stage.seed(&target))?.map_err(refused)?;
         }
         stage.cut(cut.size).map_err(refused)?;
-        let (verified, mode) = self.fetch_missing(stage, &mut assembly, cut, download, progress)?;
+        let (verified, mode) = self.fetch_rest(fetch, stage, &mut assembly, cut)?;
         Ok(Complete::Staged { verified, mode, moved: cut.size - kept })
     }
 
-    fn fetch_missing(
+    fn fetch_rest(
         &mut self,
+        fetch: &Fetch<'_>,
         stage: &mut Stage,
         assembly: &mut Assembly,
         cut: &Cut,
-        download: &Download,
-        progress: &Progress,
     ) -> Result<(Verified, Option<Mode>), Error> {
+        let Fetch { download, progress, lanes, .. } = fetch;
         let Download { from, digest, .. } = download;
         let missing = cut.size - assembly.present();
-        if self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 && missing >= SPLIT_FROM {
-            return self.fetch_split(stage, assembly, cut, None, download, progress);
+        if !lanes.is_alone() && *digest == Algorithm::Blake3 && missing >= SPLIT_FROM {
+            return self.fetch_split(fetch, stage, assembly, cut, None);
         }
         let mut mode = None;
         let mut done = assembly.present();

@@ -4,6 +4,7 @@ mod parts;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use ftpish_protocol::blocks::Blocks;
 use ftpish_protocol::message::{Command, Done, Kind, Put, Replace, Stored, Unset};
@@ -15,8 +16,19 @@ use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
 use crate::client::{Greeting, Timeouts, receive_message};
-use crate::part::Leaves;
+use super::lanes::Lanes;
+use super::parts::Leaves;
+use crate::Way;
 use crate::{Ahead, Client, Error, Progress, RESUME_FROM, Transferred, Upload, digest_of};
+
+/// A file of several blocks on its way to the server.
+pub(crate) struct Store<'a> {
+    pub(crate) upload: &'a Upload,
+    pub(crate) file: &'a Arc<SourceFile>,
+    pub(crate) blocks: Blocks,
+    pub(crate) progress: &'a Progress,
+    pub(crate) lanes: &'a Arc<Lanes>,
+}
 
 impl Client {
     /// Stores all that `source` yields under `to`. It is there, whole, when this returns, and not at all before.
@@ -49,34 +61,50 @@ impl Client {
     /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
     /// right; a file that is there already does not move.
     pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
+        let lanes = Lanes::new(self, Way::Put, progress);
+        let stored = self.store(upload, progress, &lanes);
+        lanes.end(self);
+        stored
+    }
+
+    /// The same, as one of the files of a transfer.
+    pub(crate) fn store(
+        &mut self,
+        upload: &Upload,
+        progress: &Progress,
+        lanes: &Arc<Lanes>,
+    ) -> Result<Transferred, Error> {
         let Upload { from, repair, .. } = upload;
-        let file = SourceFile::open(from).map_err(|refusal| Error::Local { path: from.clone(), refusal })?;
-        progress.set_size(file.size());
-        let put = upload.put(&file);
-        let by_block = *repair || file.size() >= RESUME_FROM;
-        let sent = match Blocks::of(file.size()).filter(|_| by_block) {
-            Some(blocks) if self.may_go_ahead(upload, &file) => {
-                match self.begin_ahead(upload, &file, blocks, progress)? {
-                    Some(begun) => self.put_begun(begun, put, &file, blocks, upload, progress),
-                    None => return self.upload(&Upload { ahead: Ahead::Never, ..upload.clone() }, progress),
-                }
-            }
-            Some(blocks) => self.put_missing(put, &file, blocks, upload, progress),
-            None => return self.put_file(put, file, from, progress),
+        let file = SourceFile::open(from).map_err(|refusal| upload.local(refusal))?;
+        let (put, size) = (upload.put(&file), file.size());
+        progress.set_size(size);
+        let Some(blocks) = Blocks::of(size).filter(|_| *repair || size >= RESUME_FROM) else {
+            return self.put_file(put, file, from, progress);
         };
-        match sent {
+        let store = Store { upload, file: &Arc::new(file), blocks, progress, lanes };
+        match self.store_by_block(put, &store) {
             // As a whole, a file may grow while it is read.
             Err(Error::Local { refusal, .. }) if refusal.code == Code::Changed => {
                 let grown = SourceFile::open(from).map_err(|refusal| upload.local(refusal))?;
-                if grown.size() <= file.size() {
+                if grown.size() <= size {
                     return Err(upload.local(refusal));
                 }
                 // They tell of parts that are of no use any more.
                 let _ = self.receive_unanswered();
                 self.put_file(upload.put(&grown), grown, from, progress)
             }
-            sent => sent,
+            stored => stored,
         }
+    }
+
+    /// Stores a file of which something may be on the server.
+    fn store_by_block(&mut self, put: Put, store: &Store<'_>) -> Result<Transferred, Error> {
+        if self.may_go_ahead(store.upload, store.file)
+            && let Some(begun) = self.begin_ahead(store)?
+        {
+            return self.store_begun(begun, put, store);
+        }
+        self.store_missing(put, store)
     }
 
     /// Whether the file that is on the server is the one that `upload` was to store. It may be: if the reply was lost,

@@ -6,6 +6,7 @@ mod parts;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftpish_protocol::blocks::MIN_BLOCK;
@@ -13,7 +14,9 @@ use ftpish_protocol::message::{Command, File, Get, Kind, Mode, Replace, Time, Un
 use ftpish_protocol::{Algorithm, Code, Name, Refusal, RemotePath, Verified, receive_body};
 use ftpish_storage::{Backup, Permissions, Root, Stage};
 
-use crate::{Client, Error, Jobs, Progress, RESUME_FROM, Transferred};
+use super::lanes::Lanes;
+use crate::Way;
+use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
 
 /// How long a partial file is waited for that another process is at: one that is about to end, perhaps. The server waits
 /// for us meanwhile.
@@ -79,6 +82,23 @@ impl Download {
     }
 }
 
+/// A download on its way.
+pub(crate) struct Fetch<'a> {
+    pub(crate) download: &'a Download,
+    /// The directory that the file goes into.
+    pub(crate) root: &'a Root,
+    /// Its name there.
+    pub(crate) name: &'a RemotePath,
+    pub(crate) progress: &'a Progress,
+    pub(crate) lanes: &'a Arc<Lanes>,
+}
+
+impl Fetch<'_> {
+    fn refused(&self, refusal: Refusal) -> Error {
+        local(&self.download.to, refusal)
+    }
+}
+
 /// What is on this side of a file already.
 enum Base {
     /// Nothing of use.
@@ -110,17 +130,15 @@ impl Client {
     /// left is proven, and kept where it is right; a file that is here already does not move.
     pub fn download(&mut self, download: &Download, progress: &Progress) -> Result<Transferred, Error> {
         let (root, name) = local_target(&download.to, download.sync)?;
-        self.download_in(&root, &name, download, progress)
+        let lanes = Lanes::new(self, Way::Get, progress);
+        let fetched = self.fetch(&Fetch { download, root: &root, name: &name, progress, lanes: &lanes });
+        lanes.end(self);
+        fetched
     }
 
-    /// The same, where it is known where the file goes.
-    pub(crate) fn download_in(
-        &mut self,
-        root: &Root,
-        name: &RemotePath,
-        download: &Download,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
+    /// The same, as one of the files of a transfer.
+    pub(crate) fn fetch(&mut self, fetch: &Fetch<'_>) -> Result<Transferred, Error> {
+        let Fetch { download, root, name, .. } = fetch;
         let Download { from, to, digest, replace, .. } = download;
         let mtime = match replace {
             Replace::Older => Some(self.probe(from, *digest)?.mtime),
@@ -128,35 +146,24 @@ impl Client {
         };
         // What can be refused here is refused before bytes are on their way.
         root.check(name, *replace, mtime).map_err(|refusal| local(to, refusal))?;
-        match self.base(download, root, name)? {
-            Base::Nothing if self.jobs() != Jobs::ONE && *digest == Algorithm::Blake3 => {
-                self.download_split(download, root, name, progress)
-            }
-            Base::Nothing => self.download_whole(download, root, name, progress),
-            base => match self.download_missing(download, root, name, base, progress) {
-                Ok(done) => self.in_digest(*digest, done, download, root, name),
+        match self.base(fetch)? {
+            Base::Nothing if !fetch.lanes.is_alone() && *digest == Algorithm::Blake3 => self.fetch_parts(fetch),
+            Base::Nothing => self.fetch_whole(fetch),
+            base => match self.fetch_missing(fetch, base) {
+                Ok(done) => self.in_digest(fetch, done),
                 // The file has become too small for blocks.
-                Err(Error::Refused(refusal)) if refusal.code == Code::BadRange => {
-                    self.download_whole(download, root, name, progress)
-                }
+                Err(Error::Refused(refusal)) if refusal.code == Code::BadRange => self.fetch_whole(fetch),
                 downloaded => downloaded,
             },
         }
     }
 
     /// What a file came to that changed while it was fetched in parts: if it grew, it is fetched as a whole, which may grow.
-    fn download_grown(
-        &mut self,
-        error: Error,
-        size: u64,
-        download: &Download,
-        root: &Root,
-        name: &RemotePath,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
+    fn fetch_grown(&mut self, fetch: &Fetch<'_>, error: Error, size: u64) -> Result<Transferred, Error> {
+        let Download { from, digest, .. } = fetch.download;
         let changed = error.code() == Some(Code::Changed);
-        match changed && self.probe(&download.from, download.digest)?.size > size {
-            true => self.download_whole(download, root, name, progress),
+        match changed && self.probe(from, *digest)?.size > size {
+            true => self.fetch_whole(fetch),
             false => Err(error),
         }
     }
@@ -171,7 +178,7 @@ impl Client {
     }
 
     /// Looks what is here already.
-    fn base(&mut self, download: &Download, root: &Root, name: &RemotePath) -> Result<Base, Error> {
+    fn base(&mut self, Fetch { download, root, name, .. }: &Fetch<'_>) -> Result<Base, Error> {
         let target = root.stat(name).ok().filter(|found| found.kind == Kind::File);
         let target = target.filter(|found| download.repair || found.size >= RESUME_FROM);
         if let Some(target) = target {
@@ -187,36 +194,23 @@ impl Client {
         Ok(if partial { Base::Partial } else { Base::Nothing })
     }
 
-    fn download_whole(
-        &mut self,
-        download: &Download,
-        root: &Root,
-        name: &RemotePath,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
-        let id = self.request_file(&download.from, download.digest, 0, None)?;
+    fn fetch_whole(&mut self, fetch: &Fetch<'_>) -> Result<Transferred, Error> {
+        let id = self.request_file(&fetch.download.from, fetch.download.digest, 0, None)?;
         let file: File = self.receive_with_body(id)?;
-        self.receive_whole(&file, download, root, name, progress)
+        self.receive_whole(fetch, &file)
     }
 
     /// Receives all of a file, of which the reply says what it is.
-    fn receive_whole(
-        &mut self,
-        file: &File,
-        download: &Download,
-        root: &Root,
-        name: &RemotePath,
-        progress: &Progress,
-    ) -> Result<Transferred, Error> {
-        let to = &download.to;
+    fn receive_whole(&mut self, fetch: &Fetch<'_>, file: &File) -> Result<Transferred, Error> {
+        let Fetch { download, root, name, progress, .. } = fetch;
         let staged = self.stage(download, root, name, file);
-        let mut stage = staged.map_err(|refusal| self.note(local(to, refusal)))?;
+        let mut stage = staged.map_err(|refusal| self.note(fetch.refused(refusal)))?;
         progress.set_size(file.length);
         match self.receive_stage(&mut stage, file, download, &|done| progress.set_done(done)) {
             Ok(verified) => {
                 let done = transferred(&verified, verified.length(), file.mtime);
                 let committed = stage.commit(verified, download.permissions(Some(file.mode)));
-                Ok(Transferred { unset: committed.map_err(|refusal| local(to, refusal))?, ..done })
+                Ok(Transferred { unset: committed.map_err(|refusal| fetch.refused(refusal))?, ..done })
             }
             Err(error) => {
                 stage.abandon();
