@@ -18,7 +18,6 @@ use serde::de::DeserializeOwned;
 
 use crate::hostkeys::KeyVerifier;
 use crate::login::sign;
-use crate::transfer::Leaves;
 use crate::{AGENT, By, Error, Jobs, Login, Progress, Trust};
 
 /// The digest of listings, which every server has.
@@ -130,8 +129,8 @@ pub struct Client {
     pub(crate) broken: bool,
     /// The requests whose replies have bodies, until they are answered: a body proves which request it is for.
     pub(crate) asked: VecDeque<(u64, Header)>,
-    /// Parts whose replies come in front of that to the `put` that takes them up.
-    pub(crate) unanswered: VecDeque<Leaves>,
+    /// Requests for parts whose replies come in front of that to the `put` that takes them up.
+    pub(crate) unanswered: VecDeque<u64>,
 }
 
 /// Where the exchange of `hello` stands.

@@ -3,24 +3,24 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ftpish_protocol::message::{
-    Command, Done, File, Hash, Hashed, Node, Replace, Stored, Time, Tree, Unset, WasSet,
-};
+use ftpish_protocol::message::{Command, Done, File, Hash, Node, Replace, Stored, Time, Tree, Unset, WasSet};
 use ftpish_protocol::{
     Algorithm, Code, Error as ProtocolError, MAX_IN_FLIGHT, Refusal, RemotePath, SendError, Sent,
     receive_listing, send_digested,
 };
 use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, Stage, commit_together, descriptors};
 
+use super::board::Board;
+use super::download::{Download, local};
+use super::fetch::{Fetch, transferred};
+use super::parts::Watcher as _;
+use super::piece::{Answer, Moving, Tag};
+use super::store::{confirm, mismatch};
+use super::upload::Upload;
 use crate::client::{LISTING_DIGEST, of_listing};
-use super::download::{Fetch, local, transferred};
-use super::lanes::{Lanes, Tag};
-use super::put::{confirm, mismatch};
-use crate::Way;
-use crate::{Client, Download, Error, Progress, RESUME_FROM, Transferred, Upload};
+use crate::{Client, Error, Progress, RESUME_FROM, Transferred, Way};
 
 /// How many files that are sent may be on their way. The replies, of about 130 bytes, fit the smallest of sockets: a
 /// server that could not send them would read no more, and we would both wait.
@@ -65,60 +65,11 @@ const ALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Up to how many bytes a file is small: it shares its flush of the disk with others.
 const SMALL: u64 = 1024 * 1024;
 
-/// About how many bytes move in the time that a file takes besides its bytes.
-const FILE_COST: u64 = 16 * 1024;
-
-/// What a file costs at the most: the sum of as many as are on their way is still a number.
-const MOST_COST: u64 = 1 << 40;
-
 /// How many nodes and digests may be awaited when a body leaves.
 const MOST_BESIDE_BODIES: u64 = 256;
 
 /// How many characters are held of what a server writes of a node that it could not tell of: no more would be shown.
 const MOST_OF_A_MESSAGE: usize = 1024;
-
-/// What a request came to.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// A file is where it was to go.
-    Moved(Transferred),
-    /// It was granted, and that is all; but for what could not be set, if it was to set something.
-    Done(Unset),
-    /// The digest of a file.
-    Hashed(Hashed),
-    /// A part of a tree.
-    Nodes(Vec<Node>),
-}
-
-/// A file to be moved, and how many bytes it has, as far as is known.
-#[derive(Debug)]
-pub(crate) enum Moving {
-    /// From the server, to `name` in `root`, which is what the download says, too.
-    Get { download: Download, root: Root, name: RemotePath, size: u64 },
-    /// To the server.
-    Put { upload: Upload, size: u64 },
-}
-
-impl Moving {
-    pub(crate) fn way(&self) -> Way {
-        match self {
-            Self::Get { .. } => Way::Get,
-            Self::Put { .. } => Way::Put,
-        }
-    }
-
-    pub(crate) fn size(&self) -> u64 {
-        match self {
-            Self::Get { size, .. } | Self::Put { size, .. } => *size,
-        }
-    }
-
-    /// What it costs a connection, in bytes: a file of none is some work, too.
-    pub(crate) fn cost(&self) -> u64 {
-        // A listing may say anything of a size.
-        self.size().min(MOST_COST) + FILE_COST
-    }
-}
 
 /// What left of a file, and its modification time; or why it did not, which the server was told in its place.
 type Left = Result<(Sent, Time), Error>;
@@ -157,7 +108,7 @@ struct Committing {
 pub(crate) struct Lane<'a> {
     pub(crate) client: &'a mut Client,
     progress: &'a Progress,
-    lanes: Arc<Lanes>,
+    board: Board,
     asked: VecDeque<(u64, Tag, Asked)>,
     /// What the files among them cost, as [`Moving::cost`] says.
     cost: u64,
@@ -184,17 +135,12 @@ pub(crate) struct Lane<'a> {
 
 impl<'a> Lane<'a> {
     /// One with nothing in it, where `moved` bytes have moved before.
-    pub(crate) fn new(
-        client: &'a mut Client,
-        progress: &'a Progress,
-        lanes: &Arc<Lanes>,
-        moved: u64,
-    ) -> Self {
+    pub(crate) fn new(client: &'a mut Client, progress: &'a Progress, board: &Board, moved: u64) -> Self {
         progress.fall_back(moved);
         Self {
             client,
             progress,
-            lanes: Arc::clone(lanes),
+            board: board.clone(),
             asked: VecDeque::new(),
             cost: 0,
             requests: VecDeque::new(),
@@ -272,12 +218,12 @@ impl<'a> Lane<'a> {
         let done = match file {
             Moving::Get { download, root, name, .. } => {
                 progress.begin_part(download.from.to_string(), size, self.moved);
-                let fetch = Fetch { download, root, name, progress, lanes: &self.lanes };
+                let fetch = Fetch { download, root, name, progress, board: &self.board };
                 self.client.fetch(&fetch)
             }
             Moving::Put { upload, .. } => {
                 progress.begin_part(upload.to.to_string(), size, self.moved);
-                self.client.store(upload, progress, &self.lanes)
+                self.client.store(upload, progress, &self.board)
             }
         };
         progress.end_part();
@@ -434,7 +380,7 @@ impl<'a> Lane<'a> {
                 self.cost -= cost;
                 self.receive_stored(id, sent).map(|done| {
                     self.kept += done.moved;
-                    self.lanes.count(done.moved);
+                    self.board.count(done.moved);
                     Answer::Moved(done)
                 })
             }

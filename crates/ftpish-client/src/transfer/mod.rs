@@ -1,19 +1,25 @@
 //! The transfer engine: what moves files, one or many, large or small, either way.
+//!
+//! From the bottom: [`piece`] is a file to be moved; [`parts`] are those of a large one; the [`board`] is what the lanes share;
+//! [`fetch`] and [`store`] move one file over one connection, and its parts over others; a [`lane`] keeps many files in flight
+//! on a connection; the [`scheduler`] runs the lanes; [`files`] are what an embedder calls.
 
-mod ahead;
+mod board;
 mod download;
+mod fetch;
+mod files;
 mod lane;
-mod lanes;
-mod many;
 mod parts;
-mod put;
+mod piece;
 mod scaling;
+mod scheduler;
+mod store;
 mod upload;
 
 pub use download::Download;
-pub use scaling::Jobs;
-pub use upload::{Ahead, Upload};
 pub(crate) use download::local;
-pub(crate) use lane::{Answer, Lane, Moving};
-pub(crate) use lanes::Transfer;
-pub(crate) use parts::Leaves;
+pub(crate) use lane::Lane;
+pub(crate) use piece::{Answer, Moving};
+pub use scaling::Jobs;
+pub(crate) use scheduler::Transfer;
+pub use upload::{Ahead, Upload};

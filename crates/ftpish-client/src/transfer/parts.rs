@@ -9,11 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use ftpish_protocol::Code;
 use ftpish_protocol::blocks::{BlockDigest, Blocks};
 
-use super::lanes::Lanes;
 use crate::{Client, Error, Progress};
-
-/// The smallest file that is worth several connections, in bytes.
-pub(crate) const SPLIT_FROM: u64 = 32 * 1024 * 1024;
 
 /// The size of a part in bytes: small, so that all lanes end at about the same time, and large beside what a request
 /// costs. A power of two.
@@ -57,6 +53,15 @@ pub(crate) trait InParts: Send + Sync {
     fn move_parts(&self, client: &mut Client, share: Share<'_>) -> Result<(), Error>;
 }
 
+/// Who hears of parts.
+pub(crate) trait Watcher: Send + Sync {
+    /// Bytes have moved, or, modulo 2^64, have not.
+    fn count(&self, more: u64);
+
+    /// Lanes that wait may have something to do.
+    fn notify(&self);
+}
+
 /// How much of a large file a lane takes.
 #[derive(Clone, Copy)]
 pub(crate) enum Share<'a> {
@@ -83,7 +88,7 @@ pub(crate) enum Home {
 
 /// The parts of a file that have yet to move.
 pub(crate) struct Parts {
-    lanes: Arc<Lanes>,
+    watcher: Arc<dyn Watcher>,
     progress: Progress,
     state: Mutex<State>,
     changed: Condvar,
@@ -108,7 +113,7 @@ impl Parts {
         blocks: Blocks,
         ranges: &[Range<u64>],
         kept: u64,
-        lanes: &Arc<Lanes>,
+        watcher: &(impl Watcher + Clone + 'static),
         progress: &Progress,
     ) -> Self {
         // A subtree is not all of the file.
@@ -116,7 +121,7 @@ impl Parts {
         let cut = ranges.iter().flat_map(|range| blocks.subtrees(range, most));
         let left = cut.map(|range| Part { range, attempt: 0 }).collect();
         Self {
-            lanes: Arc::clone(lanes),
+            watcher: Arc::new(watcher.clone()),
             progress: progress.same(),
             state: Mutex::new(State { left, ..State::default() }),
             changed: Condvar::new(),
@@ -169,7 +174,7 @@ impl Parts {
         }
         drop(state);
         self.changed.notify_all();
-        self.lanes.notify();
+        self.watcher.notify();
     }
 
     /// Whether all is to stop: nothing comes of it. A part of a file that has changed ends before that, so that the connection
@@ -185,7 +190,7 @@ impl Parts {
         let more = now.wrapping_sub(before);
         let all = self.moved.fetch_add(more, Ordering::Relaxed);
         self.progress.set_done(all.wrapping_add(more));
-        self.lanes.count(more);
+        self.watcher.count(more);
     }
 
     /// Lets no lane take any more, and ends what they are at.
@@ -194,20 +199,25 @@ impl Parts {
         self.changed.notify_all();
     }
 
+    /// What has ended the file, if it was no lane's fault.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.state().failed.take()
+    }
+
     fn fail(&self, error: Error) {
         self.state().failed.get_or_insert(error);
         self.stop();
     }
 
     /// Waits until there is another part to do, or no lane is at one; whether there is one.
-    fn wait(&self) -> bool {
+    pub(crate) fn wait(&self) -> bool {
         let busy = |state: &mut State| state.left.is_empty() && state.taken > 0 && !state.stopped;
         let state = self.changed.wait_while(self.state(), busy).unwrap_or_else(PoisonError::into_inner);
         !state.left.is_empty() && !state.stopped
     }
 
     /// Waits until the guests have done all; whether they have.
-    fn wait_for_guests(&self) -> bool {
+    pub(crate) fn wait_for_guests(&self) -> bool {
         let busy = |state: &mut State| {
             state.guests > 0 && !state.stopped && (state.taken > 0 || !state.left.is_empty())
         };
@@ -216,7 +226,7 @@ impl Parts {
     }
 
     /// Waits until no guest is left.
-    fn wait_until_left(&self) {
+    pub(crate) fn wait_until_left(&self) {
         let busy = |state: &mut State| state.guests > 0;
         drop(self.changed.wait_while(self.state(), busy).unwrap_or_else(PoisonError::into_inner));
     }
@@ -264,43 +274,5 @@ impl Drop for Guest {
             parts.stop();
         }
         parts.changed.notify_all();
-    }
-}
-
-/// Moves a file whose home this lane is, with as many guests as come. An error of the lane's own, as far as that may pass,
-/// is the lane's; any other ends all.
-pub(crate) fn share(
-    client: &mut Client,
-    file: &Arc<dyn InParts>,
-    home: Home,
-    lanes: &Arc<Lanes>,
-) -> Result<(), Error> {
-    lanes.invite(client, file)?;
-    let led = lead(client, &**file, home);
-    let parts = file.parts();
-    if led.is_err() {
-        parts.stop();
-    }
-    lanes.close(file);
-    parts.wait_until_left();
-    let failed = parts.state().failed.take();
-    match (led, failed) {
-        // With another connection all may go well.
-        (Err(error), _) if error.may_pass() => Err(error),
-        (_, Some(failed)) => Err(failed),
-        (led, None) => led,
-    }
-}
-
-fn lead(client: &mut Client, file: &dyn InParts, home: Home) -> Result<(), Error> {
-    loop {
-        match file.move_parts(client, Share::Home) {
-            Ok(()) if file.parts().wait() => {}
-            Ok(()) => return Ok(()),
-            Err(error) if home == Home::CanGo && error.may_pass() => {
-                return if file.parts().wait_for_guests() { Ok(()) } else { Err(error) };
-            }
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! What is to be stored, and how. How that is done, `put` says.
+//! What is to be stored, and how. How that is done, `store` says.
 
 use std::path::PathBuf;
 

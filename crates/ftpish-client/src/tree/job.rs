@@ -20,8 +20,8 @@ use self::pages::FIRST_PAGE;
 use self::stretch::{End, MOST_ASKED, Stretch};
 use super::plan::{Next, Plan, Side};
 use super::{LinkPolicy, Outcome, Step, Tree};
-use crate::transfer::local;
 use crate::transfer::Transfer;
+use crate::transfer::local;
 use crate::{Client, Error, Progress, Way};
 
 /// How many files wait for other names, and how many directories for their times and permission bits, which are set when
@@ -251,7 +251,9 @@ impl TreeJob {
             match next {
                 Next::Step(step) => self.add(step),
                 Next::Starved(side) if side == self.local_side() => self.walk_on()?,
-                Next::Starved(_) | Next::End if self.stretch.is_some() => self.ask_stretch(&mut transfer.first),
+                Next::Starved(_) | Next::End if self.stretch.is_some() => {
+                    self.ask_stretch(&mut transfer.first);
+                }
                 Next::Starved(_) => transfer.first.receive(),
                 // What has come is compared while more comes.
                 Next::End if self.asked > 0 || !self.held.is_empty() => transfer.first.receive(),

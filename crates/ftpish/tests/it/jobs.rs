@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::harness::{PATIENCE, World, dress, names, noise};
 use crate::relay::{Harm, Relay};
 use crate::trees::{described, is_partial, same};
-use crate::trial::Way;
+use crate::trial::{Way, eventually};
 
 /// Enough files for every connection, some of them large, in directories that come to be on the way.
 fn plant(top: &Path) {
@@ -57,6 +57,29 @@ fn a_tree_moves_over_several_connections_and_arrives_as_it_is() {
             world.client_of(&again.address).run(&format!("{} -j 4", sync(way))).ok();
             assert_eq!(again.connections(), 1, "nothing moves, so nobody helps");
         }
+    }
+}
+
+/// One of two connections stalls: what the other one moves arrives, be it the large file or the small ones.
+#[test]
+fn small_files_and_a_large_one_do_not_wait_for_each_other() {
+    const SMALL: usize = 300;
+    for way in Way::BOTH {
+        let world = World::plaintext();
+        let (from, to) = ends(&world, way);
+        fs::create_dir_all(from.join("small")).unwrap();
+        (0..SMALL).for_each(|i| fs::write(from.join(format!("small/{i}")), noise(20_000 + i)).unwrap());
+        fs::write(from.join("large"), noise((33 << 20) + 5)).unwrap();
+        let mut relay = Relay::to(&world.server().address, way.onward(), 2 << 20, Harm::Stall);
+        let child = world.client_of(&relay.address).spawn(&format!("{} -j 2", sync(way)));
+        relay.wait();
+        let small = || (0..SMALL).all(|i| to.join(format!("small/{i}")).exists());
+        let large = || to.join("large").exists();
+        eventually(|| small() || large());
+        assert!(!(small() && large()), "nothing has stalled");
+        relay.go_on();
+        world.wait(child).ok();
+        same(&described(&from), &described(&to));
     }
 }
 

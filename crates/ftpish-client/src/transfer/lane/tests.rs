@@ -16,8 +16,8 @@ fn requests_that_are_written_one_by_one_fit_into_a_unix_socket() {
         let timeouts = Timeouts { connect: short, reply: short, pace: short };
         let options = Options { timeouts, ..Options::new(endpoint, Security::Plaintext) };
         let (mut client, progress) = (Client::connect(&options).unwrap(), Progress::default());
-        let lanes = Lanes::new(&mut client, Way::Get, &progress);
-        let mut pipe = Lane::new(&mut client, &progress, &lanes, 0);
+        let board = Board::new(&mut client, Way::Get, &progress, |_, _| None);
+        let mut pipe = Lane::new(&mut client, &progress, &board, 0);
         let component = vec![b'x'; 200];
         let path: Vec<u8> = component.into_iter().chain([b'/']).cycle().take(length).collect();
         let path = RemotePath::parse(path.strip_suffix(b"/").unwrap_or(&path)).unwrap();

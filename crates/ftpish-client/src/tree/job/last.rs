@@ -6,10 +6,10 @@ use ftpish_protocol::message::{Link, Mode, Time};
 use ftpish_storage::descriptors;
 
 use super::{MOST_LATE, Outcome, TreeJob};
-use crate::{Error, Way};
-use crate::transfer::local;
 use crate::transfer::Lane;
+use crate::transfer::local;
 use crate::tree::{Compare, Done, Step};
+use crate::{Error, Way};
 
 impl TreeJob {
     /// Whether so much is late that it is done before the plan goes on.
@@ -25,11 +25,7 @@ impl TreeJob {
     }
 
     /// Does what is late, or else what is last, if it can be done by now; whether it was something.
-    pub(super) fn go_on_late(
-        &mut self,
-        pipe: &mut Lane<'_>,
-        report: &mut dyn FnMut(&Step, Outcome),
-    ) -> bool {
+    pub(super) fn go_on_late(&mut self, pipe: &mut Lane<'_>, report: &mut dyn FnMut(&Step, Outcome)) -> bool {
         let may_end = self.tree.delete.is_none() || self.plan.is_finished();
         let steps = if !self.late.is_empty() {
             self.linking = true;

@@ -8,10 +8,10 @@ use ftpish_protocol::message::MAX_LISTED_DIGEST;
 use ftpish_protocol::{Digest, RemotePath};
 
 use super::{Numbered, Outcome, Tag, TreeJob};
-use crate::{Error, Way};
 use crate::client::LISTING_DIGEST;
 use crate::transfer::{Answer, Lane};
 use crate::tree::{LinkPolicy, Listed, Step};
+use crate::{Error, Way};
 
 /// How many nodes a stretch has at the most.
 const MOST_NODES: u64 = 256;
@@ -78,11 +78,7 @@ impl Stretch {
 
 impl TreeJob {
     /// Has the server digest a file, by itself or soon.
-    pub(super) fn ask_digest(
-        &mut self,
-        (number, step): Numbered,
-        pipe: &mut Lane<'_>,
-    ) -> Result<(), Error> {
+    pub(super) fn ask_digest(&mut self, (number, step): Numbered, pipe: &mut Lane<'_>) -> Result<(), Error> {
         let Step::Compare { path, size, listed, .. } = &step else { return Ok(()) };
         let size = *size;
         let Some(place) = listed.clone().filter(|_| size <= MAX_LISTED_DIGEST && !self.one_by_one) else {

@@ -8,8 +8,9 @@ use ftpish_protocol::message::{BlocksArgs, Command, Cut, File, Mode};
 use ftpish_protocol::{Algorithm, Code, Verified, receive_body, receive_ranges};
 use ftpish_storage::Stage;
 
-use crate::transfer::parts::SPLIT_FROM;
-use super::{Base, Download, Fetch, LOCK_WAIT, changed, transferred};
+use super::{Base, Fetch, LOCK_WAIT, changed, transferred};
+use crate::transfer::download::Download;
+use crate::transfer::piece::LARGE;
 use crate::{Client, Error, Progress, Transferred, digest_of};
 
 /// How many ranges are asked for without waiting. The requests lie in the sockets until the first body has come, so they
@@ -139,10 +140,10 @@ impl Client {
         assembly: &mut Assembly,
         cut: &Cut,
     ) -> Result<(Verified, Option<Mode>), Error> {
-        let Fetch { download, progress, lanes, .. } = fetch;
+        let Fetch { download, progress, board, .. } = fetch;
         let Download { from, digest, .. } = download;
         let missing = cut.size - assembly.present();
-        if !lanes.is_alone() && *digest == Algorithm::Blake3 && missing >= SPLIT_FROM {
+        if !board.is_alone() && *digest == Algorithm::Blake3 && missing >= LARGE {
             return self.fetch_split(fetch, stage, assembly, cut, None);
         }
         let mut mode = None;

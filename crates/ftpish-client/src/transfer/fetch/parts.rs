@@ -9,8 +9,9 @@ use ftpish_protocol::message::{Command, Cut, File, Get, Mode};
 use ftpish_protocol::{Algorithm, Code, RemotePath, Verified, receive_part};
 use ftpish_storage::{Stage, StageWriter};
 
-use crate::transfer::parts::{AT_A_TIME, Home, InParts, PART, Part, Parts, Share, share};
-use super::{Download, Fetch, LOCK_WAIT, changed, transferred};
+use super::{Fetch, LOCK_WAIT, changed, transferred};
+use crate::transfer::download::Download;
+use crate::transfer::parts::{AT_A_TIME, Home, InParts, PART, Part, Parts, Share};
 use crate::{Client, Error, Transferred};
 
 /// A file that comes in parts.
@@ -89,11 +90,11 @@ impl Client {
         cut: &Cut,
         first: Option<File>,
     ) -> Result<(Verified, Option<Mode>), Error> {
-        let Fetch { download, progress, lanes, .. } = fetch;
+        let Fetch { download, progress, board, .. } = fetch;
         let refused = |refusal| fetch.refused(refusal);
         let (blocks, kept) = (assembly.blocks(), assembly.present());
         progress.set_done(kept);
-        let parts = Parts::of(blocks, &assembly.missing(), kept, lanes, progress);
+        let parts = Parts::of(blocks, &assembly.missing(), kept, *board, progress);
         let first = first.and_then(|file| Some((parts.take(Share::Home)?, file)));
         let arriving = Arc::new(Arriving {
             download: (*download).clone(),
@@ -105,7 +106,7 @@ impl Client {
             parts,
         });
         let file: Arc<dyn InParts> = Arc::<Arriving>::clone(&arriving);
-        let fetched = share(self, &file, Home::CanGo, lanes);
+        let fetched = board.share(self, &file, Home::CanGo);
         let arrived = arriving.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let taken_up = stage.take_up(fetched.is_ok().then_some(cut.size)).map_err(refused);
         fetched.and(taken_up)?;

@@ -9,10 +9,11 @@ use ftpish_protocol::message::{Command, Cut, Done, PartArgs, Resume};
 use ftpish_protocol::{Algorithm, Code, Connection, Header, Secret, SendError, receive_body, send_part};
 use ftpish_transport::Stream;
 
+use super::Store;
 use crate::client::{Greeting, Timeouts, receive_message, receive_reply};
-use super::parts::{Leaves, Part};
-use super::put::Store;
-use crate::{Client, Error, Progress, Upload};
+use crate::transfer::parts::{Leaves, Part};
+use crate::transfer::upload::Upload;
+use crate::{Client, Error, Progress};
 
 /// How much is sent ahead at the most: more than is on its way over a long line. It leaves in parts of one block, so
 /// that others soon join in.

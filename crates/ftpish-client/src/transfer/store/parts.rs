@@ -9,11 +9,12 @@ use ftpish_protocol::message::{Command, Done, MAX_RANGES, PartArgs, Put, Resume,
 use ftpish_protocol::{Algorithm, Code, Refusal, Secret, SendError, send_part, send_ranges};
 use ftpish_storage::SourceFile;
 
-use crate::transfer::ahead::Begun;
-use crate::transfer::parts::{
-    ALONE_AT_A_TIME, AT_A_TIME, Digests, Home, InParts, Leaves, PART, Part, Parts, SPLIT_FROM, Share, share,
-};
+use super::ahead::Begun;
 use super::{Store, confirm, mismatch};
+use crate::transfer::parts::{
+    ALONE_AT_A_TIME, AT_A_TIME, Digests, Home, InParts, Leaves, PART, Part, Parts, Share,
+};
+use crate::transfer::piece::LARGE;
 use crate::{Client, Error, Progress, Transferred, Upload};
 
 /// A file that leaves in parts.
@@ -25,6 +26,8 @@ struct Leaving {
     blocks: Blocks,
     /// What the server has.
     left: Mutex<Assembly>,
+    /// Parts that the home lane has sent before it was known what the server has.
+    begun: Mutex<VecDeque<Leaves>>,
     parts: Parts,
     /// Whether the home lane alone sends it.
     is_alone: bool,
@@ -50,11 +53,11 @@ impl Client {
     ) -> Result<Transferred, Error> {
         let size = store.blocks.size();
         let rest: Vec<Range<u64>> = (end < size).then_some(end..size).into_iter().collect();
-        let parts = Parts::of(store.blocks, &rest, end, store.lanes, store.progress);
+        let parts = Parts::of(store.blocks, &rest, end, store.board, store.progress);
         parts.adopt(sent.len());
-        self.unanswered = sent;
-        let is_alone = store.lanes.is_alone() || size < SPLIT_FROM;
-        let mut assembly = self.store_parts(store, name, Assembly::new(store.blocks), parts, is_alone)?;
+        let is_alone = store.board.is_alone() || size < LARGE;
+        let mut assembly =
+            self.store_parts(store, name, Assembly::new(store.blocks), parts, sent, is_alone)?;
         let Stored { digest, unset, .. } = self.take_up(put, &mut assembly, store)?;
         Ok(Transferred { size, moved: size, digest, mtime: Some(store.file.mtime()), unset })
     }
@@ -74,11 +77,11 @@ impl Client {
 
     /// Sends the blocks of a file that are not on the server, or not right.
     pub(super) fn store_missing(&mut self, put: Put, store: &Store<'_>) -> Result<Transferred, Error> {
-        let Store { upload, file, blocks, progress, lanes } = *store;
+        let Store { upload, file, blocks, progress, board } = *store;
         let Upload { from, to, digest, replace, repair, .. } = upload;
         let (size, mtime) = (blocks.size(), file.mtime());
         // What is to leave holes is better written in order.
-        let parts = !lanes.is_alone() && *digest == Algorithm::Blake3 && size >= SPLIT_FROM && !put.sparse;
+        let parts = !board.is_alone() && *digest == Algorithm::Blake3 && size >= LARGE && !put.sparse;
         let (path, repair, replace) = (to.clone(), *repair, *replace);
         let resume = Resume { path, size, mtime, repair, replace, parts, ahead: false };
         let id = self.send(&Command::Resume(resume), false)?;
@@ -105,9 +108,9 @@ impl Client {
         let base = assembly.present();
         progress.set_done(base);
         let moved = size - base;
-        if let Some(name) = cut.upload.as_ref().filter(|_| moved >= SPLIT_FROM) {
-            let parts = Parts::of(blocks, &ranges, base, lanes, progress);
-            assembly = self.store_parts(store, name.clone(), assembly, parts, false)?;
+        if let Some(name) = cut.upload.as_ref().filter(|_| moved >= LARGE) {
+            let parts = Parts::of(blocks, &ranges, base, board, progress);
+            assembly = self.store_parts(store, name.clone(), assembly, parts, VecDeque::new(), false)?;
             ranges.clear();
         }
         let mut source = file.ranges(ranges.clone()).map_err(local)?;
@@ -137,10 +140,11 @@ impl Client {
     /// Sends all parts of a file, and tells what the server has then.
     fn store_parts(
         &mut self,
-        Store { upload, file, blocks, lanes, .. }: &Store<'_>,
+        Store { upload, file, blocks, board, .. }: &Store<'_>,
         name: Secret,
         assembly: Assembly,
         parts: Parts,
+        begun: VecDeque<Leaves>,
         is_alone: bool,
     ) -> Result<Assembly, Error> {
         let leaving = Arc::new(Leaving {
@@ -149,6 +153,7 @@ impl Client {
             file: Arc::clone(file),
             blocks: *blocks,
             left: Mutex::new(assembly),
+            begun: Mutex::new(begun),
             parts,
             is_alone,
         });
@@ -156,7 +161,7 @@ impl Client {
             self.send_parts(&leaving, Share::Home)
         } else {
             let file: Arc<dyn InParts> = Arc::<Leaving>::clone(&leaving);
-            share(self, &file, Home::IsNeeded, lanes)
+            board.share(self, &file, Home::IsNeeded)
         };
         // Where they came to nothing no `put` follows, and nobody reads the replies to those on their way.
         self.broken |= moved.is_err() && !self.unanswered.is_empty();
@@ -167,7 +172,10 @@ impl Client {
     /// Sends parts of a file, as many as are left to take.
     fn send_parts(&mut self, leaving: &Leaving, share: Share<'_>) -> Result<(), Error> {
         let parts = &leaving.parts;
-        let mut sent = std::mem::take(&mut self.unanswered);
+        let mut sent = match share {
+            Share::Home => std::mem::take(&mut *leaving.begun.lock().unwrap_or_else(PoisonError::into_inner)),
+            Share::Guest(_) => VecDeque::new(),
+        };
         let at_a_time = if leaving.is_alone { ALONE_AT_A_TIME } else { AT_A_TIME as u64 };
         let most = (at_a_time - 1) * PART.max(leaving.blocks.block());
         let mut ended = Ok(());
@@ -184,10 +192,13 @@ impl Client {
                 }
             } else if sent.is_empty() {
                 return Ok(());
-            } else if share.is_home() && parts.are_but(sent.len()) && sent.iter().all(|part| part.digests.is_ok()) {
+            } else if share.is_home()
+                && parts.are_but(sent.len())
+                && sent.iter().all(|part| part.digests.is_ok())
+            {
                 // The `put` that comes next need not wait for them: on this connection they are in front of it.
                 sent.iter_mut().for_each(|part| Self::note_part(part, leaving));
-                self.unanswered = sent;
+                self.unanswered = sent.into_iter().map(|part| part.id).collect();
                 return Ok(());
             } else {
                 ended = self.confirm_part(&mut sent, leaving);
@@ -243,11 +254,7 @@ impl Client {
     }
 
     /// Receives the reply to the part that was sent first.
-    fn confirm_part(
-        &mut self,
-        sent: &mut VecDeque<Leaves>,
-        leaving: &Leaving,
-    ) -> Result<(), Error> {
+    fn confirm_part(&mut self, sent: &mut VecDeque<Leaves>, leaving: &Leaving) -> Result<(), Error> {
         let parts = &leaving.parts;
         let Some(Leaves { id, part, digests }) = sent.pop_front() else { return Ok(()) };
         let received = self.receive::<Done>(id, &Progress::default()).map_err(mismatch);

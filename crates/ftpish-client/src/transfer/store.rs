@@ -1,5 +1,6 @@
-//! `put`: a local file, or whatever a reader yields, under a remote name.
+//! How a file is stored: a local file, or whatever a reader yields, under a remote name.
 
+mod ahead;
 mod parts;
 
 use std::io::Read;
@@ -15,11 +16,10 @@ use ftpish_protocol::{
 use ftpish_storage::SourceFile;
 use ftpish_transport::Stream;
 
+use super::board::Board;
+use super::upload::{Ahead, Upload};
 use crate::client::{Greeting, Timeouts, receive_message};
-use super::lanes::Lanes;
-use super::parts::Leaves;
-use crate::Way;
-use crate::{Ahead, Client, Error, Progress, RESUME_FROM, Transferred, Upload, digest_of};
+use crate::{Client, Error, Progress, RESUME_FROM, Transferred, digest_of};
 
 /// A file of several blocks on its way to the server.
 pub(crate) struct Store<'a> {
@@ -27,7 +27,7 @@ pub(crate) struct Store<'a> {
     pub(crate) file: &'a Arc<SourceFile>,
     pub(crate) blocks: Blocks,
     pub(crate) progress: &'a Progress,
-    pub(crate) lanes: &'a Arc<Lanes>,
+    pub(crate) board: &'a Board,
 }
 
 impl Client {
@@ -58,21 +58,12 @@ impl Client {
         })
     }
 
-    /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
-    /// right; a file that is there already does not move.
-    pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
-        let lanes = Lanes::new(self, Way::Put, progress);
-        let stored = self.store(upload, progress, &lanes);
-        lanes.end(self);
-        stored
-    }
-
-    /// The same, as one of the files of a transfer.
+    /// Stores a file with its time and permission bits. What is there already is proven, and kept where it is right.
     pub(crate) fn store(
         &mut self,
         upload: &Upload,
         progress: &Progress,
-        lanes: &Arc<Lanes>,
+        board: &Board,
     ) -> Result<Transferred, Error> {
         let Upload { from, repair, .. } = upload;
         let file = SourceFile::open(from).map_err(|refusal| upload.local(refusal))?;
@@ -81,7 +72,7 @@ impl Client {
         let Some(blocks) = Blocks::of(size).filter(|_| *repair || size >= RESUME_FROM) else {
             return self.put_file(put, file, from, progress);
         };
-        let store = Store { upload, file: &Arc::new(file), blocks, progress, lanes };
+        let store = Store { upload, file: &Arc::new(file), blocks, progress, board };
         match self.store_by_block(put, &store) {
             // As a whole, a file may grow while it is read.
             Err(Error::Local { refusal, .. }) if refusal.code == Code::Changed => {
@@ -226,7 +217,7 @@ impl Client {
     /// what counts is the first that was refused.
     fn receive_unanswered(&mut self) -> Result<(), Error> {
         let mut arrived = Ok(());
-        for Leaves { id, .. } in std::mem::take(&mut self.unanswered) {
+        for id in std::mem::take(&mut self.unanswered) {
             if self.broken {
                 break;
             }

@@ -1,15 +1,37 @@
-//! Several files in one call, each on its way without waiting for the one before it.
+//! One file, or several in one call, each on its way without waiting for the one before it.
 
 use std::path::{Path, PathBuf};
 
 use ftpish_storage::Root;
 
+use super::download::Download;
 use super::download::local_target;
-use super::lane::{Answer, Moving};
-use super::lanes::Transfer;
-use crate::{Client, Download, Error, Progress, Transferred, Upload, Way};
+use super::fetch::Fetch;
+use super::piece::{Answer, Moving};
+use super::scheduler::{Transfer, board};
+use super::upload::Upload;
+use crate::{Client, Error, Progress, Transferred, Way};
 
 impl Client {
+    /// Fetches a file, and stores it with its time and permission bits: whole, or not at all. What an earlier try
+    /// left is proven, and kept where it is right; a file that is here already does not move.
+    pub fn download(&mut self, download: &Download, progress: &Progress) -> Result<Transferred, Error> {
+        let (root, name) = local_target(&download.to, download.sync)?;
+        let board = board(self, Way::Get, progress);
+        let fetched = self.fetch(&Fetch { download, root: &root, name: &name, progress, board: &board });
+        board.end(self);
+        fetched
+    }
+
+    /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
+    /// right; a file that is there already does not move.
+    pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
+        let board = board(self, Way::Put, progress);
+        let stored = self.store(upload, progress, &board);
+        board.end(self);
+        stored
+    }
+
     /// Stores files without a round trip for each, and tells the `outcome` of every one: of those that were sent in
     /// their order. Where the connection breaks, that is the outcome of all that were not acknowledged by then; each of
     /// them is on the server as a whole, or not at all.

@@ -1,0 +1,496 @@
+//! What the lanes of a transfer share: the files that wait, the large files whose parts any lane may take, and how many lanes
+//! there are. Each lane takes what it has room for. The first lane is the caller's own connection; the others are opened
+//! when there is enough to do.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use ftpish_protocol::Error as ProtocolError;
+
+use super::parts::{Guest, Home, InParts, Share, Watcher};
+use super::piece::{Moving, Outcome, Tag};
+use super::scaling::{Change, Scaling};
+use crate::client::Options;
+use crate::{Client, Error, Progress, Way};
+
+/// What every open lane must have in flight, by [`Moving::cost`], before another one is opened: less is done by the time
+/// that it takes.
+const OPEN_FROM: u64 = 1024 * 1024;
+
+/// What a lane takes at the most while there are others, or may be.
+const MOST_TAKEN: u64 = 64 * 1024 * 1024;
+
+/// The same while the number of lanes may grow: more than is on its way over a long line.
+const MOST_WHILE_GROWING: u64 = 16 * 1024 * 1024;
+
+/// How many files wait at the most.
+const MOST_WAITING: usize = 1024;
+
+/// Which lane is the caller's own connection.
+pub(crate) const FIRST: usize = 0;
+
+/// A file to be moved.
+pub(crate) struct Work {
+    pub(crate) tag: Tag,
+    pub(crate) file: Moving,
+}
+
+/// How to reach the server on another lane.
+pub(crate) struct Opening {
+    pub(crate) number: usize,
+    pub(crate) options: Options,
+    /// A connection that is there.
+    pub(crate) connected: Option<Client>,
+    /// The lane's own.
+    pub(crate) progress: Progress,
+}
+
+/// Runs a lane until nothing more is to be done; its connection is there for a next time.
+pub(crate) type Run = fn(Board, Opening) -> Option<Client>;
+
+/// A lane's handle of what all lanes share.
+#[derive(Clone)]
+pub(crate) struct Board(Arc<Shared>);
+
+struct Shared {
+    progress: Progress,
+    way: Way,
+    run: Run,
+    /// How many bytes the server has acknowledged.
+    stored: AtomicU64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// How many lanes there may be beside the first.
+    most: usize,
+    scaling: Scaling,
+    /// How many lanes there are to be whatever comes of them: a large file must not keep the first from all else.
+    least: usize,
+    /// How to open another lane.
+    options: Option<Options>,
+    /// Connections that were there before.
+    idle: Vec<Client>,
+    /// The lanes by their numbers. One that has ended stays.
+    lanes: Vec<Place>,
+    /// Files that any lane may take.
+    waiting: VecDeque<Work>,
+    /// Large files that no lane has begun.
+    large: VecDeque<Work>,
+    /// Large files whose parts any lane may take.
+    begun: Vec<Arc<dyn InParts>>,
+    /// How many files other lanes than the first have taken, and not answered.
+    out: usize,
+    answers: VecDeque<Outcome>,
+    /// Whether nothing more is begun.
+    ended: bool,
+    panicked: bool,
+}
+
+/// A lane, as the others see it.
+#[derive(Default)]
+struct Place {
+    is_open: bool,
+    /// What it has in flight, by [`Moving::cost`], when it last looked for more.
+    load: u64,
+    /// None for the first lane.
+    thread: Option<JoinHandle<Option<Client>>>,
+}
+
+/// What a lane does that has nothing in flight.
+pub(crate) enum Next {
+    /// Take a file that waits.
+    File,
+    /// Begin a large file.
+    Large(Box<Work>),
+    /// Move parts of one that is begun.
+    Parts(Guest),
+    /// Nothing: there is something to be told first, or all is done.
+    End,
+}
+
+impl State {
+    /// How many lanes there are to be, the first among them.
+    fn wanted(&self) -> usize {
+        self.scaling.wanted().max(self.least)
+    }
+
+    fn may_open(&self) -> bool {
+        self.lanes.len() <= self.most && self.lanes.len() < self.wanted() && !self.ended
+    }
+
+    /// Whether another lane would have something to do.
+    fn wants_another(&self) -> bool {
+        let mut open = self.lanes.iter().filter(|lane| lane.is_open);
+        !self.large.is_empty()
+            || self.begun.iter().any(|file| file.parts().has_left())
+            || !self.waiting.is_empty() && open.all(|lane| lane.load >= OPEN_FROM)
+    }
+
+    /// The least that another open lane has in flight; none where there is no other.
+    fn least_of_others(&self, lane: usize) -> Option<u64> {
+        let others = self.lanes.iter().enumerate().filter(|(number, other)| *number != lane && other.is_open);
+        others.map(|(_, other)| other.load).min()
+    }
+
+    /// Whether a lane may take a file that waits: what it takes, no other lane can.
+    fn may_take(&self, lane: usize) -> bool {
+        let (load, least) = (self.lanes[lane].load, self.least_of_others(lane));
+        let may_grow = self.lanes.len() <= self.most && (self.scaling.is_open() || self.may_open());
+        if least.is_none() && !may_grow {
+            return true;
+        }
+        let most = if self.scaling.is_open() { MOST_WHILE_GROWING } else { MOST_TAKEN };
+        load < OPEN_FROM || load < most && least.is_none_or(|least| load <= least)
+    }
+
+    /// Whether a lane is one too many.
+    fn is_surplus(&self, lane: usize) -> bool {
+        lane >= self.wanted() && lane != FIRST
+    }
+
+    /// Whether a lane that connects now has something to do.
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty()
+            || !self.large.is_empty()
+            || self.begun.iter().any(|file| file.parts().has_left())
+    }
+
+    /// The next large file for a lane, or one that is begun.
+    fn take_large(&mut self, lane: usize, refused: &[Arc<dyn InParts>]) -> Option<Next> {
+        if let Some(work) = self.large.pop_front() {
+            self.lanes[lane].load += work.file.cost();
+            self.out += usize::from(lane != FIRST);
+            return Some(Next::Large(Box::new(work)));
+        }
+        let is_refused = |file: &Arc<dyn InParts>| refused.iter().any(|other| Arc::ptr_eq(file, other));
+        let begun = self.begun.iter().find(|file| file.parts().has_left() && !is_refused(file));
+        begun.map(|file| Next::Parts(Guest::of(file)))
+    }
+}
+
+impl Board {
+    /// One for what moves over `first`: that alone, as long as there is not more to do.
+    pub(crate) fn new(first: &mut Client, way: Way, progress: &Progress, run: Run) -> Self {
+        let jobs = first.jobs();
+        Self(Arc::new(Shared {
+            progress: progress.beside(),
+            way,
+            run,
+            stored: AtomicU64::new(0),
+            state: Mutex::new(State {
+                most: jobs.most() - 1,
+                scaling: Scaling::new(jobs),
+                least: 1,
+                options: None,
+                idle: std::iter::from_fn(|| first.idle()).collect(),
+                lanes: vec![Place { is_open: true, ..Place::default() }],
+                waiting: VecDeque::new(),
+                large: VecDeque::new(),
+                begun: Vec::new(),
+                out: 0,
+                answers: VecDeque::new(),
+                ended: false,
+                panicked: false,
+            }),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// Which way the files move.
+    pub(crate) fn way(&self) -> Way {
+        self.0.way
+    }
+
+    /// Whether the first lane is the only one, and stays so.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.state().most == 0
+    }
+
+    /// Looks whether another lane is of use, or the last one was of none.
+    pub(crate) fn scale(&self) {
+        // Of what is sent, that alone has arrived which was answered; the rest may be anywhere on its way.
+        let done = self.0.progress.done();
+        let moved = match self.0.way {
+            Way::Get => done,
+            Way::Put => self.0.stored.load(Ordering::Relaxed),
+        };
+        let left = self.0.progress.total().map(|total| total.saturating_sub(done));
+        let mut state = self.state();
+        if state.scaling.sample(Instant::now(), moved, left) == Change::Back {
+            self.0.changed.notify_all();
+        }
+        self.open(&mut state);
+    }
+
+    /// Opens as many lanes as are wanted.
+    fn open(&self, state: &mut State) {
+        while state.may_open() && state.wants_another() {
+            let Some(options) = state.options.clone() else { return };
+            let (number, connected) = (state.lanes.len(), state.idle.pop());
+            let opening = Opening { number, options, connected, progress: self.0.progress.beside() };
+            let board = self.clone();
+            let thread = std::thread::spawn(move || (board.0.run)(board.clone(), opening));
+            state.lanes.push(Place { is_open: true, load: 0, thread: Some(thread) });
+        }
+    }
+
+    /// Lets other lanes be opened like that of `client`, which may have to hear from the server before.
+    pub(crate) fn offer(&self, client: &mut Client) -> Result<(), Error> {
+        let options = client.another();
+        let mut state = self.state();
+        match options {
+            Ok(options) => state.options = Some(options),
+            Err(error) => {
+                state.most = state.lanes.len() - 1;
+                return Err(error);
+            }
+        }
+        self.open(&mut state);
+        Ok(())
+    }
+
+    /// Whether another lane is to be opened now, by one that `is_near` the server or not.
+    pub(crate) fn is_short(&self, is_near: bool) -> bool {
+        let mut state = self.state();
+        if is_near {
+            state.scaling.begin_near();
+        }
+        state.may_open() && state.wants_another()
+    }
+
+    /// Queues a file.
+    pub(crate) fn push(&self, work: Work) {
+        let mut state = self.state();
+        if work.file.is_large() && state.most > 0 {
+            state.least = 2;
+            state.large.push_back(work);
+        } else {
+            state.waiting.push_back(work);
+        }
+        let has_others = state.lanes.len() > 1;
+        drop(state);
+        if has_others {
+            self.notify();
+        }
+    }
+
+    /// Whether as many files wait as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state().waiting.len() >= MOST_WAITING
+    }
+
+    /// Whether files wait, or are in flight on other lanes than the first.
+    pub(crate) fn has_files(&self) -> bool {
+        let state = self.state();
+        state.out > 0 || !state.waiting.is_empty() || !state.large.is_empty()
+    }
+
+    /// Whether other lanes would take a file that could only move in order over the first, which has so much in flight.
+    pub(crate) fn is_better_held(&self, file: &Moving, load: u64) -> bool {
+        let state = self.state();
+        let has_others = state.least_of_others(FIRST).is_some() || state.may_open();
+        state.most > 0 && (file.is_large() || load >= OPEN_FROM && has_others)
+    }
+
+    /// The next file for a lane that has room, and so much in flight.
+    pub(crate) fn take(&self, lane: usize, load: u64) -> Option<Work> {
+        let mut state = self.state();
+        state.lanes[lane].load = load;
+        // A large file takes longest, so it begins first.
+        let has_large = lane != FIRST && !state.large.is_empty();
+        if state.ended || has_large || state.is_surplus(lane) || !state.may_take(lane) {
+            return None;
+        }
+        let work = state.waiting.pop_front()?;
+        state.lanes[lane].load += work.file.cost();
+        state.out += usize::from(lane != FIRST);
+        Some(work)
+    }
+
+    /// What another lane than the first is to do that has nothing in flight; it waits until there is something.
+    pub(crate) fn next(&self, lane: usize, refused: &[Arc<dyn InParts>]) -> Next {
+        let mut state = self.state();
+        state.lanes[lane].load = 0;
+        loop {
+            if state.ended || state.is_surplus(lane) {
+                return Next::End;
+            }
+            if !state.waiting.is_empty() && state.large.is_empty() {
+                return Next::File;
+            }
+            if let Some(next) = state.take_large(lane, refused) {
+                return next;
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// What the first lane is to do that has nothing in flight, where all that is left to do is files; it waits for others
+    /// until there is something, or something to tell.
+    pub(crate) fn next_of_first(&self) -> Next {
+        let mut state = self.state();
+        state.lanes[FIRST].load = 0;
+        loop {
+            assert!(!state.panicked, "another lane has panicked");
+            if !state.answers.is_empty() {
+                return Next::End;
+            }
+            if !state.waiting.is_empty() {
+                return Next::File;
+            }
+            if let Some(next) = state.take_large(FIRST, &[]) {
+                return next;
+            }
+            if state.out == 0 {
+                return Next::End;
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Waits until another lane has something to tell, or the first one something to do.
+    pub(crate) fn wait_for_others(&self) {
+        let mut state = self.state();
+        while state.answers.is_empty() && state.out > 0 && state.waiting.is_empty() && !state.panicked {
+            state = self.wait(state);
+        }
+        assert!(!state.panicked, "another lane has panicked");
+    }
+
+    /// Waits until there is something to connect for; `false` where nothing more is to be done.
+    pub(crate) fn wait_for_work(&self, lane: usize) -> bool {
+        let mut state = self.state();
+        while !state.ended && !state.is_surplus(lane) {
+            if state.has_work() {
+                return true;
+            }
+            state = self.wait(state);
+        }
+        false
+    }
+
+    /// Whether a guest may take another part.
+    pub(crate) fn may_stay(&self, lane: usize) -> bool {
+        let state = self.state();
+        let has_work = !state.waiting.is_empty() || lane == FIRST && !state.answers.is_empty();
+        !(has_work || state.ended || state.is_surplus(lane))
+    }
+
+    /// Tells what became of a file that another lane than the first has taken.
+    pub(crate) fn tell(&self, outcome: Outcome) {
+        let mut state = self.state();
+        state.out -= 1;
+        state.answers.push_back(outcome);
+        drop(state);
+        self.notify();
+    }
+
+    /// What another lane has told.
+    pub(crate) fn answer(&self) -> Option<Outcome> {
+        self.state().answers.pop_front()
+    }
+
+    /// Ends a lane.
+    pub(crate) fn leave(&self, lane: usize) {
+        let mut state = self.state();
+        if !state.ended && !state.is_surplus(lane) {
+            // What keeps it away would keep others away, too.
+            state.most = state.lanes.len() - 1;
+        }
+        state.lanes[lane].is_open = false;
+        state.panicked |= std::thread::panicking();
+        drop(state);
+        self.notify();
+    }
+
+    /// Moves a file in parts whose home is the lane of `client`, with as many guests as come. An error of the lane's own, as
+    /// far as that may pass, is the lane's; any other ends all.
+    pub(crate) fn share(
+        &self,
+        client: &mut Client,
+        file: &Arc<dyn InParts>,
+        home: Home,
+    ) -> Result<(), Error> {
+        if !self.is_alone() {
+            self.state().begun.push(Arc::clone(file));
+            self.is_short(client.is_near());
+        }
+        let offered = if self.is_alone() { Ok(()) } else { self.offer(client) };
+        self.notify();
+        let led = offered.and_then(|()| lead(client, &**file, home));
+        let parts = file.parts();
+        if led.is_err() {
+            parts.stop();
+        }
+        self.state().begun.retain(|begun| !Arc::ptr_eq(begun, file));
+        parts.wait_until_left();
+        match (led, parts.failure()) {
+            // With another connection all may go well.
+            (Err(error), _) if error.may_pass() => Err(error),
+            (_, Some(failed)) => Err(failed),
+            (led, None) => led,
+        }
+    }
+
+    /// Ends what is in flight, and begins nothing more. What was not begun is told of as not moved, and the connections are
+    /// the first lane's.
+    pub(crate) fn end(&self, first: &mut Client) {
+        let threads: Vec<_> = {
+            let mut state = self.state();
+            state.ended = true;
+            state.begun.iter().for_each(|file| file.parts().stop());
+            let unmoved: Vec<Work> = std::mem::take(&mut state.waiting).into();
+            let unmoved = unmoved.into_iter().chain(std::mem::take(&mut state.large));
+            let why = || Error::Connection(ProtocolError::Closed);
+            state.answers.extend(unmoved.map(|work| (work.tag, Err(why()))));
+            state.lanes.iter_mut().filter_map(|lane| lane.thread.take()).collect()
+        };
+        self.notify();
+        for thread in threads {
+            match thread.join() {
+                Ok(client) => first.others.extend(client),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        first.others.append(&mut self.state().idle);
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watcher for Board {
+    fn count(&self, more: u64) {
+        self.0.stored.fetch_add(more, Ordering::Relaxed);
+        if more > 0 && !self.is_alone() {
+            self.scale();
+        }
+    }
+
+    fn notify(&self) {
+        self.0.changed.notify_all();
+    }
+}
+
+fn lead(client: &mut Client, file: &dyn InParts, home: Home) -> Result<(), Error> {
+    loop {
+        match file.move_parts(client, Share::Home) {
+            Ok(()) if file.parts().wait() => {}
+            Ok(()) => return Ok(()),
+            Err(error) if home == Home::CanGo && error.may_pass() => {
+                return if file.parts().wait_for_guests() { Ok(()) } else { Err(error) };
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
