@@ -35,7 +35,7 @@ pub use error::Error;
 pub use hostkeys::{KnownHosts, KnownHostsError, Trust};
 pub use login::{By, Login};
 pub use progress::{Part, Progress};
-pub use transfer::{Ahead, Download, Jobs, Upload};
+pub use transfer::{Ahead, Batch, Download, Jobs, Report, Upload};
 pub use tree::{
     Compare, Done, Filter, FilterError, LeftOut, LinkPolicy, Listed, Outcome, Step, Tree, TreeJob,
 };
@@ -48,10 +48,6 @@ pub const AGENT: &str = concat!("ftpish/", env!("CARGO_PKG_VERSION"));
 /// From how many bytes on a transfer that was cut is worth resuming: less is sent anew in the time that asking
 /// takes.
 pub const RESUME_FROM: u64 = 4 * 1024 * 1024;
-
-/// Up to how many bytes a file is stored by [`Client::upload_many`]: a larger one is worth the round trip that tells what
-/// is there of it.
-pub const SMALL_FILE: u64 = RESUME_FROM - 1;
 
 /// What a finished transfer proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

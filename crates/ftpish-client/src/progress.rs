@@ -29,7 +29,9 @@ struct Whole {
     /// How many files are done.
     files: AtomicU64,
     /// Whether single files are parts of it: their sizes are not its total then.
-    is_tree: AtomicBool,
+    is_many: AtomicBool,
+    /// Whether they come to be known by a walk.
+    is_walked: AtomicBool,
     lanes: AtomicU64,
     /// The large file that moves on a lane.
     parts: Mutex<BTreeMap<u64, Moving>>,
@@ -63,7 +65,8 @@ impl Default for Whole {
             owed: AtomicU64::new(0),
             total: AtomicU64::new(u64::MAX),
             files: AtomicU64::new(0),
-            is_tree: AtomicBool::new(false),
+            is_many: AtomicBool::new(false),
+            is_walked: AtomicBool::new(false),
             lanes: AtomicU64::new(0),
             parts: Mutex::default(),
         }
@@ -130,24 +133,37 @@ impl Progress {
 
     /// Says how many bytes the file has that moves by itself.
     pub(crate) fn set_size(&self, size: u64) {
-        if !self.whole.is_tree.load(Ordering::Relaxed) {
+        if !self.is_many() {
             self.set_total(size);
         }
     }
 
     /// Says that single files are parts of this.
+    pub(crate) fn begin_many(&self) {
+        self.whole.is_many.store(true, Ordering::Relaxed);
+    }
+
+    /// The same of files that a walk tells of.
     pub(crate) fn begin_tree(&self) {
-        self.whole.is_tree.store(true, Ordering::Relaxed);
+        self.begin_many();
+        self.whole.is_walked.store(true, Ordering::Relaxed);
+    }
+
+    fn is_many(&self) -> bool {
+        self.whole.is_many.load(Ordering::Relaxed)
     }
 
     /// Whether it is not yet known how much there is to move, because somebody still walks.
     pub fn is_scanning(&self) -> bool {
-        self.whole.is_tree.load(Ordering::Relaxed) && self.total().is_none()
+        self.whole.is_walked.load(Ordering::Relaxed) && self.total().is_none()
     }
 
     /// Says that the next file that moves by itself on this lane is a part of this, and what the lane had done before.
     pub(crate) fn begin_part(&self, name: String, size: u64, base: u64) {
         self.base.store(base, Ordering::Relaxed);
+        if !self.is_many() {
+            return;
+        }
         self.parts_by_lane().insert(self.lane, Moving { name, size, base, at: Arc::clone(&self.at) });
     }
 

@@ -56,19 +56,26 @@ impl Failure {
         matches!(self.exit, Exit::Connect | Exit::Connection | Exit::Busy)
     }
 
+    /// Whether what went wrong with one of several files goes wrong with the next: of the connection, of the login, or because
+    /// there is no room.
+    pub fn ends_all(error: &Error) -> bool {
+        match error {
+            Error::Connect { .. }
+            | Error::Handshake { .. }
+            | Error::UnknownHostKey { .. }
+            | Error::WrongHostKey { .. }
+            | Error::Connection(_)
+            | Error::Protocol(_)
+            | Error::Interrupted => true,
+            Error::Refused(why) => matches!(Exit::of(why.code), Exit::Login | Exit::NoSpace),
+            Error::Local { refusal, .. } => Exit::of(refusal.code) == Exit::NoSpace,
+            Error::Mismatch { .. } | Error::Unverified(_) => false,
+        }
+    }
+
     /// `tried` was not done, because of a client's `error`.
     pub fn client(tried: impl Display, error: Error) -> Self {
-        let goes_on = !matches!(
-            error,
-            Error::Connect { .. }
-                | Error::Handshake { .. }
-                | Error::UnknownHostKey { .. }
-                | Error::WrongHostKey { .. }
-                | Error::Connection(_)
-                | Error::Protocol(_)
-                | Error::Interrupted
-        );
-        let goes_on = goes_on && !matches!(&error, Error::Refused(why) if Exit::of(why.code) == Exit::Login);
+        let goes_on = !Self::ends_all(&error);
         let failure = match error {
             Error::Refused(refusal) => Self::refused(tried, &refusal, ON_SERVER),
             Error::Local { path, refusal } => {
@@ -127,8 +134,6 @@ impl Failure {
             }
             Error::Protocol(_) => Self::new(Exit::Protocol, format!("{tried}: {error}")),
         };
-        // Where there is no room for one file, there is none for the next.
-        let goes_on = goes_on && failure.exit != Exit::NoSpace;
         Self { goes_on, ..failure }
     }
 

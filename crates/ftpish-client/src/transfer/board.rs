@@ -408,6 +408,34 @@ impl Board {
         self.notify();
     }
 
+    /// Lets other lanes take parts of a file whose home is the lane of `client`.
+    pub(crate) fn invite(&self, client: &mut Client, file: &Arc<dyn InParts>) -> Result<(), Error> {
+        {
+            let mut state = self.state();
+            if state.most == 0 || state.begun.iter().any(|begun| Arc::ptr_eq(begun, file)) {
+                return Ok(());
+            }
+            state.begun.push(Arc::clone(file));
+            if client.is_near() {
+                state.scaling.begin_near();
+            }
+        }
+        self.notify();
+        self.offer(client)
+    }
+
+    /// Ends a file of which nothing comes.
+    pub(crate) fn withdraw(&self, file: &dyn InParts) {
+        file.parts().stop();
+        self.close(file);
+    }
+
+    /// Lets no more lanes come to a file, and waits until they have left it.
+    fn close(&self, file: &dyn InParts) {
+        self.state().begun.retain(|begun| !std::ptr::addr_eq(Arc::as_ptr(begun), file));
+        file.parts().wait_until_left();
+    }
+
     /// Moves a file in parts whose home is the lane of `client`, with as many guests as come. An error of the lane's own, as
     /// far as that may pass, is the lane's; any other ends all.
     pub(crate) fn share(
@@ -416,19 +444,12 @@ impl Board {
         file: &Arc<dyn InParts>,
         home: Home,
     ) -> Result<(), Error> {
-        if !self.is_alone() {
-            self.state().begun.push(Arc::clone(file));
-            self.is_short(client.is_near());
-        }
-        let offered = if self.is_alone() { Ok(()) } else { self.offer(client) };
-        self.notify();
-        let led = offered.and_then(|()| lead(client, &**file, home));
+        let led = self.invite(client, file).and_then(|()| lead(client, &**file, home));
         let parts = file.parts();
         if led.is_err() {
             parts.stop();
         }
-        self.state().begun.retain(|begun| !Arc::ptr_eq(begun, file));
-        parts.wait_until_left();
+        self.close(&**file);
         match (led, parts.failure()) {
             // With another connection all may go well.
             (Err(error), _) if error.may_pass() => Err(error),

@@ -3,6 +3,8 @@
 mod missing;
 mod parts;
 
+pub(crate) use parts::{Started, Unstarted};
+
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;

@@ -1,127 +1,243 @@
-//! One file, or several in one call, each on its way without waiting for the one before it.
+//! Files that a person names, one or many: each on its way without waiting for the one before it, and over as many lanes as
+//! help.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use ftpish_protocol::Code;
 use ftpish_storage::Root;
 
-use super::download::Download;
-use super::download::local_target;
-use super::fetch::Fetch;
+use super::download::{Download, local_target};
 use super::piece::{Answer, Moving};
-use super::scheduler::{Transfer, board};
-use super::upload::Upload;
+use super::scheduler::Transfer;
+use super::upload::{Ahead, Upload};
 use crate::{Client, Error, Progress, Transferred, Way};
+
+/// Files to be moved, and how far that is: what a connection broke under goes on over the next one.
+pub struct Batch {
+    way: Way,
+    /// How many files there are in all.
+    count: usize,
+    /// How many bytes the first lane has moved.
+    moved: u64,
+    /// What has yet to be reported, by its place among all.
+    files: BTreeMap<u64, File>,
+    /// The directory that the last file went into, and whether what is written there is synced. Names in it that its file system
+    /// takes for one are told apart.
+    last: Option<((PathBuf, bool), Root)>,
+}
+
+enum File {
+    Get(Download),
+    /// A file, and whether a connection broke under it: then it may be where it was to go.
+    Put(Upload, bool),
+}
+
+/// Whether to go on with the other files.
+pub type Report<'a> = dyn FnMut(usize, Result<Transferred, Error>) -> ControlFlow<()> + 'a;
+
+impl Batch {
+    /// Files to be fetched. Each is stored as a whole, or not at all; what is here of it already is proven, and kept where it is
+    /// right.
+    pub fn downloads(downloads: impl IntoIterator<Item = Download>) -> Self {
+        Self::new(Way::Get, downloads.into_iter().map(File::Get))
+    }
+
+    /// Files to be stored. Each is there as a whole, or not at all; what is there of it already is proven, and kept where it is
+    /// right.
+    pub fn uploads(uploads: impl IntoIterator<Item = Upload>) -> Self {
+        Self::new(Way::Put, uploads.into_iter().map(|upload| File::Put(upload, false)))
+    }
+
+    fn new(way: Way, files: impl Iterator<Item = File>) -> Self {
+        let files: BTreeMap<u64, File> = (0..).zip(files).collect();
+        Self { way, count: files.len(), moved: 0, files, last: None }
+    }
+
+    /// How many bytes the files have, where this side has them.
+    fn sizes(&self) -> Option<u64> {
+        let size = |file: &File| match file {
+            File::Get(_) => None,
+            File::Put(upload, _) => Some(upload.from.metadata().map_or(0, |found| found.len())),
+        };
+        self.files.values().map(size).sum()
+    }
+
+    /// Moves the files, and tells of each, by its place among them, what it came to: in any order. Where that says so, no more
+    /// of them is begun. An error is the connection's, and then another run goes on over another one.
+    pub fn run(
+        &mut self,
+        client: &mut Client,
+        progress: &Progress,
+        report: &mut Report<'_>,
+    ) -> Result<(), Error> {
+        if self.count > 1 {
+            progress.begin_many();
+            let total = if progress.total().is_none() { self.sizes() } else { None };
+            total.into_iter().for_each(|total| progress.set_total(total));
+        }
+        let mut transfer = Transfer::new(client, self.way, progress, self.moved);
+        let ended = self.drive(&mut transfer, progress, report);
+        transfer.end();
+        let settled = self.settle(&mut transfer, progress, report);
+        self.moved = transfer.first.kept();
+        match (ended, settled) {
+            (Err(error), _) => Err(error),
+            (Ok(ControlFlow::Break(())), _) => Ok(()),
+            (Ok(ControlFlow::Continue(())), settled) => settled.map(drop),
+        }
+    }
+
+    fn drive(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        progress: &Progress,
+        report: &mut Report<'_>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let numbers: Vec<u64> = self.files.keys().copied().collect();
+        for number in numbers {
+            transfer.first.client.check_interrupt()?;
+            let mut goes_on = ControlFlow::Continue(());
+            match self.moving(number) {
+                Some(Ok(file)) => transfer.move_file(number, file),
+                Some(Err(error)) => goes_on = self.tell(number, Err(error), report),
+                None => {}
+            }
+            if goes_on.is_break() {
+                return Ok(goes_on);
+            }
+            loop {
+                if self.settle(transfer, progress, report)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if !transfer.is_full() {
+                    break;
+                }
+                transfer.advance();
+            }
+        }
+        while transfer.has_files() || !transfer.first.is_empty() {
+            transfer.finish_files();
+            if self.settle(transfer, progress, report)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// What there is to do for a file.
+    fn moving(&mut self, number: u64) -> Option<Result<Moving, Error>> {
+        match self.files.get(&number)? {
+            File::Get(download) => {
+                let (download, place) = (
+                    download.clone(),
+                    (download.to.parent().unwrap_or(Path::new("")).to_owned(), download.sync),
+                );
+                Some(local_target(&download.to, download.sync).map(|(root, name)| {
+                    let known = self.last.take().filter(|(known, _)| *known == place);
+                    let (_, root) = self.last.insert(known.unwrap_or((place, root.minding_spellings())));
+                    Moving::Get { download, root: root.clone(), name, size: None }
+                }))
+            }
+            File::Put(upload, is_lost) => {
+                let ahead = if *is_lost { Ahead::Never } else { upload.ahead };
+                // What is no file is told of when it is opened.
+                let size = upload.from.metadata().map_or(0, |found| found.len());
+                Some(Ok(Moving::Put { upload: Upload { ahead, ..upload.clone() }, size }))
+            }
+        }
+    }
+
+    /// Takes the answers that have come.
+    fn settle(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        progress: &Progress,
+        report: &mut Report<'_>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let (mut ended, mut goes_on) = (Ok(()), ControlFlow::Continue(()));
+        while let Some(((number, answer), is_first)) = transfer.answer() {
+            let outcome = match answer {
+                Ok(Answer::Moved(done)) => Ok(done),
+                Ok(answer) => unreachable!("a file came to {answer:?}"),
+                Err(error) => self.find_lost(number, error, transfer),
+            };
+            let outcome = match outcome {
+                Err(error) if error.may_pass() || matches!(error, Error::Interrupted) => {
+                    if let Some(File::Put(_, is_lost)) = self.files.get_mut(&number) {
+                        *is_lost = true;
+                    }
+                    if is_first {
+                        ended = ended.and(Err(error));
+                    } else if ended.is_ok()
+                        && goes_on.is_continue()
+                        && let Some(Ok(file)) = self.moving(number)
+                    {
+                        transfer.move_file(number, file);
+                    }
+                    continue;
+                }
+                outcome => outcome,
+            };
+            if outcome.is_ok() {
+                progress.add_file();
+            }
+            if self.tell(number, outcome, report).is_break() {
+                goes_on = ControlFlow::Break(());
+            }
+        }
+        ended.map(|()| goes_on)
+    }
+
+    /// What a file came to that was refused: it may be there since the try whose reply was lost.
+    fn find_lost(
+        &self,
+        number: u64,
+        error: Error,
+        transfer: &mut Transfer<'_>,
+    ) -> Result<Transferred, Error> {
+        let is_in_the_way = |code| matches!(code, Code::Exists | Code::NotNewer | Code::Changed);
+        match (&error, self.files.get(&number)) {
+            (Error::Refused(refusal), Some(File::Put(upload, true))) if is_in_the_way(refusal.code) => {
+                transfer.first.drain();
+                let found = transfer.first.client.find_stored(upload);
+                found.and_then(|found| found.ok_or(error))
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn tell(
+        &mut self,
+        number: u64,
+        outcome: Result<Transferred, Error>,
+        report: &mut Report<'_>,
+    ) -> ControlFlow<()> {
+        self.files.remove(&number);
+        report(usize::try_from(number).unwrap_or(usize::MAX), outcome)
+    }
+}
 
 impl Client {
     /// Fetches a file, and stores it with its time and permission bits: whole, or not at all. What an earlier try
     /// left is proven, and kept where it is right; a file that is here already does not move.
     pub fn download(&mut self, download: &Download, progress: &Progress) -> Result<Transferred, Error> {
-        let (root, name) = local_target(&download.to, download.sync)?;
-        let board = board(self, Way::Get, progress);
-        let fetched = self.fetch(&Fetch { download, root: &root, name: &name, progress, board: &board });
-        board.end(self);
-        fetched
+        self.run_one(Batch::downloads([download.clone()]), progress)
     }
 
     /// Stores a file with its time and permission bits. What an earlier try left is proven, and kept where it is
     /// right; a file that is there already does not move.
     pub fn upload(&mut self, upload: &Upload, progress: &Progress) -> Result<Transferred, Error> {
-        let board = board(self, Way::Put, progress);
-        let stored = self.store(upload, progress, &board);
-        board.end(self);
-        stored
+        self.run_one(Batch::uploads([upload.clone()]), progress)
     }
 
-    /// Stores files without a round trip for each, and tells the `outcome` of every one: of those that were sent in
-    /// their order. Where the connection breaks, that is the outcome of all that were not acknowledged by then; each of
-    /// them is on the server as a whole, or not at all.
-    pub fn upload_many(
-        &mut self,
-        uploads: impl IntoIterator<Item = Upload>,
-        progress: &Progress,
-        outcome: &mut dyn FnMut(Upload, Result<Transferred, Error>),
-    ) {
-        let mut all = Many::new(self, Way::Put, progress);
-        for upload in uploads {
-            all.add(upload.clone(), Moving::Put { upload, size: 0 }, outcome);
-        }
-        all.end(outcome);
-    }
-
-    /// Fetches files as [`download`](Self::download) does, but without a round trip for each, and with nothing that is
-    /// here already taken into account. Tells the `outcome` of every one. Where the connection breaks, that is the
-    /// outcome of all that had not come by then.
-    pub fn download_many(
-        &mut self,
-        downloads: impl IntoIterator<Item = Download>,
-        progress: &Progress,
-        outcome: &mut dyn FnMut(Download, Result<Transferred, Error>),
-    ) {
-        let mut all = Many::new(self, Way::Get, progress);
-        // Files of one directory come behind one another, and one must not take the place of another whose name differs by
-        // case alone.
-        let mut last: Option<((PathBuf, bool), Root)> = None;
-        for download in downloads {
-            let place = (download.to.parent().unwrap_or(Path::new("")).to_owned(), download.sync);
-            let target = local_target(&download.to, download.sync).map(|(root, name)| {
-                let known = last.take().filter(|(known, _)| *known == place);
-                let (_, root) = last.insert(known.unwrap_or_else(|| (place, root.minding_spellings())));
-                (root.clone(), name)
-            });
-            match target {
-                Ok((root, name)) => {
-                    all.add(download.clone(), Moving::Get { download, root, name, size: 0 }, outcome);
-                }
-                Err(error) => outcome(download, Err(error)),
-            }
-        }
-        all.end(outcome);
-    }
-}
-
-/// Files on their way, by their numbers.
-struct Many<'a, T> {
-    transfer: Transfer<'a>,
-    files: Vec<Option<T>>,
-}
-
-impl<'a, T> Many<'a, T> {
-    fn new(client: &'a mut Client, way: Way, progress: &'a Progress) -> Self {
-        Self { transfer: Transfer::new(client, way, progress, 0), files: Vec::new() }
-    }
-
-    /// Waits until there is room for another file, and begins to move it.
-    fn add(&mut self, what: T, file: Moving, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
-        self.transfer.move_file(self.files.len() as u64, file);
-        self.files.push(Some(what));
-        while self.transfer.is_full() {
-            self.transfer.advance();
-            self.tell(outcome);
-        }
-        self.tell(outcome);
-    }
-
-    /// Waits until nothing is on its way.
-    fn end(mut self, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
-        while self.transfer.has_files() {
-            self.transfer.finish_files();
-            self.tell(outcome);
-        }
-        self.transfer.end();
-        self.tell(outcome);
-    }
-
-    /// Passes on what became of the files.
-    fn tell(&mut self, outcome: &mut dyn FnMut(T, Result<Transferred, Error>)) {
-        while let Some(((number, answer), _)) = self.transfer.answer() {
-            let what = self.files.get_mut(number as usize).and_then(Option::take);
-            let moved = answer.map(|answer| match answer {
-                Answer::Moved(done) => done,
-                answer => unreachable!("a file came to {answer:?}"),
-            });
-            if let Some(what) = what {
-                outcome(what, moved);
-            }
-        }
+    fn run_one(&mut self, mut batch: Batch, progress: &Progress) -> Result<Transferred, Error> {
+        let mut outcome = None;
+        batch.run(self, progress, &mut |_, told| {
+            outcome = Some(told);
+            ControlFlow::Continue(())
+        })?;
+        outcome.unwrap_or_else(|| unreachable!("a file that ended without an outcome"))
     }
 }

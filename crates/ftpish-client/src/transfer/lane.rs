@@ -14,7 +14,7 @@ use ftpish_storage::{Background, Nearby, Ready, Root, SourceFile, Stage, commit_
 
 use super::board::Board;
 use super::download::{Download, local};
-use super::fetch::{Fetch, transferred};
+use super::fetch::{Fetch, Started, Unstarted, transferred};
 use super::parts::Watcher as _;
 use super::piece::{Answer, Moving, Tag};
 use super::store::{confirm, mismatch};
@@ -74,14 +74,28 @@ const MOST_OF_A_MESSAGE: usize = 1024;
 /// What left of a file, and its modification time; or why it did not, which the server was told in its place.
 type Left = Result<(Sent, Time), Error>;
 
+/// A file that was asked for.
+struct Getting {
+    download: Download,
+    root: Root,
+    name: RemotePath,
+    cost: u64,
+    /// Whether only its first part was asked for, if it has more.
+    in_parts: bool,
+}
+
+/// A large file whose first part has come, or has not.
+struct Leading {
+    tag: Tag,
+    get: Box<Getting>,
+    /// Its own: other files go on meanwhile.
+    progress: Progress,
+    started: Result<Started, Box<Unstarted>>,
+}
+
 /// A request that was sent.
 enum Asked {
-    Get {
-        download: Download,
-        root: Root,
-        name: RemotePath,
-        cost: u64,
-    },
+    Get(Box<Getting>),
     Put(Left, u64),
     Hash,
     /// Of so many nodes at the most.
@@ -122,6 +136,8 @@ pub(crate) struct Lane<'a> {
     ready: Vec<Arrived>,
     /// The ones before, while they are committed.
     committing: Option<Committing>,
+    /// Large files whose first parts are here. They go on when all that was asked for before is.
+    leading: VecDeque<Leading>,
     /// Where the next file goes, perhaps.
     nearby: Nearby,
     /// How many files were sent since replies were looked for.
@@ -150,6 +166,7 @@ impl<'a> Lane<'a> {
             was_full: false,
             ready: Vec::new(),
             committing: None,
+            leading: VecDeque::new(),
             nearby: Nearby::default(),
             unlooked: 0,
             moved,
@@ -190,7 +207,7 @@ impl<'a> Lane<'a> {
 
     /// Whether nothing is on its way, and nothing has yet to be committed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.asked.is_empty() && self.ready.is_empty() && self.committing.is_none()
+        self.asked.is_empty() && self.ready.is_empty() && self.committing.is_none() && self.leading.is_empty()
     }
 
     /// What became of a request, in the order in which that was known.
@@ -201,13 +218,15 @@ impl<'a> Lane<'a> {
     /// Moves a file: among others, without waiting for it; or where it is large and something of it may be there, by
     /// itself, when those before it are done.
     pub(crate) fn move_file(&mut self, tag: Tag, file: Moving) {
-        let (is_large, cost) = (file.size() >= RESUME_FROM, file.cost());
+        let cost = file.cost();
         match file {
-            Moving::Get { download, root, name, .. } if !is_large || !download.has_base_in(&root, &name) => {
-                self.get(tag, download, root, name, cost);
+            file if file.is_alone() => self.move_alone(tag, &file),
+            Moving::Get { download, root, name, size } => {
+                let in_parts =
+                    size.is_none() && download.digest == Algorithm::Blake3 && !self.board.is_alone();
+                self.get(tag, Getting { download, root, name, cost, in_parts });
             }
-            Moving::Put { upload, .. } if !is_large => self.put(tag, &upload, cost),
-            file => self.move_alone(tag, &file),
+            Moving::Put { upload, .. } => self.put(tag, &upload, cost),
         }
     }
 
@@ -235,16 +254,21 @@ impl<'a> Lane<'a> {
     }
 
     /// Asks for a file.
-    fn get(&mut self, tag: Tag, download: Download, root: Root, name: RemotePath, cost: u64) {
+    fn get(&mut self, tag: Tag, get: Getting) {
+        let Getting { download, root, name, in_parts, .. } = &get;
         let length = download.from.as_bytes().len();
         let asked = self.client.check_interrupt().and_then(|()| {
             // What can be refused here is refused before bytes are on their way.
             if download.replace != Replace::Always {
-                root.check(&name, download.replace, None).map_err(|refusal| local(&download.to, refusal))?;
+                root.check(name, download.replace, None).map_err(|refusal| local(&download.to, refusal))?;
             }
-            self.client.request_file(&download.from, download.digest, 0, None)
+            if *in_parts {
+                self.client.request_first_part(&download.from)
+            } else {
+                self.client.request_file(&download.from, download.digest, 0, None)
+            }
         });
-        self.note_asked(tag, length, asked, Asked::Get { download, root, name, cost });
+        self.note_asked(tag, length, asked, Asked::Get(Box::new(get)));
     }
 
     /// Asks for the digest of a file on the server.
@@ -279,7 +303,7 @@ impl<'a> Lane<'a> {
         match id {
             Ok(id) => {
                 match &asked {
-                    Asked::Get { cost, .. } => self.cost += cost,
+                    Asked::Get(get) => self.cost += get.cost,
                     Asked::Hash => self.awaited += 1,
                     Asked::Tree(limit) => self.awaited += limit,
                     Asked::Put(..) | Asked::Plain => {}
@@ -317,6 +341,7 @@ impl<'a> Lane<'a> {
         let file = descriptors::patiently(|| SourceFile::open(&upload.from));
         let file = file.map_err(|refusal| local(&upload.from, refusal))?;
         let (put, mtime) = (upload.put(&file), file.mtime());
+        self.progress.set_size(file.size());
         let id = self.client.send(&Command::Put(put), true)?;
         let (progress, base) = (self.progress, self.moved);
         let mut source = file.reader().digesting(upload.digest);
@@ -358,12 +383,14 @@ impl<'a> Lane<'a> {
             self.request_bytes -= self.requests.pop_front().unwrap_or(0);
         }
         let answer = match asked {
-            Asked::Get { download, root, name, cost } => {
-                self.cost -= cost;
-                match self.receive_file(id, &download, &root, &name) {
-                    Ok((ready, done)) => {
+            Asked::Get(get) => {
+                self.cost -= get.cost;
+                let to = get.download.to.clone();
+                match self.receive_file(id, tag, get) {
+                    Ok(None) => return,
+                    Ok(Some((ready, done))) => {
                         let is_small = done.size <= SMALL;
-                        self.ready.push(Arrived { tag, to: download.to, ready, done });
+                        self.ready.push(Arrived { tag, to, ready, done });
                         if !is_small || self.ready.len() >= TOGETHER || descriptors::are_scarce() {
                             self.commit();
                         }
@@ -402,6 +429,23 @@ impl<'a> Lane<'a> {
         if self.asked.is_empty() { self.drain() } else { self.receive() }
     }
 
+    /// Whether the parts of a large file are next, and nothing is to be asked for in front of them.
+    pub(crate) fn is_leading(&self) -> bool {
+        !self.leading.is_empty()
+    }
+
+    /// Fetches the parts of a large file, and gives it its name.
+    fn lead(&mut self, Leading { tag, get, progress, started }: Leading) {
+        let Getting { download, root, name, .. } = &*get;
+        let fetch = Fetch { download, root, name, progress: &progress, board: &self.board };
+        let done = self.client.finish_parts(&fetch, started);
+        progress.end_part();
+        if done.is_err() {
+            progress.fall_back(0);
+        }
+        self.answers.push_back((tag, done.map(Answer::Moved)));
+    }
+
     /// Receives all replies that are due, and gives all files that are here their names.
     pub(crate) fn drain(&mut self) {
         while !self.asked.is_empty() {
@@ -409,6 +453,9 @@ impl<'a> Lane<'a> {
         }
         self.commit();
         self.finish_commit();
+        while let Some(leading) = self.leading.pop_front() {
+            self.lead(leading);
+        }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -466,20 +513,44 @@ impl<'a> Lane<'a> {
         staged.map(|stage| download.backed_up(stage))
     }
 
+    /// Receives a file. Nothing, yet, if it is large, and its first part is here.
     fn receive_file(
         &mut self,
         id: u64,
-        download: &Download,
-        root: &Root,
-        name: &RemotePath,
-    ) -> Result<(Ready, Transferred), Error> {
+        tag: Tag,
+        get: Box<Getting>,
+    ) -> Result<Option<(Ready, Transferred)>, Error> {
         self.check()?;
         let file: File = self.client.receive_with_body(id)?;
-        let staged = match self.stage(download, root, name, &file) {
+        if get.in_parts && file.subtree {
+            self.start_parts(tag, get, &file);
+            return Ok(None);
+        }
+        self.receive_whole(&file, &get).map(Some)
+    }
+
+    fn start_parts(&mut self, tag: Tag, get: Box<Getting>, file: &File) {
+        let progress = self.progress.beside();
+        progress.begin_part(get.download.from.to_string(), file.size, 0);
+        let Getting { download, root, name, .. } = &*get;
+        let fetch = Fetch { download, root, name, progress: &progress, board: &self.board };
+        let started = self.client.start_parts(&fetch, file);
+        self.leading.push_back(Leading { tag, get, progress, started });
+    }
+
+    fn receive_whole(
+        &mut self,
+        file: &File,
+        Getting { download, root, name, in_parts, .. }: &Getting,
+    ) -> Result<(Ready, Transferred), Error> {
+        if *in_parts && file.length < file.size {
+            return Err(self.client.note(Error::Protocol("bytes in place of a part".to_owned())));
+        }
+        let staged = match self.stage(download, root, name, file) {
             Err(refusal) if refusal.is_out_of_descriptors() => {
                 self.commit();
                 self.finish_commit();
-                descriptors::patiently(|| self.stage(download, root, name, &file))
+                descriptors::patiently(|| self.stage(download, root, name, file))
             }
             staged => staged,
         };
@@ -494,11 +565,12 @@ impl<'a> Lane<'a> {
             }
         };
         let (progress, base) = (self.progress, self.moved);
+        progress.set_size(file.length);
         let moved = |moved| progress.reach(base + moved);
         if file.length >= RESUME_FROM {
             progress.begin_part(download.from.to_string(), file.length, base);
         }
-        let received = self.client.receive_stage(&mut stage, &file, download, &moved);
+        let received = self.client.receive_stage(&mut stage, file, download, &moved);
         progress.end_part();
         match received {
             Ok(verified) => {

@@ -18,6 +18,7 @@ mod upload;
 
 pub use download::Download;
 pub(crate) use download::local;
+pub use files::{Batch, Report};
 pub(crate) use lane::Lane;
 pub(crate) use piece::{Answer, Moving};
 pub use scaling::Jobs;

@@ -1,12 +1,13 @@
 //! What a transfer is made of: files to be moved, and what becomes of them.
 
 use ftpish_protocol::RemotePath;
-use ftpish_protocol::message::{Hashed, Node, Unset};
+use ftpish_protocol::blocks::MIN_BLOCK;
+use ftpish_protocol::message::{Hashed, Node, Replace, Unset};
 use ftpish_storage::Root;
 
 use super::download::Download;
 use super::upload::Upload;
-use crate::{Error, Transferred, Way};
+use crate::{Error, RESUME_FROM, Transferred, Way};
 
 /// The smallest file that takes a lane for long, and is worth several, in bytes.
 pub(crate) const LARGE: u64 = 32 * 1024 * 1024;
@@ -36,11 +37,11 @@ pub(crate) enum Answer {
     Nodes(Vec<Node>),
 }
 
-/// A file to be moved, and how many bytes it has, as far as is known.
+/// A file to be moved, and how many bytes it has.
 #[derive(Debug)]
 pub(crate) enum Moving {
-    /// From the server, to `name` in `root`, which is what the download says, too.
-    Get { download: Download, root: Root, name: RemotePath, size: u64 },
+    /// From the server, to `name` in `root`, which is what the download says, too. Only a listing tells its size.
+    Get { download: Download, root: Root, name: RemotePath, size: Option<u64> },
     /// To the server.
     Put { upload: Upload, size: u64 },
 }
@@ -53,9 +54,24 @@ impl Moving {
         }
     }
 
+    /// Its size, as far as it is known.
     pub(crate) fn size(&self) -> u64 {
         match self {
-            Self::Get { size, .. } | Self::Put { size, .. } => *size,
+            Self::Get { size, .. } => size.unwrap_or(0),
+            Self::Put { size, .. } => *size,
+        }
+    }
+
+    /// Whether something may be there of it, or stands in its way, so that it moves by itself.
+    pub(crate) fn is_alone(&self) -> bool {
+        match self {
+            Self::Get { download, root, name, size: Some(size) } => {
+                *size >= RESUME_FROM && download.has_base_in(root, name)
+            }
+            Self::Get { download, root, name, size: None } => {
+                download.replace == Replace::Older || download.has_base_in(root, name)
+            }
+            Self::Put { upload, size } => *size >= if upload.repair { MIN_BLOCK } else { RESUME_FROM },
         }
     }
 

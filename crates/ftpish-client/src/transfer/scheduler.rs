@@ -55,7 +55,7 @@ impl<'a> Transfer<'a> {
 
     /// Has the first lane take a file that waits, if it has room.
     fn take(&mut self) -> bool {
-        if self.first.is_full() || !self.first.may_send(self.board.way()) {
+        if self.first.is_leading() || self.first.is_full() || !self.first.may_send(self.board.way()) {
             return false;
         }
         let work = self.board.take(FIRST, self.first.cost());
@@ -184,7 +184,9 @@ impl Runner {
             }
             if lane.is_full() {
                 lane.receive();
-            } else if let Some(Work { tag, file }) = board.take(self.number, lane.cost()) {
+            } else if !lane.is_leading()
+                && let Some(Work { tag, file }) = board.take(self.number, lane.cost())
+            {
                 lane.move_file(tag, file);
             } else if !lane.is_empty() {
                 lane.advance();

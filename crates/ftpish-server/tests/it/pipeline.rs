@@ -1,6 +1,8 @@
 //! Requests sent without waiting: replies come in order, refused ones among them.
 
-use ftpish_client::{Download, Error, Progress};
+use std::ops::ControlFlow;
+
+use ftpish_client::{Batch, Download, Error, Progress};
 use ftpish_protocol::Algorithm;
 use serde_json::{Value, json};
 
@@ -168,10 +170,13 @@ fn more_short_replies_than_a_socket_holds_leave_nobody_waiting_for_the_other() {
             ..Download::new(path(&format!("gone {i}")), here.path().join(i.to_string()))
         });
         let mut refused = 0;
-        server.client().download_many(downloads, &Progress::default(), &mut |_, outcome| {
-            assert!(matches!(outcome, Err(Error::Refused(_))), "{outcome:?}");
-            refused += 1;
-        });
+        let ran =
+            Batch::downloads(downloads).run(&mut server.client(), &Progress::default(), &mut |_, outcome| {
+                assert!(matches!(outcome, Err(Error::Refused(_))), "{outcome:?}");
+                refused += 1;
+                ControlFlow::Continue(())
+            });
+        ran.unwrap();
         assert_eq!(refused, 3000);
     });
 }

@@ -5,12 +5,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ftpish_client::{Download, Error, Transferred, Tree, Way};
-use ftpish_protocol::RemotePath;
+use ftpish_client::{Batch, Download, Error, Transferred, Tree, Way};
 use ftpish_protocol::message::Replace;
 use ftpish_protocol::text::escape;
+use ftpish_protocol::{Code, RemotePath};
 
-use super::crowd::{Crowd, alone};
+use super::files::{Moved, sensible};
 use super::output::Output;
 use super::tree::Order;
 use super::{each, glob, is_kept, replace, tree};
@@ -21,6 +21,9 @@ use crate::location::Location;
 use crate::manifest::Manifest;
 use crate::progress;
 use crate::session::{Session, bad_path};
+
+/// The word for standard output.
+const STDOUT: &str = "-";
 
 /// Where fetched files go.
 enum Destination {
@@ -47,29 +50,25 @@ pub fn run(args: &Get, session: &mut Session) -> Result<(), Failure> {
         None => Destination::Directory(PathBuf::new()),
     };
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
-    let fetched = match &destination {
-        Destination::Directory(dir) if !args.recursive => fetch_crowd(sources, dir, args, session)?,
-        _ => Crowd::none(),
-    };
-    let done = each(sources, session, |word, session| {
+    if let Destination::Output = destination {
+        if args.recursive {
+            return Err(Failure::usage("a tree cannot be written to standard output"));
+        }
+        return each(sources, session, |word, session| {
+            let path = session.resolve(word)?;
+            to_output(&path, args, session)
+        });
+    }
+    if !args.recursive {
+        return fetch_files(sources, &destination, args, &mut manifest, session);
+    }
+    each(sources, session, |word, session| {
         let path = session.resolve(word)?;
-        if args.recursive && fetch_tree(&path, &destination, args, &mut manifest, session)? {
+        if fetch_tree(&path, &destination, args, &mut manifest, session)? {
             return Ok(());
         }
-        match &destination {
-            Destination::Output => to_output(&path, args, session),
-            Destination::File(to) => to_file(&path, to, args, &mut manifest, session),
-            Destination::Directory(dir) => {
-                let to = below(dir, &path)?;
-                match fetched.take(&to) {
-                    Some(done) => report(&path, &to, done, None, args, &mut manifest, session),
-                    None => to_file(&path, &to, args, &mut manifest, session),
-                }
-            }
-        }
-    });
-    fetched.sum_up(&session.ui);
-    done
+        fetch_files(std::slice::from_ref(word), &destination, args, &mut manifest, session)
+    })
 }
 
 fn parse(word: &OsString) -> Result<Location, Failure> {
@@ -83,37 +82,43 @@ fn below(dir: &Path, path: &RemotePath) -> Result<PathBuf, Failure> {
     Ok(dir.join(OsStr::from_bytes(name.as_bytes())))
 }
 
-/// Fetches several files one behind the other, without waiting for the server in between; but for those of which there
-/// is something here that may be worth keeping. What the connection broke under is left for a try of its own.
-fn fetch_crowd(
+/// Fetches files, as many as there are.
+fn fetch_files(
     words: &[Location],
-    dir: &Path,
+    destination: &Destination,
     args: &Get,
+    manifest: &mut Manifest,
     session: &mut Session,
-) -> Result<Crowd<PathBuf>, Failure> {
-    let plain = !args.repair && matches!(args.overwrite.when, Overwrite::Always | Overwrite::Never);
-    let mut meant = Vec::new();
-    for word in words {
-        // A word that means nothing is told of in its turn.
-        if let Ok((from, to)) = session.resolve(word).and_then(|path| Ok((path.clone(), below(dir, &path)?)))
-        {
-            meant.push(download(&from, &to, args));
-        }
-    }
-    let single = alone(meant, |download| &download.to).into_iter();
-    let downloads: Vec<_> = single.filter(|download| plain && !download.has_base()).collect();
-    if downloads.len() < 2 {
-        return Ok(Crowd::none());
-    }
-    let ui = session.ui;
-    let client = match session.client() {
-        // A server that is busy, say, is asked again for each file.
-        Err(failure) if failure.may_pass() => return Ok(Crowd::none()),
-        client => client?,
-    };
-    Ok(Crowd::moved(&ui, downloads.len(), |crowd, progress| {
-        client.download_many(downloads, progress, &mut |download, done| crowd.note(download.to, done));
-    }))
+) -> Result<(), Failure> {
+    let meant = words.iter().map(|word| {
+        let from = session.resolve(word)?;
+        let to = match destination {
+            Destination::File(to) => to.clone(),
+            Destination::Directory(dir) => below(dir, &from)?,
+            Destination::Output => PathBuf::from(STDOUT),
+        };
+        Ok(download(&from, &to, args))
+    });
+    let (downloads, bad) = sensible(meant);
+    let name = downloads.first().map_or(String::new(), |download| download.from.to_string());
+    let to = |download: &Download| download.to.clone();
+    let batch = |downloads: Vec<&Download>| Batch::downloads(downloads.into_iter().cloned());
+    let moved = Moved::all(&downloads, to, &name, session, batch);
+    moved.tell(bad, session, |number, done, took, session| {
+        let Download { from, to, .. } = &downloads[number];
+        let done = match done {
+            Err(Error::Local { refusal, .. })
+                if refusal.code == Code::Exists
+                    && args.overwrite.when == Overwrite::Ask
+                    && session.ui.confirm(&format!("replace `{}`?", escape(to.as_os_str().as_bytes()))) =>
+            {
+                let again = [Download { replace: Replace::Always, ..downloads[number].clone() }];
+                Moved::all(&again, |_| (), &name, session, batch).into_one()?
+            }
+            done => done,
+        };
+        report(from, to, done, took, args, manifest, session)
+    })
 }
 
 /// Fetches a tree, if it is one; a file is fetched as any other.
@@ -125,7 +130,7 @@ fn fetch_tree(
     session: &mut Session,
 ) -> Result<bool, Failure> {
     let local = match destination {
-        Destination::Output => return Err(Failure::usage("a tree cannot be written to standard output")),
+        Destination::Output => PathBuf::from(STDOUT),
         Destination::File(to) => to.clone(),
         Destination::Directory(dir) => match tree::name(path) {
             Some(name) => dir.join(name),
@@ -160,7 +165,7 @@ impl Destination {
     /// What the last word means to `sources` files. A directory that is written with a slash is made.
     fn of(word: &OsString, sources: usize) -> Result<Self, Failure> {
         let path = PathBuf::from(word);
-        if word == "-" {
+        if word == STDOUT {
             Ok(Self::Output)
         } else if path.is_dir() {
             Ok(Self::Directory(path))
@@ -191,28 +196,6 @@ fn to_output(path: &RemotePath, args: &Get, session: &mut Session) -> Result<(),
     let done = out.outcome(got, &format!("cannot get `{path}`"))?;
     ui.transferred(path, &done, Some(began.elapsed()));
     Ok(())
-}
-
-fn to_file(
-    path: &RemotePath,
-    to: &Path,
-    args: &Get,
-    manifest: &mut Manifest,
-    session: &mut Session,
-) -> Result<(), Failure> {
-    let ui = session.ui;
-    let mut download = download(path, to, args);
-    if args.overwrite.when == Overwrite::Ask
-        && to.symlink_metadata().is_ok()
-        && ui.confirm(&format!("replace `{}`?", escape(to.as_os_str().as_bytes())))
-    {
-        download.replace = Replace::Always;
-    }
-    let began = Instant::now();
-    let done = progress::watch(&ui, &path.to_string(), |progress| {
-        session.retrying(progress, |client| client.download(&download, progress))
-    });
-    report(path, to, done?, Some(began.elapsed()), args, manifest, session)
 }
 
 /// Says what became of a file, and notes it.

@@ -1,8 +1,8 @@
 //! The verbs, one file each, for the command line and the shell alike.
 
 mod cat;
-mod crowd;
 mod df;
+mod files;
 mod get;
 mod glob;
 mod hash;

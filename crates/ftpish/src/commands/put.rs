@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ftpish_client::{Ahead, Error, SMALL_FILE, Transferred, Tree, Upload, Way};
+use ftpish_client::{Batch, Error, Transferred, Tree, Upload, Way};
 use ftpish_protocol::message::{Kind, Replace};
 use ftpish_protocol::text::escape;
 use ftpish_protocol::{Code, Name, RemotePath};
@@ -14,7 +14,7 @@ use ftpish_transport::Interrupt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::crowd::{Crowd, alone};
+use super::files::{Moved, sensible};
 use super::tree::Order;
 use super::{each, glob, is_kept, replace, tree};
 use crate::cli::{Condition, Overwrite, Put};
@@ -59,33 +59,77 @@ pub fn run(args: &Put, session: &mut Session) -> Result<(), Failure> {
         None => Destination::Directory(session.cwd.clone()),
     };
     let mut manifest = Manifest::create(args.manifest.as_deref())?;
-    let sent = match &destination {
-        Destination::Directory(dir) if !args.recursive => send_crowd(sources, dir, args, session)?,
-        _ => Crowd::none(),
-    };
-    let done = each(sources, session, |word, session| match &destination {
+    if !args.recursive && !sources.iter().any(|word| word == STDIN) {
+        return store_files(sources, &destination, args, &mut manifest, session);
+    }
+    each(sources, session, |word, session| match &destination {
+        _ if word == STDIN => store_input(&destination, args, &mut manifest, session),
         _ if args.recursive && Path::new(word).is_dir() => {
             store_tree(word, &destination, args, &mut manifest, session)
         }
-        Destination::Directory(dir) => {
-            let to = below(dir, word)?;
-            match sent.take(&to) {
-                Some(done) => report(&to, done, None, args, &mut manifest, session)?,
-                None => try_store(word, &to, sent.has_lost(&to), args, &mut manifest, session)?,
-            }
-            .map_err(|error| failure(&to, error))
-        }
-        Destination::Name(path) => match try_store(word, path, false, args, &mut manifest, session)? {
-            Err(Error::Refused(refusal)) if refusal.code == Code::IsDirectory && word != STDIN => {
-                let to = below(path, word)?;
-                try_store(word, &to, false, args, &mut manifest, session)?
-                    .map_err(|error| failure(&to, error))
-            }
-            stored => stored.map_err(|error| failure(path, error)),
-        },
+        _ => store_files(std::slice::from_ref(word), &destination, args, &mut manifest, session),
+    })
+}
+
+/// Stores files, as many as there are.
+fn store_files(
+    words: &[OsString],
+    destination: &Destination,
+    args: &Put,
+    manifest: &mut Manifest,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let meant = words.iter().map(|word| {
+        let to = match destination {
+            Destination::Directory(dir) => below(dir, word)?,
+            Destination::Name(path) => path.clone(),
+        };
+        Ok(upload(word, to, args))
     });
-    sent.sum_up(&session.ui);
-    done
+    let (uploads, bad) = sensible(meant);
+    let name = uploads.first().map_or(String::new(), |upload| upload.to.to_string());
+    let moved = Moved::all(&uploads, |upload| upload.to.clone(), &name, session, batch);
+    moved.tell(bad, session, |number, done, took, session| {
+        let upload = &uploads[number];
+        let done = match (done, destination) {
+            // As with cp(1), a directory that is there takes the file up.
+            (Err(Error::Refused(refusal)), Destination::Name(dir)) if refusal.code == Code::IsDirectory => {
+                let word = upload.from.as_os_str().to_owned();
+                let below = Destination::Directory(dir.clone());
+                return store_files(&[word], &below, args, manifest, session);
+            }
+            (Err(Error::Refused(refusal)), _)
+                if refusal.code == Code::Exists
+                    && args.overwrite.when == Overwrite::Ask
+                    && session.ui.confirm(&format!("replace `{}`?", upload.to)) =>
+            {
+                let again = [Upload { replace: Replace::Always, ..upload.clone() }];
+                Moved::all(&again, |_| (), &name, session, batch).into_one()?
+            }
+            (done, _) => done,
+        };
+        report(&upload.to, done, took, args, manifest, session)?.map_err(|error| failure(&upload.to, error))
+    })
+}
+
+fn batch(uploads: Vec<&Upload>) -> Batch {
+    Batch::uploads(uploads.into_iter().cloned())
+}
+
+fn upload(word: &OsStr, to: RemotePath, args: &Put) -> Upload {
+    let (replace, expect) = match args.condition {
+        None => (replace(args.overwrite.when), None),
+        Some(Condition::Absent) => (Replace::Never, None),
+        Some(Condition::Unchanged(expect)) => (replace(args.overwrite.when), Some(expect)),
+    };
+    Upload {
+        digest: args.digest.algorithm,
+        replace,
+        expect,
+        repair: args.repair,
+        perms: args.tree.perms,
+        ..Upload::new(word, to)
+    }
 }
 
 fn store_tree(
@@ -119,78 +163,14 @@ fn store_tree(
         .map_err(|error| failure(&remote, error))
 }
 
-/// Sends the small ones of several files one behind the other, without waiting for the server in between. Those that
-/// the connection broke under are left for a try of their own.
-fn send_crowd(
-    words: &[OsString],
-    dir: &RemotePath,
-    args: &Put,
-    session: &mut Session,
-) -> Result<Crowd<RemotePath>, Failure> {
-    let small_size = |word: &OsString| {
-        let found = Path::new(word).metadata().ok().filter(|found| found.is_file() && word != STDIN)?;
-        Some(found.len()).filter(|size| *size <= SMALL_FILE)
-    };
-    let plain = args.condition.is_none() && !args.repair && args.overwrite.when != Overwrite::Ask;
-    // A word that means nothing is told of in its turn.
-    let words = words.iter().filter_map(|word| Some((word, below(dir, word).ok()?))).collect();
-    let single = alone(words, |(_, to)| to).into_iter().filter(|_| plain);
-    let (digest, replace) = (args.digest.algorithm, replace(args.overwrite.when));
-    let (mut uploads, mut total) = (Vec::new(), 0);
-    for (word, to) in single {
-        if let Some(size) = small_size(word) {
-            total += size;
-            uploads.push(Upload { digest, replace, perms: args.tree.perms, ..Upload::new(word, to) });
-        }
-    }
-    if uploads.len() < 2 {
-        return Ok(Crowd::none());
-    }
-    let ui = session.ui;
-    let client = match session.client() {
-        // A server that is busy, say, is asked again for each file.
-        Err(failure) if failure.may_pass() => return Ok(Crowd::none()),
-        client => client?,
-    };
-    Ok(Crowd::moved(&ui, uploads.len(), |crowd, progress| {
-        progress.set_total(total);
-        client.upload_many(uploads, progress, &mut |upload, done| crowd.note(upload.to, done));
-    }))
-}
-
 /// The path that a local file gets in a directory of the server.
 fn below(dir: &RemotePath, word: &OsStr) -> Result<RemotePath, Failure> {
-    if word == STDIN {
-        return Err(Failure::usage("standard input has no name of its own: say which to store it under"));
-    }
     let name = Path::new(word).file_name().unwrap_or(word).as_bytes();
     Name::parse(name).and_then(|name| dir.join(&name)).map_err(|error| bad_path(word.as_bytes(), &error))
 }
 
 fn failure(to: &RemotePath, error: Error) -> Failure {
     Failure::client(format!("cannot put `{to}`"), error)
-}
-
-/// Stores one file, which may be there already where the reply to an earlier try was `lost`. The outer error is no
-/// connection, the inner one the transfer's.
-fn try_store(
-    word: &OsStr,
-    to: &RemotePath,
-    lost: bool,
-    args: &Put,
-    manifest: &mut Manifest,
-    session: &mut Session,
-) -> Result<Result<(), Error>, Failure> {
-    let (ui, when) = (session.ui, args.overwrite.when);
-    let began = Instant::now();
-    let mut done = transfer(word, to, lost, replace(when), args, session)?;
-    if when == Overwrite::Ask
-        && matches!(&done, Err(Error::Refused(refusal)) if refusal.code == Code::Exists)
-        && ui.confirm(&format!("replace `{to}`?"))
-    {
-        done = transfer(word, to, false, Replace::Always, args, session)?;
-    }
-    report(to, done, Some(began.elapsed()), args, manifest, session)
 }
 
 /// Says what became of a file, and notes it.
@@ -244,59 +224,27 @@ impl io::Read for Input {
     }
 }
 
-/// Whether a `put` was refused for what has its name already.
-fn is_in_the_way(code: Code) -> bool {
-    matches!(code, Code::Exists | Code::NotNewer | Code::Changed)
-}
-
-fn transfer(
-    word: &OsStr,
-    to: &RemotePath,
-    mut lost: bool,
-    replace: Replace,
+/// Stores what comes from standard input: what was read is gone, so there is no second try.
+fn store_input(
+    destination: &Destination,
     args: &Put,
+    manifest: &mut Manifest,
     session: &mut Session,
-) -> Result<Result<Transferred, Error>, Failure> {
-    let (ui, digest) = (session.ui, args.digest.algorithm);
-    if word == STDIN && session.input_is_commands {
+) -> Result<(), Failure> {
+    if session.input_is_commands {
         return Err(Failure::usage("standard input is the batch itself: `-` cannot be stored"));
     }
-    let (replace, expect) = match args.condition {
-        None => (replace, None),
-        Some(Condition::Absent) => (Replace::Never, None),
-        Some(Condition::Unchanged(_)) if word == STDIN => {
-            return Err(Failure::usage("what is stored from standard input can be `--if absent` only"));
-        }
-        Some(Condition::Unchanged(expect)) => (replace, Some(expect)),
+    let Destination::Name(to) = destination else {
+        return Err(Failure::usage("standard input has no name of its own: say which to store it under"));
     };
+    let Upload { digest, replace, expect, .. } = upload(STDIN.as_ref(), to.clone(), args);
+    if expect.is_some() {
+        return Err(Failure::usage("what is stored from standard input can be `--if absent` only"));
+    }
+    let (ui, began) = (session.ui, Instant::now());
     let mut input = Input { interrupt: session.interrupt.clone() };
-    let mut upload = Upload {
-        digest,
-        replace,
-        expect,
-        repair: args.repair,
-        perms: args.tree.perms,
-        ahead: if lost { Ahead::Never } else { Ahead::default() },
-        ..Upload::new(word, to.clone())
-    };
-    progress::watch(&ui, &to.to_string(), |progress| {
-        if word == STDIN {
-            // What was read is gone, so there is no second try.
-            return Ok(session.client()?.put(&mut input, to, digest, replace, progress));
-        }
-        session.retrying(progress, |client| {
-            let done = match client.upload(&upload, progress) {
-                // It may be this very file that is in the way: stored, and the reply lost.
-                Err(Error::Refused(refusal)) if lost && is_in_the_way(refusal.code) => {
-                    client.find_stored(&upload)?.ok_or(Error::Refused(refusal))
-                }
-                done => done,
-            };
-            lost |= matches!(done, Err(Error::Connection(_)));
-            if lost {
-                upload.ahead = Ahead::Never;
-            }
-            done
-        })
-    })
+    let done = progress::watch(&ui, &to.to_string(), |progress| {
+        Ok::<_, Failure>(session.client()?.put(&mut input, to, digest, replace, progress))
+    })?;
+    report(to, done, Some(began.elapsed()), args, manifest, session)?.map_err(|error| failure(to, error))
 }

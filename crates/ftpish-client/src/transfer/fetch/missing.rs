@@ -144,7 +144,7 @@ impl Client {
         let Download { from, digest, .. } = download;
         let missing = cut.size - assembly.present();
         if !board.is_alone() && *digest == Algorithm::Blake3 && missing >= LARGE {
-            return self.fetch_split(fetch, stage, assembly, cut, None);
+            return self.fetch_split(fetch, stage, assembly, cut);
         }
         let mut mode = None;
         let mut done = assembly.present();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ftpish_protocol::blocks::{Assembly, Blocks};
 use ftpish_protocol::message::{Command, Cut, File, Get, Mode};
@@ -19,12 +19,33 @@ struct Arriving {
     download: Download,
     cut: Cut,
     blocks: Blocks,
-    /// What is about to come over the home lane.
-    first: Mutex<Option<(Part, File)>>,
+    /// Parts that were asked for over the home lane before the file was [led](Client::finish_parts).
+    asked: Mutex<VecDeque<(u64, Part)>>,
     writer: StageWriter,
     /// What has come, and the permission bits that the file has.
     arrived: Mutex<(Assembly, Option<Mode>)>,
     parts: Parts,
+}
+
+/// A large file whose first part is here.
+pub(crate) struct Started {
+    stage: Stage,
+    arriving: Arc<Arriving>,
+}
+
+/// A large file whose first part did not come.
+pub(crate) struct Unstarted {
+    error: Error,
+    size: u64,
+    /// Parts that were asked for behind it.
+    asked: VecDeque<(u64, Part)>,
+}
+
+impl Started {
+    /// What lanes take parts of.
+    fn file(&self) -> Arc<dyn InParts> {
+        Arc::<Arriving>::clone(&self.arriving)
+    }
 }
 
 impl InParts for Arriving {
@@ -40,37 +61,102 @@ impl InParts for Arriving {
 impl Client {
     /// Fetches a file of which nothing is here: if it is large, in parts.
     pub(super) fn fetch_parts(&mut self, fetch: &Fetch<'_>) -> Result<Transferred, Error> {
-        let Fetch { download, root, name, progress, .. } = fetch;
-        // Of a file that is no longer than its first part, the reply has all.
-        let id = self.request_part(&download.from, &(0..PART))?;
+        let id = self.request_first_part(&fetch.download.from)?;
         let file: File = self.receive_with_body(id)?;
+        if !file.subtree {
+            return self.receive_small(fetch, &file);
+        }
+        let started = self.start_parts(fetch, &file);
+        self.finish_parts(fetch, started)
+    }
+
+    /// Receives a file of which the reply to the request for its first part has all.
+    fn receive_small(&mut self, fetch: &Fetch<'_>, file: &File) -> Result<Transferred, Error> {
+        if file.length < file.size {
+            return Err(self.note(Error::Protocol("bytes in place of a part".to_owned())));
+        }
+        self.receive_whole(fetch, file)
+    }
+
+    /// Asks for the first part of a file. Of one that is no longer than that, the reply has all, and no subtree.
+    pub(crate) fn request_first_part(&mut self, path: &RemotePath) -> Result<u64, Error> {
+        self.request_part(path, &(0..PART))
+    }
+
+    /// Receives the first part of a file, and lets other lanes take more of them.
+    pub(crate) fn start_parts(&mut self, fetch: &Fetch<'_>, file: &File) -> Result<Started, Box<Unstarted>> {
+        let unstarted = |error, asked| Box::new(Unstarted { error, size: file.size, asked });
+        let started = self.prepare_parts(fetch, file).map_err(|error| unstarted(error, VecDeque::new()))?;
+        let Err(error) = self.receive_first(fetch, file, &started) else { return Ok(started) };
+        let Started { stage, arriving } = started;
+        fetch.board.withdraw(&*arriving);
+        stage.abandon();
+        let asked = std::mem::take(&mut *arriving.asked());
+        Err(unstarted(error, asked))
+    }
+
+    fn prepare_parts(&mut self, fetch: &Fetch<'_>, file: &File) -> Result<Started, Error> {
+        let Fetch { download, root, name, progress, .. } = fetch;
         let File { size, mtime, tag, .. } = file.clone();
         // There are no blocks of this size in a file that is larger than any.
         let blocks = Blocks::of(size).filter(|blocks| blocks.block() <= PART && file.length == PART);
-        let Some(blocks) = blocks.filter(|_| size > PART) else {
-            if file.length == size && !file.subtree {
-                return self.receive_whole(fetch, &file);
-            }
-            self.connection.drain_body().map_err(|error| self.note(error.into()))?;
-            return self.fetch_whole(fetch);
-        };
+        let blocks = blocks
+            .filter(|_| size > PART)
+            .ok_or_else(|| self.note(Error::Protocol("a first part that is none of the file".to_owned())))?;
         let cut = Cut { size, mtime, block: blocks.block(), length: 0, tag, upload: None, ahead: false };
         progress.set_size(size);
-        let refused = |refusal| fetch.refused(refusal);
         let staged = root.resume(name, download.replace, Some(mtime), LOCK_WAIT);
-        let stage = staged.map_err(|refusal| self.note(refused(refusal)))?;
+        let stage = staged.map_err(|refusal| self.note(fetch.refused(refusal)))?;
         let mut stage = download.backed_up(stage);
         let room = stage.cut(0).and_then(|()| if file.sparse { Ok(()) } else { stage.reserve(size) });
-        let mut assembly = Assembly::new(blocks);
-        let fetched = match room {
-            Ok(()) => self.fetch_split(fetch, &mut stage, &mut assembly, &cut, Some(file)),
-            Err(refusal) => Err(self.note(refused(refusal))),
+        let arriving = room
+            .map_err(|refusal| fetch.refused(refusal))
+            .and_then(|()| arriving(fetch, &mut stage, Assembly::new(blocks), &cut));
+        match arriving {
+            Ok(arriving) => Ok(Started { stage, arriving }),
+            Err(error) => {
+                stage.abandon();
+                Err(self.note(error))
+            }
+        }
+    }
+
+    fn receive_first(&mut self, fetch: &Fetch<'_>, file: &File, started: &Started) -> Result<(), Error> {
+        let arriving = &started.arriving;
+        let (first, next) = (arriving.parts.take(Share::Home), arriving.parts.take(Share::Home));
+        fetch.board.invite(self, &started.file())?;
+        if let Some(next) = next {
+            // In front of the body of the first, so that no round trip lies between them.
+            let id = self.request_part(&fetch.download.from, &next.range)?;
+            arriving.asked().push_back((id, next));
+        }
+        if let Some(first) = first {
+            self.receive_part(file, &first.range, arriving)?;
+            arriving.parts.done();
+        }
+        Ok(())
+    }
+
+    /// Fetches the other parts of a file, and gives it its name.
+    pub(crate) fn finish_parts(
+        &mut self,
+        fetch: &Fetch<'_>,
+        started: Result<Started, Box<Unstarted>>,
+    ) -> Result<Transferred, Error> {
+        let Started { mut stage, arriving } = match started {
+            Ok(started) => started,
+            Err(unstarted) => {
+                let Unstarted { error, size, asked } = *unstarted;
+                self.pass_replies(&error, asked.into_iter().map(|(id, _)| id));
+                return self.fetch_grown(fetch, error, size);
+            }
         };
-        match fetched {
+        let Cut { size, mtime, .. } = arriving.cut;
+        match self.share_parts(fetch, &mut stage, &arriving) {
             Ok((verified, mode)) => {
                 let done = transferred(&verified, size, mtime);
-                let unset = stage.commit(verified, download.permissions(mode)).map_err(refused)?;
-                Ok(Transferred { unset, ..done })
+                let committed = stage.commit(verified, fetch.download.permissions(mode));
+                Ok(Transferred { unset: committed.map_err(|refusal| fetch.refused(refusal))?, ..done })
             }
             Err(error) => {
                 stage.abandon();
@@ -80,36 +166,30 @@ impl Client {
         }
     }
 
-    /// Fetches what is missing of a file in parts. The reply to the request for its `first` part may have come, up to its
-    /// body.
+    /// Fetches what is missing of a file in parts.
     pub(super) fn fetch_split(
         &mut self,
         fetch: &Fetch<'_>,
         stage: &mut Stage,
-        assembly: &mut Assembly,
+        assembly: &Assembly,
         cut: &Cut,
-        first: Option<File>,
     ) -> Result<(Verified, Option<Mode>), Error> {
-        let Fetch { download, progress, board, .. } = fetch;
-        let refused = |refusal| fetch.refused(refusal);
-        let (blocks, kept) = (assembly.blocks(), assembly.present());
-        progress.set_done(kept);
-        let parts = Parts::of(blocks, &assembly.missing(), kept, *board, progress);
-        let first = first.and_then(|file| Some((parts.take(Share::Home)?, file)));
-        let arriving = Arc::new(Arriving {
-            download: (*download).clone(),
-            cut: cut.clone(),
-            blocks,
-            first: Mutex::new(first),
-            writer: stage.writer(cut.size).map_err(refused)?,
-            arrived: Mutex::new((assembly.clone(), None)),
-            parts,
-        });
-        let file: Arc<dyn InParts> = Arc::<Arriving>::clone(&arriving);
-        let fetched = board.share(self, &file, Home::CanGo);
+        fetch.progress.set_done(assembly.present());
+        let arriving = arriving(fetch, stage, assembly.clone(), cut)?;
+        self.share_parts(fetch, stage, &arriving)
+    }
+
+    fn share_parts(
+        &mut self,
+        fetch: &Fetch<'_>,
+        stage: &mut Stage,
+        arriving: &Arc<Arriving>,
+    ) -> Result<(Verified, Option<Mode>), Error> {
+        let file: Arc<dyn InParts> = Arc::<Arriving>::clone(arriving);
+        let fetched = fetch.board.share(self, &file, Home::CanGo);
         let arrived = arriving.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let taken_up = stage.take_up(fetched.is_ok().then_some(cut.size)).map_err(refused);
-        fetched.and(taken_up)?;
+        let taken_up = stage.take_up(fetched.is_ok().then_some(arriving.cut.size));
+        fetched.and(taken_up.map_err(|refusal| fetch.refused(refusal)))?;
         let unproven = || Error::Protocol("parts of the file never came".to_owned());
         Ok((arrived.0.verified().ok_or_else(unproven)?, arrived.1))
     }
@@ -117,30 +197,26 @@ impl Client {
     /// Receives parts of a file, as many as are left to take.
     fn receive_parts(&mut self, arriving: &Arriving, share: Share<'_>) -> Result<(), Error> {
         let parts = &arriving.parts;
-        let mut asked: VecDeque<(u64, Part, Option<File>)> = VecDeque::new();
-        if self.connection.in_body() {
-            let first = arriving.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            asked.extend(first.map(|(part, file)| (0, part, Some(file))));
+        let mut asked = VecDeque::new();
+        if share.is_home() {
+            asked.append(&mut arriving.asked());
         }
         let fetched = 'parts: loop {
             while asked.len() < AT_A_TIME
                 && let Some(part) = parts.take(share)
             {
                 let id = self.request_part(&arriving.download.from, &part.range);
-                asked.push_back((*id.as_ref().unwrap_or(&0), part, None));
+                asked.push_back((*id.as_ref().unwrap_or(&0), part));
                 if let Err(error) = id {
                     break 'parts Err(error);
                 }
             }
-            let Some((id, part, file)) = asked.front_mut() else { break Ok(()) };
-            let fetched = match file.take() {
-                Some(file) => Ok(file),
-                None => self.receive_with_body(*id).map_err(|error| match error {
-                    Error::Refused(refusal) if refusal.code == Code::BadRange => changed(),
-                    error => error,
-                }),
-            };
-            let fetched = fetched.and_then(|file| self.receive_part(&file, &part.range, arriving));
+            let Some((id, part)) = asked.front() else { break Ok(()) };
+            let file = self.receive_with_body(*id).map_err(|error| match error {
+                Error::Refused(refusal) if refusal.code == Code::BadRange => changed(),
+                error => error,
+            });
+            let fetched = file.and_then(|file| self.receive_part(&file, &part.range, arriving));
             if let Err(error) = fetched {
                 break Err(error);
             }
@@ -148,8 +224,8 @@ impl Client {
             parts.done();
         };
         if let Err(error) = &fetched {
-            self.pass_replies(error, asked.iter().skip(1).map(|(id, ..)| *id));
-            parts.give_back(asked.into_iter().map(|(_, part, _)| part));
+            self.pass_replies(error, asked.iter().skip(1).map(|(id, _)| *id));
+            parts.give_back(asked.into_iter().map(|(_, part)| part));
         }
         fetched
     }
@@ -207,5 +283,31 @@ impl Client {
         }
         parts.count(before, part.end - part.start);
         Ok(())
+    }
+}
+
+/// What lanes need to know of a file that is about to come in parts.
+fn arriving(
+    fetch: &Fetch<'_>,
+    stage: &mut Stage,
+    assembly: Assembly,
+    cut: &Cut,
+) -> Result<Arc<Arriving>, Error> {
+    let Fetch { download, progress, board, .. } = fetch;
+    let (blocks, missing, kept) = (assembly.blocks(), assembly.missing(), assembly.present());
+    Ok(Arc::new(Arriving {
+        download: (*download).clone(),
+        cut: cut.clone(),
+        blocks,
+        asked: Mutex::default(),
+        writer: stage.writer(cut.size).map_err(|refusal| fetch.refused(refusal))?,
+        arrived: Mutex::new((assembly, None)),
+        parts: Parts::of(blocks, &missing, kept, *board, progress),
+    }))
+}
+
+impl Arriving {
+    fn asked(&self) -> MutexGuard<'_, VecDeque<(u64, Part)>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

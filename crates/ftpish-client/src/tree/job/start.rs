@@ -66,7 +66,7 @@ impl TreeJob {
         let whole = self.remote(path)?;
         Ok(match self.tree.way {
             Way::Get => {
-                let (root, name) = (self.here(path)?, path.clone());
+                let (root, name, size) = (self.here(path)?, path.clone(), Some(size));
                 Moving::Get { download: self.download(&root, path, whole)?, root, name, size }
             }
             Way::Put => Moving::Put { upload: self.upload(path, whole)?, size },
