@@ -1,17 +1,16 @@
 //! Files that a person names, one or many: each on its way without waiting for the one before it, and over as many lanes as
 //! help.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ftpish_protocol::Code;
 use ftpish_storage::Root;
 
 use super::download::{Download, local_target};
 use super::piece::{Answer, Moving};
 use super::scheduler::Transfer;
-use super::upload::{Ahead, Upload};
+use super::upload::Upload;
 use crate::{Client, Error, Progress, Transferred, Way};
 
 /// Files to be moved, and how far that is: what a connection broke under goes on over the next one.
@@ -23,6 +22,8 @@ pub struct Batch {
     moved: u64,
     /// What has yet to be reported, by its place among all.
     files: BTreeMap<u64, File>,
+    /// Those that a connection broke under.
+    lost: HashSet<u64>,
     /// The directory that the last file went into, and whether what is written there is synced. Names in it that its file system
     /// takes for one are told apart.
     last: Option<((PathBuf, bool), Root)>,
@@ -30,8 +31,7 @@ pub struct Batch {
 
 enum File {
     Get(Download),
-    /// A file, and whether a connection broke under it: then it may be where it was to go.
-    Put(Upload, bool),
+    Put(Upload),
 }
 
 /// Whether to go on with the other files.
@@ -47,19 +47,19 @@ impl Batch {
     /// Files to be stored. Each is there as a whole, or not at all; what is there of it already is proven, and kept where it is
     /// right.
     pub fn uploads(uploads: impl IntoIterator<Item = Upload>) -> Self {
-        Self::new(Way::Put, uploads.into_iter().map(|upload| File::Put(upload, false)))
+        Self::new(Way::Put, uploads.into_iter().map(File::Put))
     }
 
     fn new(way: Way, files: impl Iterator<Item = File>) -> Self {
         let files: BTreeMap<u64, File> = (0..).zip(files).collect();
-        Self { way, count: files.len(), moved: 0, files, last: None }
+        Self { way, count: files.len(), moved: 0, files, lost: HashSet::new(), last: None }
     }
 
     /// How many bytes the files have, where this side has them.
     fn sizes(&self) -> Option<u64> {
         let size = |file: &File| match file {
             File::Get(_) => None,
-            File::Put(upload, _) => Some(upload.from.metadata().map_or(0, |found| found.len())),
+            File::Put(upload) => Some(upload.from.metadata().map_or(0, |found| found.len())),
         };
         self.files.values().map(size).sum()
     }
@@ -100,7 +100,7 @@ impl Batch {
             transfer.first.client.check_interrupt()?;
             let mut goes_on = ControlFlow::Continue(());
             match self.moving(number) {
-                Some(Ok(file)) => transfer.move_file(number, file),
+                Some(Ok(file)) => transfer.move_file(number, file, self.lost.contains(&number)),
                 Some(Err(error)) => goes_on = self.tell(number, Err(error), report),
                 None => {}
             }
@@ -140,11 +140,10 @@ impl Batch {
                     Moving::Get { download, root: root.clone(), name, size: None }
                 }))
             }
-            File::Put(upload, is_lost) => {
-                let ahead = if *is_lost { Ahead::Never } else { upload.ahead };
+            File::Put(upload) => {
                 // What is no file is told of when it is opened.
                 let size = upload.from.metadata().map_or(0, |found| found.len());
-                Some(Ok(Moving::Put { upload: Upload { ahead, ..upload.clone() }, size }))
+                Some(Ok(Moving::Put { upload: upload.clone(), size }))
             }
         }
     }
@@ -157,55 +156,25 @@ impl Batch {
         report: &mut Report<'_>,
     ) -> Result<ControlFlow<()>, Error> {
         let (mut ended, mut goes_on) = (Ok(()), ControlFlow::Continue(()));
-        while let Some(((number, answer), is_first)) = transfer.answer() {
+        while let Some((number, answer)) = transfer.answer() {
             let outcome = match answer {
-                Ok(Answer::Moved(done)) => Ok(done),
-                Ok(answer) => unreachable!("a file came to {answer:?}"),
-                Err(error) => self.find_lost(number, error, transfer),
-            };
-            let outcome = match outcome {
-                Err(error) if error.may_pass() || matches!(error, Error::Interrupted) => {
-                    if let Some(File::Put(_, is_lost)) = self.files.get_mut(&number) {
-                        *is_lost = true;
-                    }
-                    if is_first {
-                        ended = ended.and(Err(error));
-                    } else if ended.is_ok()
-                        && goes_on.is_continue()
-                        && let Some(Ok(file)) = self.moving(number)
-                    {
-                        transfer.move_file(number, file);
-                    }
+                Ok(Answer::Moved(done)) => {
+                    progress.add_file();
+                    Ok(done)
+                }
+                Ok(Answer::Lost(why)) => {
+                    self.lost.insert(number);
+                    ended = ended.and(why.map_or(Ok(()), Err));
                     continue;
                 }
-                outcome => outcome,
+                Ok(answer) => unreachable!("a file came to {answer:?}"),
+                Err(error) => Err(error),
             };
-            if outcome.is_ok() {
-                progress.add_file();
-            }
             if self.tell(number, outcome, report).is_break() {
                 goes_on = ControlFlow::Break(());
             }
         }
         ended.map(|()| goes_on)
-    }
-
-    /// What a file came to that was refused: it may be there since the try whose reply was lost.
-    fn find_lost(
-        &self,
-        number: u64,
-        error: Error,
-        transfer: &mut Transfer<'_>,
-    ) -> Result<Transferred, Error> {
-        let is_in_the_way = |code| matches!(code, Code::Exists | Code::NotNewer | Code::Changed);
-        match (&error, self.files.get(&number)) {
-            (Error::Refused(refusal), Some(File::Put(upload, true))) if is_in_the_way(refusal.code) => {
-                transfer.first.drain();
-                let found = transfer.first.client.find_stored(upload);
-                found.and_then(|found| found.ok_or(error))
-            }
-            _ => Err(error),
-        }
     }
 
     fn tell(

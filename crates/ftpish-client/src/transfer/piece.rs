@@ -6,7 +6,7 @@ use ftpish_protocol::message::{Hashed, Node, Replace, Unset};
 use ftpish_storage::Root;
 
 use super::download::Download;
-use super::upload::Upload;
+use super::upload::{Ahead, Upload};
 use crate::{Error, RESUME_FROM, Transferred, Way};
 
 /// The smallest file that takes a lane for long, and is worth several, in bytes.
@@ -35,10 +35,12 @@ pub(crate) enum Answer {
     Hashed(Hashed),
     /// A part of a tree.
     Nodes(Vec<Node>),
+    /// Nothing is known of it; and why, if that ends all.
+    Lost(Option<Error>),
 }
 
 /// A file to be moved, and how many bytes it has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Moving {
     /// From the server, to `name` in `root`, which is what the download says, too. Only a listing tells its size.
     Get { download: Download, root: Root, name: RemotePath, size: Option<u64> },
@@ -47,6 +49,14 @@ pub(crate) enum Moving {
 }
 
 impl Moving {
+    /// The same, of which it is not known whether an earlier try has stored it: the server is asked first.
+    pub(crate) fn asking_first(mut self) -> Self {
+        if let Self::Put { upload, .. } = &mut self {
+            upload.ahead = Ahead::Never;
+        }
+        self
+    }
+
     pub(crate) fn way(&self) -> Way {
         match self {
             Self::Get { .. } => Way::Get,

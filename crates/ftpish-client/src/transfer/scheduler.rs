@@ -1,10 +1,13 @@
 //! Who does what: the first lane, which the caller drives, and lanes beside it, each on a thread of its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use ftpish_protocol::Code;
 
 use super::board::{Board, FIRST, Next, Opening, Work};
 use super::lane::Lane;
-use super::piece::{Moving, Outcome, Tag};
+use super::piece::{Answer, Moving, Outcome, Tag};
 use crate::client::Options;
 use crate::{Client, Error, Progress, Way};
 
@@ -13,13 +16,23 @@ pub(crate) struct Transfer<'a> {
     /// The caller's own connection. Requests that are not for a file go over it, in order.
     pub(crate) first: Lane<'a>,
     board: Board,
+    /// The files that wait, or are in flight.
+    files: HashMap<Tag, File>,
+    ended: bool,
+}
+
+/// A file that is to be moved.
+struct File {
+    file: Moving,
+    /// Whether a connection broke under it: then it may be where it was to go.
+    is_lost: bool,
 }
 
 impl<'a> Transfer<'a> {
     /// One with nothing to do, where `moved` bytes have moved before.
     pub(crate) fn new(client: &'a mut Client, way: Way, progress: &'a Progress, moved: u64) -> Self {
         let board = board(client, way, progress);
-        Self { first: Lane::new(client, progress, &board, moved), board }
+        Self { first: Lane::new(client, progress, &board, moved), board, files: HashMap::new(), ended: false }
     }
 
     /// Whether the first lane is the only one, and stays so.
@@ -27,8 +40,9 @@ impl<'a> Transfer<'a> {
         self.board.is_alone()
     }
 
-    /// Moves a file over whichever lane has room.
-    pub(crate) fn move_file(&mut self, tag: Tag, file: Moving) {
+    /// Moves a file over whichever lane has room. It may be where it is to go, if it `is_lost`.
+    pub(crate) fn move_file(&mut self, tag: Tag, file: Moving, is_lost: bool) {
+        let file = self.note(tag, file, is_lost);
         self.board.push(Work { tag, file });
         if !self.board.is_alone() {
             self.board.scale();
@@ -40,8 +54,15 @@ impl<'a> Transfer<'a> {
         while self.take() {}
     }
 
+    fn note(&mut self, tag: Tag, file: Moving, is_lost: bool) -> Moving {
+        let file = if is_lost { file.asking_first() } else { file };
+        self.files.insert(tag, File { file: file.clone(), is_lost });
+        file
+    }
+
     /// Moves a file over the first lane, behind what was asked for there.
-    pub(crate) fn move_in_order(&mut self, tag: Tag, file: Moving) {
+    pub(crate) fn move_in_order(&mut self, tag: Tag, file: Moving, is_lost: bool) {
+        let file = self.note(tag, file, is_lost);
         while !self.first.may_send(file.way()) {
             self.first.receive();
         }
@@ -101,14 +122,45 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// What became of a file, and whether that is the first lane's answer.
-    pub(crate) fn answer(&mut self) -> Option<(Outcome, bool)> {
-        let first = self.first.answer().map(|outcome| (outcome, true));
-        first.or_else(|| Some((self.board.answer()?, false)))
+    /// What became of a file, or of what else was asked for. What another lane broke under is left to the others; what the
+    /// first lane broke under is [`Lost`](Answer::Lost), as is what was in flight, or waited, when that ended all.
+    pub(crate) fn answer(&mut self) -> Option<Outcome> {
+        loop {
+            let first = self.first.answer().map(|outcome| (outcome, true));
+            let ((tag, answer), is_first) = first.or_else(|| Some((self.board.answer()?, false)))?;
+            let Some(File { file, is_lost }) = self.files.remove(&tag) else { return Some((tag, answer)) };
+            let answer = match answer {
+                Err(error) if is_lost => self.find_stored(&file, error),
+                answer => answer,
+            };
+            match answer {
+                Err(error @ Error::Interrupted) => return Some((tag, Ok(Answer::Lost(Some(error))))),
+                Err(error) if error.may_pass() => match (is_first, self.ended) {
+                    (true, _) => return Some((tag, Ok(Answer::Lost(Some(error))))),
+                    (false, true) => return Some((tag, Ok(Answer::Lost(None)))),
+                    (false, false) => self.move_file(tag, file, true),
+                },
+                answer => return Some((tag, answer)),
+            }
+        }
+    }
+
+    /// What a file came to that was refused: the try whose reply was lost may have stored it.
+    fn find_stored(&mut self, file: &Moving, error: Error) -> Result<Answer, Error> {
+        let is_in_the_way = |code| matches!(code, Code::Exists | Code::NotNewer | Code::Changed);
+        match (&error, file) {
+            (Error::Refused(refusal), Moving::Put { upload, .. }) if is_in_the_way(refusal.code) => {
+                self.first.drain();
+                let found = self.first.client.find_stored(upload)?;
+                found.map(Answer::Moved).ok_or(error)
+            }
+            _ => Err(error),
+        }
     }
 
     /// Ends what is in flight, and begins nothing more. What became of the rest is [told](Self::answer) then.
     pub(crate) fn end(&mut self) {
+        self.ended = true;
         self.first.drain();
         self.board.end(self.first.client);
     }

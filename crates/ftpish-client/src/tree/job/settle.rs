@@ -3,12 +3,12 @@
 use std::iter::successors;
 
 use ftpish_protocol::message::Unset;
-use ftpish_protocol::{Code, Refusal, RemotePath};
+use ftpish_protocol::{Code, RemotePath};
 use ftpish_storage::SourceFile;
 
 use super::{Tag, TreeJob};
 use crate::transfer::local;
-use crate::transfer::{Answer, Lane, Transfer};
+use crate::transfer::{Answer, Transfer};
 use crate::tree::plan::Side;
 use crate::tree::{Done, Outcome, Step};
 use crate::{Error, Progress, Way, digest_of};
@@ -23,7 +23,7 @@ impl TreeJob {
     ) -> Result<bool, Error> {
         let (mut ended, mut page) = (Ok(()), false);
         // Another connection that breaks ends nothing here.
-        while let Some(((number, answer), is_ours)) = transfer.answer() {
+        while let Some((number, answer)) = transfer.answer() {
             let Some(tag) = self.in_flight.remove(&number) else { continue };
             match &tag {
                 Tag::Step((_, step)) => {
@@ -47,11 +47,13 @@ impl TreeJob {
                 (Tag::Stretch { files, .. }, answer) => {
                     ended = ended.and(self.take_stretch(files, answer, report));
                 }
+                (Tag::Step(step), Ok(Answer::Lost(why))) => {
+                    self.redo(step);
+                    ended = ended.and(why.map_or(Ok(()), Err));
+                }
                 (Tag::Step(step), Err(error)) if error.may_pass() || matches!(error, Error::Interrupted) => {
                     self.redo(step);
-                    if is_ours {
-                        ended = ended.and(Err(error));
-                    }
+                    ended = ended.and(Err(error));
                 }
                 (Tag::Step((_, Step::HardLink { path, size, replaces, .. })), Err(Error::Refused(_))) => {
                     self.add(Step::Move { path, size, replaces });
@@ -75,8 +77,8 @@ impl TreeJob {
                         },
                         Ok(Answer::Moved(done)) => Ok(Done::Moved(done)),
                         Ok(Answer::Done(unset)) => Ok(Done::Changed(unset)),
-                        Ok(Answer::Nodes(_)) => Ok(Done::Nothing),
-                        Err(error) => self.find_lost(&step, error, &mut transfer.first),
+                        Ok(Answer::Nodes(_) | Answer::Lost(_)) => Ok(Done::Nothing),
+                        Err(error) => self.find_lost(&step, error),
                     };
                     if matches!(outcome, Ok(Done::Moved(_))) {
                         progress.add_file();
@@ -117,9 +119,8 @@ impl TreeJob {
         Ok(())
     }
 
-    /// What a file came to that was refused: it may be there since the try whose reply was lost.
-    pub(super) fn find_lost(&mut self, step: &Step, error: Error, pipe: &mut Lane<'_>) -> Outcome {
-        let is_there = |refusal: &Refusal| matches!(refusal.code, Code::Exists | Code::NotNewer);
+    /// What a request came to that was refused: the try whose reply was lost may have done it.
+    fn find_lost(&self, step: &Step, error: Error) -> Outcome {
         match &error {
             _ if self.was_kept(step, &error) => Ok(Done::Changed(Unset::default())),
             // The first try has done it, or somebody who was faster.
@@ -128,16 +129,6 @@ impl TreeJob {
                     && matches!(step, Step::Remove(_) | Step::BackUp { .. }) =>
             {
                 Ok(Done::Changed(Unset::default()))
-            }
-            Error::Refused(refusal)
-                if is_there(refusal) && self.tree.way == Way::Put && self.lost.remove(step.path()) =>
-            {
-                pipe.drain();
-                let upload = self.upload(step.path(), self.remote(step.path())?)?;
-                match pipe.client.find_stored(&upload) {
-                    Ok(Some(done)) => Ok(Done::Moved(done)),
-                    Ok(None) | Err(_) => Err(error),
-                }
             }
             _ => Err(error),
         }

@@ -8,7 +8,7 @@ use super::{Numbered, Tag, TreeJob};
 use crate::transfer::local;
 use crate::transfer::{Lane, Moving, Transfer};
 use crate::tree::{Done, Outcome, Step, Tree};
-use crate::{Ahead, Download, Error, Upload, Way};
+use crate::{Download, Error, Upload, Way};
 
 impl TreeJob {
     /// Begins a step; those that this side does alone are done at once.
@@ -41,11 +41,12 @@ impl TreeJob {
                     self.held.insert(number, step);
                     return Ok(());
                 }
+                let is_lost = self.lost.remove(path);
                 let number = self.note(Tag::Step((number, step)));
                 if is_behind {
-                    transfer.move_in_order(number, file);
+                    transfer.move_in_order(number, file, is_lost);
                 } else {
-                    transfer.move_file(number, file);
+                    transfer.move_file(number, file, is_lost);
                 }
             }
             Step::MakeDir { .. }
@@ -194,7 +195,6 @@ impl TreeJob {
     pub(super) fn upload(&self, path: &RemotePath, to: RemotePath) -> Result<Upload, Error> {
         let (Tree { digest, replace, perms, .. }, backup) = (&self.tree, self.backup(path)?);
         let (digest, replace, perms) = (*digest, *replace, *perms);
-        let ahead = if self.lost.contains(path) { Ahead::Never } else { Ahead::WhereFar };
-        Ok(Upload { digest, replace, perms, backup, ahead, ..Upload::new(self.local(path), to) })
+        Ok(Upload { digest, replace, perms, backup, ..Upload::new(self.local(path), to) })
     }
 }
