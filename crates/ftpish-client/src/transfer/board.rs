@@ -86,6 +86,8 @@ struct State {
     /// How many files other lanes than the first have taken, and not answered.
     out: usize,
     answers: VecDeque<Outcome>,
+    /// How many lanes wait for a change.
+    sleepers: usize,
     /// Whether nothing more is begun.
     ended: bool,
     panicked: bool,
@@ -194,6 +196,7 @@ impl Board {
                 begun: Vec::new(),
                 out: 0,
                 answers: VecDeque::new(),
+                sleepers: 0,
                 ended: false,
                 panicked: false,
             }),
@@ -212,7 +215,10 @@ impl Board {
     }
 
     /// Looks whether another lane is of use, or the last one was of none.
-    pub(crate) fn scale(&self) {
+    fn sample(&self, state: &mut State) {
+        if !state.scaling.is_open() {
+            return;
+        }
         // Of what is sent, that alone has arrived which was answered; the rest may be anywhere on its way.
         let done = self.0.progress.done();
         let moved = match self.0.way {
@@ -220,11 +226,9 @@ impl Board {
             Way::Put => self.0.stored.load(Ordering::Relaxed),
         };
         let left = self.0.progress.total().map(|total| total.saturating_sub(done));
-        let mut state = self.state();
         if state.scaling.sample(Instant::now(), moved, left) == Change::Back {
-            self.0.changed.notify_all();
+            self.wake(state);
         }
-        self.open(&mut state);
     }
 
     /// Opens as many lanes as are wanted.
@@ -254,29 +258,25 @@ impl Board {
         Ok(())
     }
 
-    /// Whether another lane is to be opened now, by one that `is_near` the server or not.
-    pub(crate) fn is_short(&self, is_near: bool) -> bool {
+    /// Queues a file, for a first lane that `is_near` the server or not. Whether another lane is to be opened for it.
+    pub(crate) fn push(&self, work: Work, is_near: bool) -> bool {
         let mut state = self.state();
-        if is_near {
-            state.scaling.begin_near();
+        if state.most == 0 {
+            state.waiting.push_back(work);
+            return false;
         }
-        state.may_open() && state.wants_another()
-    }
-
-    /// Queues a file.
-    pub(crate) fn push(&self, work: Work) {
-        let mut state = self.state();
-        if work.file.is_large() && state.most > 0 {
+        if work.file.is_large() {
             state.least = 2;
             state.large.push_back(work);
         } else {
             state.waiting.push_back(work);
         }
-        let has_others = state.lanes.len() > 1;
-        drop(state);
-        if has_others {
-            self.notify();
+        self.wake(&state);
+        if is_near {
+            state.scaling.begin_near();
         }
+        self.sample(&mut state);
+        state.may_open() && state.wants_another()
     }
 
     /// Whether as many files wait as may.
@@ -386,8 +386,7 @@ impl Board {
         let mut state = self.state();
         state.out -= 1;
         state.answers.push_back(outcome);
-        drop(state);
-        self.notify();
+        self.wake(&state);
     }
 
     /// What another lane has told.
@@ -404,8 +403,7 @@ impl Board {
         }
         state.lanes[lane].is_open = false;
         state.panicked |= std::thread::panicking();
-        drop(state);
-        self.notify();
+        self.wake(&state);
     }
 
     /// Lets other lanes take parts of a file whose home is the lane of `client`.
@@ -481,8 +479,18 @@ impl Board {
         first.others.append(&mut self.state().idle);
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.sleepers += 1;
+        let mut state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.sleepers -= 1;
+        state
+    }
+
+    /// Wakes lanes that wait. That takes a system call, and mostly there are none.
+    fn wake(&self, state: &State) {
+        if state.sleepers > 0 {
+            self.0.changed.notify_all();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -493,13 +501,15 @@ impl Board {
 impl Watcher for Board {
     fn count(&self, more: u64) {
         self.0.stored.fetch_add(more, Ordering::Relaxed);
-        if more > 0 && !self.is_alone() {
-            self.scale();
+        let mut state = self.state();
+        if state.most > 0 {
+            self.sample(&mut state);
+            self.open(&mut state);
         }
     }
 
     fn notify(&self) {
-        self.0.changed.notify_all();
+        self.wake(&self.state());
     }
 }
 

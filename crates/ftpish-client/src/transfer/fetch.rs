@@ -16,6 +16,7 @@ use ftpish_storage::{Root, Stage};
 
 use super::board::Board;
 use super::download::{Download, local};
+use super::piece::Incoming;
 use crate::{Client, Error, Progress, RESUME_FROM, Transferred};
 
 /// How long a partial file is waited for that another process is at: one that is about to end, perhaps. The server waits
@@ -24,16 +25,19 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// A download on its way.
 pub(crate) struct Fetch<'a> {
-    pub(crate) download: &'a Download,
-    /// The directory that the file goes into.
-    pub(crate) root: &'a Root,
-    /// Its name there.
-    pub(crate) name: &'a RemotePath,
-    pub(crate) progress: &'a Progress,
-    pub(crate) board: &'a Board,
+    download: &'a Download,
+    root: &'a Root,
+    name: &'a RemotePath,
+    progress: &'a Progress,
+    board: &'a Board,
 }
 
-impl Fetch<'_> {
+impl<'a> Fetch<'a> {
+    pub(crate) fn of(file: &'a Incoming, progress: &'a Progress, board: &'a Board) -> Self {
+        let Incoming { download, root, name, .. } = file;
+        Self { download, root, name, progress, board }
+    }
+
     fn refused(&self, refusal: Refusal) -> Error {
         local(&self.download.to, refusal)
     }

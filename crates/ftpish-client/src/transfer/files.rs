@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ftpish_storage::Root;
 
 use super::download::{Download, local_target};
-use super::piece::{Answer, Moving};
+use super::piece::{Answer, Incoming, Moving, Outgoing};
 use super::scheduler::Transfer;
 use super::upload::Upload;
 use crate::{Client, Error, Progress, Transferred, Way};
@@ -137,13 +138,13 @@ impl Batch {
                 Some(local_target(&download.to, download.sync).map(|(root, name)| {
                     let known = self.last.take().filter(|(known, _)| *known == place);
                     let (_, root) = self.last.insert(known.unwrap_or((place, root.minding_spellings())));
-                    Moving::Get { download, root: root.clone(), name, size: None }
+                    Moving::Get(Arc::new(Incoming { download, root: root.clone(), name, size: None }))
                 }))
             }
             File::Put(upload) => {
                 // What is no file is told of when it is opened.
                 let size = upload.from.metadata().map_or(0, |found| found.len());
-                Some(Ok(Moving::Put { upload: upload.clone(), size }))
+                Some(Ok(Moving::Put(Arc::new(Outgoing { upload: upload.clone(), size }))))
             }
         }
     }

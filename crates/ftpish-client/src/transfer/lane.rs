@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftpish_protocol::message::{Command, Done, File, Hash, Node, Replace, Stored, Time, Tree, Unset, WasSet};
@@ -16,7 +17,7 @@ use super::board::Board;
 use super::download::{Download, local};
 use super::fetch::{Fetch, Started, Unstarted, transferred};
 use super::parts::Watcher as _;
-use super::piece::{Answer, Moving, Tag};
+use super::piece::{Answer, Incoming, Moving, Tag};
 use super::store::{confirm, mismatch};
 use super::upload::Upload;
 use crate::client::{LISTING_DIGEST, of_listing};
@@ -76,9 +77,7 @@ type Left = Result<(Sent, Time), Error>;
 
 /// A file that was asked for.
 struct Getting {
-    download: Download,
-    root: Root,
-    name: RemotePath,
+    file: Arc<Incoming>,
     cost: u64,
     /// Whether only its first part was asked for, if it has more.
     in_parts: bool,
@@ -87,7 +86,7 @@ struct Getting {
 /// A large file whose first part has come, or has not.
 struct Leading {
     tag: Tag,
-    get: Box<Getting>,
+    file: Arc<Incoming>,
     /// Its own: other files go on meanwhile.
     progress: Progress,
     started: Result<Started, Box<Unstarted>>,
@@ -95,7 +94,7 @@ struct Leading {
 
 /// A request that was sent.
 enum Asked {
-    Get(Box<Getting>),
+    Get(Getting),
     Put(Left, u64),
     Hash,
     /// Of so many nodes at the most.
@@ -221,12 +220,13 @@ impl<'a> Lane<'a> {
         let cost = file.cost();
         match file {
             file if file.is_alone() => self.move_alone(tag, &file),
-            Moving::Get { download, root, name, size } => {
-                let in_parts =
-                    size.is_none() && download.digest == Algorithm::Blake3 && !self.board.is_alone();
-                self.get(tag, Getting { download, root, name, cost, in_parts });
+            Moving::Get(file) => {
+                let in_parts = file.size.is_none()
+                    && file.download.digest == Algorithm::Blake3
+                    && !self.board.is_alone();
+                self.get(tag, Getting { file, cost, in_parts });
             }
-            Moving::Put { upload, .. } => self.put(tag, &upload, cost),
+            Moving::Put(file) => self.put(tag, &file.upload, cost),
         }
     }
 
@@ -235,14 +235,13 @@ impl<'a> Lane<'a> {
         self.drain();
         let (size, progress) = (file.size(), self.progress);
         let done = match file {
-            Moving::Get { download, root, name, .. } => {
-                progress.begin_part(download.from.to_string(), size, self.moved);
-                let fetch = Fetch { download, root, name, progress, board: &self.board };
-                self.client.fetch(&fetch)
+            Moving::Get(file) => {
+                progress.begin_part(file.download.from.to_string(), size, self.moved);
+                self.client.fetch(&Fetch::of(file, progress, &self.board))
             }
-            Moving::Put { upload, .. } => {
-                progress.begin_part(upload.to.to_string(), size, self.moved);
-                self.client.store(upload, progress, &self.board)
+            Moving::Put(file) => {
+                progress.begin_part(file.upload.to.to_string(), size, self.moved);
+                self.client.store(&file.upload, progress, &self.board)
             }
         };
         progress.end_part();
@@ -255,20 +254,20 @@ impl<'a> Lane<'a> {
 
     /// Asks for a file.
     fn get(&mut self, tag: Tag, get: Getting) {
-        let Getting { download, root, name, in_parts, .. } = &get;
+        let Incoming { download, root, name, .. } = &*get.file;
         let length = download.from.as_bytes().len();
         let asked = self.client.check_interrupt().and_then(|()| {
             // What can be refused here is refused before bytes are on their way.
             if download.replace != Replace::Always {
                 root.check(name, download.replace, None).map_err(|refusal| local(&download.to, refusal))?;
             }
-            if *in_parts {
+            if get.in_parts {
                 self.client.request_first_part(&download.from)
             } else {
                 self.client.request_file(&download.from, download.digest, 0, None)
             }
         });
-        self.note_asked(tag, length, asked, Asked::Get(Box::new(get)));
+        self.note_asked(tag, length, asked, Asked::Get(get));
     }
 
     /// Asks for the digest of a file on the server.
@@ -385,8 +384,8 @@ impl<'a> Lane<'a> {
         let answer = match asked {
             Asked::Get(get) => {
                 self.cost -= get.cost;
-                let to = get.download.to.clone();
-                match self.receive_file(id, tag, get) {
+                let to = get.file.download.to.clone();
+                match self.receive_file(id, tag, &get) {
                     Ok(None) => return,
                     Ok(Some((ready, done))) => {
                         let is_small = done.size <= SMALL;
@@ -435,10 +434,8 @@ impl<'a> Lane<'a> {
     }
 
     /// Fetches the parts of a large file, and gives it its name.
-    fn lead(&mut self, Leading { tag, get, progress, started }: Leading) {
-        let Getting { download, root, name, .. } = &*get;
-        let fetch = Fetch { download, root, name, progress: &progress, board: &self.board };
-        let done = self.client.finish_parts(&fetch, started);
+    fn lead(&mut self, Leading { tag, file, progress, started }: Leading) {
+        let done = self.client.finish_parts(&Fetch::of(&file, &progress, &self.board), started);
         progress.end_part();
         if done.is_err() {
             progress.fall_back(0);
@@ -518,32 +515,27 @@ impl<'a> Lane<'a> {
         &mut self,
         id: u64,
         tag: Tag,
-        get: Box<Getting>,
+        get: &Getting,
     ) -> Result<Option<(Ready, Transferred)>, Error> {
         self.check()?;
         let file: File = self.client.receive_with_body(id)?;
         if get.in_parts && file.subtree {
-            self.start_parts(tag, get, &file);
+            self.start_parts(tag, &get.file, &file);
             return Ok(None);
         }
-        self.receive_whole(&file, &get).map(Some)
+        self.receive_whole(&file, get).map(Some)
     }
 
-    fn start_parts(&mut self, tag: Tag, get: Box<Getting>, file: &File) {
+    fn start_parts(&mut self, tag: Tag, file: &Arc<Incoming>, reply: &File) {
         let progress = self.progress.beside();
-        progress.begin_part(get.download.from.to_string(), file.size, 0);
-        let Getting { download, root, name, .. } = &*get;
-        let fetch = Fetch { download, root, name, progress: &progress, board: &self.board };
-        let started = self.client.start_parts(&fetch, file);
-        self.leading.push_back(Leading { tag, get, progress, started });
+        progress.begin_part(file.download.from.to_string(), reply.size, 0);
+        let started = self.client.start_parts(&Fetch::of(file, &progress, &self.board), reply);
+        self.leading.push_back(Leading { tag, file: Arc::clone(file), progress, started });
     }
 
-    fn receive_whole(
-        &mut self,
-        file: &File,
-        Getting { download, root, name, in_parts, .. }: &Getting,
-    ) -> Result<(Ready, Transferred), Error> {
-        if *in_parts && file.length < file.size {
+    fn receive_whole(&mut self, file: &File, get: &Getting) -> Result<(Ready, Transferred), Error> {
+        let Incoming { download, root, name, .. } = &*get.file;
+        if get.in_parts && file.length < file.size {
             return Err(self.client.note(Error::Protocol("bytes in place of a part".to_owned())));
         }
         let staged = match self.stage(download, root, name, file) {

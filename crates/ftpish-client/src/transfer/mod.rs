@@ -20,7 +20,7 @@ pub use download::Download;
 pub(crate) use download::local;
 pub use files::{Batch, Report};
 pub(crate) use lane::Lane;
-pub(crate) use piece::{Answer, Moving};
+pub(crate) use piece::{Answer, Incoming, Moving, Outgoing};
 pub use scaling::Jobs;
 pub(crate) use scheduler::Transfer;
 pub use upload::{Ahead, Upload};

@@ -1,5 +1,7 @@
 //! What a transfer is made of: files to be moved, and what becomes of them.
 
+use std::sync::Arc;
+
 use ftpish_protocol::RemotePath;
 use ftpish_protocol::blocks::MIN_BLOCK;
 use ftpish_protocol::message::{Hashed, Node, Replace, Unset};
@@ -39,49 +41,62 @@ pub(crate) enum Answer {
     Lost(Option<Error>),
 }
 
-/// A file to be moved, and how many bytes it has.
+/// A file to be moved.
 #[derive(Clone, Debug)]
 pub(crate) enum Moving {
-    /// From the server, to `name` in `root`, which is what the download says, too. Only a listing tells its size.
-    Get { download: Download, root: Root, name: RemotePath, size: Option<u64> },
-    /// To the server.
-    Put { upload: Upload, size: u64 },
+    Get(Arc<Incoming>),
+    Put(Arc<Outgoing>),
+}
+
+/// A file from the server.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) download: Download,
+    /// The directory that it goes into, or one above it, as the download says, too.
+    pub(crate) root: Root,
+    /// Its path there.
+    pub(crate) name: RemotePath,
+    /// How many bytes it has, where a listing has told.
+    pub(crate) size: Option<u64>,
+}
+
+/// A file to the server.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) upload: Upload,
+    /// How many bytes it has.
+    pub(crate) size: u64,
 }
 
 impl Moving {
     /// The same, of which it is not known whether an earlier try has stored it: the server is asked first.
     pub(crate) fn asking_first(mut self) -> Self {
-        if let Self::Put { upload, .. } = &mut self {
-            upload.ahead = Ahead::Never;
+        if let Self::Put(file) = &mut self {
+            Arc::make_mut(file).upload.ahead = Ahead::Never;
         }
         self
     }
 
     pub(crate) fn way(&self) -> Way {
         match self {
-            Self::Get { .. } => Way::Get,
-            Self::Put { .. } => Way::Put,
+            Self::Get(_) => Way::Get,
+            Self::Put(_) => Way::Put,
         }
     }
 
     /// Its size, as far as it is known.
     pub(crate) fn size(&self) -> u64 {
         match self {
-            Self::Get { size, .. } => size.unwrap_or(0),
-            Self::Put { size, .. } => *size,
+            Self::Get(file) => file.size.unwrap_or(0),
+            Self::Put(file) => file.size,
         }
     }
 
     /// Whether something may be there of it, or stands in its way, so that it moves by itself.
     pub(crate) fn is_alone(&self) -> bool {
         match self {
-            Self::Get { download, root, name, size: Some(size) } => {
-                *size >= RESUME_FROM && download.has_base_in(root, name)
-            }
-            Self::Get { download, root, name, size: None } => {
-                download.replace == Replace::Older || download.has_base_in(root, name)
-            }
-            Self::Put { upload, size } => *size >= if upload.repair { MIN_BLOCK } else { RESUME_FROM },
+            Self::Get(file) => file.is_alone(),
+            Self::Put(file) => file.size >= if file.upload.repair { MIN_BLOCK } else { RESUME_FROM },
         }
     }
 
@@ -94,5 +109,15 @@ impl Moving {
     /// Whether it takes a lane for long.
     pub(crate) fn is_large(&self) -> bool {
         self.size() >= LARGE
+    }
+}
+
+impl Incoming {
+    fn is_alone(&self) -> bool {
+        let has_base = || self.download.has_base_in(&self.root, &self.name);
+        match self.size {
+            Some(size) => size >= RESUME_FROM && has_base(),
+            None => self.download.replace == Replace::Older || has_base(),
+        }
     }
 }

@@ -43,13 +43,9 @@ impl<'a> Transfer<'a> {
     /// Moves a file over whichever lane has room. It may be where it is to go, if it `is_lost`.
     pub(crate) fn move_file(&mut self, tag: Tag, file: Moving, is_lost: bool) {
         let file = self.note(tag, file, is_lost);
-        self.board.push(Work { tag, file });
-        if !self.board.is_alone() {
-            self.board.scale();
-            if self.board.is_short(self.first.client.is_near()) {
-                // What ails the first lane is told where that is used.
-                let _ = self.board.offer(self.first.client);
-            }
+        if self.board.push(Work { tag, file }, self.first.client.is_near()) {
+            // What ails the first lane is told where that is used.
+            let _ = self.board.offer(self.first.client);
         }
         while self.take() {}
     }
@@ -149,9 +145,9 @@ impl<'a> Transfer<'a> {
     fn find_stored(&mut self, file: &Moving, error: Error) -> Result<Answer, Error> {
         let is_in_the_way = |code| matches!(code, Code::Exists | Code::NotNewer | Code::Changed);
         match (&error, file) {
-            (Error::Refused(refusal), Moving::Put { upload, .. }) if is_in_the_way(refusal.code) => {
+            (Error::Refused(refusal), Moving::Put(file)) if is_in_the_way(refusal.code) => {
                 self.first.drain();
-                let found = self.first.client.find_stored(upload)?;
+                let found = self.first.client.find_stored(&file.upload)?;
                 found.map(Answer::Moved).ok_or(error)
             }
             _ => Err(error),

@@ -1,12 +1,14 @@
 //! How a step begins: what this side does alone, what is asked of the server, and the files that move.
 
+use std::sync::Arc;
+
 use ftpish_protocol::message::{Command, Kind, Mkdir, Rm, Set, Symlink, Unset};
 use ftpish_protocol::{Code, Refusal, RemotePath};
 use ftpish_storage::{Permissions, Root, descriptors};
 
 use super::{Numbered, Tag, TreeJob};
 use crate::transfer::local;
-use crate::transfer::{Lane, Moving, Transfer};
+use crate::transfer::{Incoming, Lane, Moving, Outgoing, Transfer};
 use crate::tree::{Done, Outcome, Step, Tree};
 use crate::{Download, Error, Upload, Way};
 
@@ -68,9 +70,14 @@ impl TreeJob {
         Ok(match self.tree.way {
             Way::Get => {
                 let (root, name, size) = (self.here(path)?, path.clone(), Some(size));
-                Moving::Get { download: self.download(&root, path, whole)?, root, name, size }
+                Moving::Get(Arc::new(Incoming {
+                    download: self.download(&root, path, whole)?,
+                    root,
+                    name,
+                    size,
+                }))
             }
-            Way::Put => Moving::Put { upload: self.upload(path, whole)?, size },
+            Way::Put => Moving::Put(Arc::new(Outgoing { upload: self.upload(path, whole)?, size })),
         })
     }
 
