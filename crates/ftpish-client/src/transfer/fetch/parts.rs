@@ -88,8 +88,10 @@ impl Client {
         let unstarted = |error, asked| Box::new(Unstarted { error, size: file.size, asked });
         let started = self.prepare_parts(fetch, file).map_err(|error| unstarted(error, VecDeque::new()))?;
         let Err(error) = self.receive_first(fetch, file, &started) else { return Ok(started) };
-        let Started { stage, arriving } = started;
+        let Started { mut stage, arriving } = started;
         fetch.board.withdraw(&*arriving);
+        // What has come is worth keeping. Whatever it is worth, the next try reads.
+        let _ = stage.take_up(None);
         stage.abandon();
         let asked = std::mem::take(&mut *arriving.asked());
         Err(unstarted(error, asked))
