@@ -1,33 +1,34 @@
 //! A connection to a server, and one method a verb. `hello` and the first request leave together.
 
+mod greeting;
+mod options;
+mod reply;
+mod secure;
+
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{
-    Command, Done, Entry, Envelope, Hash, Hashed, Hello, LoggedIn, Ls, Mkdir, Mv, PathArgs, Replace,
-    ReplyEnvelope, Request, Rm, Space, Stat, Welcome,
+    Command, Done, Entry, Envelope, Hash, Hashed, Hello, Ls, Mkdir, Mv, PathArgs, Replace, Request, Rm,
+    Space, Stat, Welcome,
 };
 use ftpish_protocol::{
-    Algorithm, BodyError, Code, Connection, Header, Meter, Refusal, RemotePath, Secret, VERSION,
-    receive_listing,
+    Algorithm, Code, Connection, Header, Meter, Refusal, RemotePath, Secret, VERSION, receive_listing,
 };
-use ftpish_transport::{Deadline, Endpoint, Fingerprint, Interrupt, Socket, Stream, attend, client_config};
-use rustls::pki_types::ServerName;
+use ftpish_transport::{Deadline, Endpoint, Fingerprint, Interrupt, Socket, Stream, attend};
 use serde::de::DeserializeOwned;
 
-use crate::hostkeys::KeyVerifier;
+pub(crate) use self::greeting::Greeting;
+use self::greeting::receive_welcome;
+pub use self::options::{Options, Security, Timeouts};
+pub(crate) use self::reply::{of_listing, receive_message, receive_reply};
+use self::secure::secure;
 use crate::login::sign;
 use crate::{AGENT, By, Error, Jobs, Login, Progress, Trust};
 
 /// The digest of listings, which every server has.
 pub(crate) const LISTING_DIGEST: Algorithm = Algorithm::Md5;
-
-/// For how long at most a server may take nothing of a body and say that it is alive.
-const STALL: Duration = Duration::from_secs(60 * 60);
-
-/// How many bytes must move within [`Timeouts::pace`].
-const PACE_BYTES: u64 = 16 * 1024;
 
 /// How often a server hears of a client that is busy with a file of its own: more often than any server is likely to end
 /// an idle connection.
@@ -39,73 +40,6 @@ const TICKET_LIFE: Duration = Duration::from_secs(5 * 60);
 /// Within which time a server greets that is near, the hashing of a password included, and each round trip of connecting
 /// to it is done: less than a round trip over a long line.
 const NEAR: Duration = Duration::from_millis(40);
-
-/// How to reach a server.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// Whether to encrypt, and whose key to trust.
-    pub security: Security,
-    /// How long to wait for it.
-    pub timeouts: Timeouts,
-    /// Ends every wait, and every transfer between two blocks.
-    pub interrupt: Interrupt,
-    /// Who to log in as; nobody where absent.
-    pub login: Option<Login>,
-    /// How many connections a transfer may use, this one among them: more than one for many files, or a large one.
-    pub jobs: Jobs,
-}
-
-impl Options {
-    /// Options with the default time-outs.
-    pub fn new(endpoint: Endpoint, security: Security) -> Self {
-        Self {
-            endpoint,
-            security,
-            timeouts: Timeouts::default(),
-            interrupt: Interrupt::default(),
-            login: None,
-            jobs: Jobs::ONE,
-        }
-    }
-}
-
-/// Whether the connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
-    /// In the clear: anybody on the way can read and change what is sent.
-    Plaintext,
-    /// TLS 1.3, with a server whose key is trusted so.
-    Tls(Trust),
-}
-
-/// How long a server may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// To accept the connection, and to do its part of the TLS handshake.
-    pub connect: Duration,
-    /// To answer a request, or to say that it is at work on it.
-    pub reply: Duration,
-    /// While a body moves: so much waiting for 16 KiB at the most.
-    pub pace: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            reply: Duration::from_secs(60),
-            pace: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Timeouts {
-    pub(crate) fn moving(&self) -> Deadline {
-        Deadline::Pace { bytes: PACE_BYTES, window: self.pace, stall: STALL }
-    }
-}
 
 /// A connected client. After [`Error::Connection`], [`Error::Interrupted`] and every error in the middle of a body,
 /// [`is_usable`](Self::is_usable) tells whether it still is.
@@ -131,16 +65,6 @@ pub struct Client {
     pub(crate) asked: VecDeque<(u64, Header)>,
     /// Requests for parts whose replies come in front of that to the `put` that takes them up.
     pub(crate) unanswered: VecDeque<u64>,
-}
-
-/// Where the exchange of `hello` stands.
-pub(crate) enum Greeting {
-    /// Sent with this id, and then perhaps a login with that one; the replies not yet read.
-    Sent(u64, Option<u64>),
-    /// Answered, because the login with this id could not be sent before.
-    Welcomed(Welcome, u64),
-    /// Answered; the login perhaps with a ticket.
-    Done(Welcome, Option<Secret>),
 }
 
 impl Client {
@@ -453,138 +377,4 @@ impl Client {
             error => error,
         }
     }
-}
-
-fn receive_welcome(
-    connection: &mut Connection<Stream>,
-    timeouts: &Timeouts,
-    id: u64,
-) -> Result<Welcome, Error> {
-    let welcome: Welcome = receive_reply(connection, timeouts, id, false, &Progress::default())?;
-    if welcome.version != VERSION {
-        return Err(Error::Protocol(format!("it speaks version {} of it", welcome.version)));
-    }
-    Ok(welcome)
-}
-
-impl Greeting {
-    /// Reads the reply to `hello`, unless it was read before.
-    pub(crate) fn receive(
-        &mut self,
-        connection: &mut Connection<Stream>,
-        timeouts: &Timeouts,
-    ) -> Result<(), Error> {
-        let (welcome, login) = match self {
-            Self::Done(..) => return Ok(()),
-            Self::Sent(id, login) => (receive_welcome(connection, timeouts, *id)?, *login),
-            Self::Welcomed(welcome, login) => (welcome.clone(), Some(*login)),
-        };
-        let ticket = match login {
-            Some(id) => {
-                receive_reply::<LoggedIn>(connection, timeouts, id, false, &Progress::default())?.ticket
-            }
-            None if welcome.login => {
-                return Err(Error::Refused(Refusal::new(Code::LoginRequired, "the server wants a login")));
-            }
-            None => None,
-        };
-        *self = Self::Done(welcome, ticket);
-        Ok(())
-    }
-
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(self, Self::Done(..))
-    }
-}
-
-pub(crate) fn receive_reply<T: DeserializeOwned>(
-    connection: &mut Connection<Stream>,
-    timeouts: &Timeouts,
-    id: u64,
-    body: bool,
-    progress: &Progress,
-) -> Result<T, Error> {
-    loop {
-        if let Some(reply) = receive_message(connection, timeouts, id, body, progress)? {
-            return Ok(reply);
-        }
-    }
-}
-
-/// Receives the reply to the request `id`, or only that the server is at work on it.
-pub(crate) fn receive_message<T: DeserializeOwned>(
-    connection: &mut Connection<Stream>,
-    timeouts: &Timeouts,
-    id: u64,
-    body: bool,
-    progress: &Progress,
-) -> Result<Option<T>, Error> {
-    connection.stream().set_deadline(Deadline::after(timeouts.reply));
-    let header = connection.receive()?.ok_or(ftpish_protocol::Error::Closed)?;
-    let envelope: ReplyEnvelope = decode(&header)?;
-    // An error alone may be about the connection, and about no request.
-    let about_this = envelope.id == Some(id) || envelope.id.is_none() && envelope.error.is_some();
-    if !about_this {
-        return Err(Error::Protocol(format!("a reply to {:?} where {id} was due", envelope.id)));
-    }
-    if let Some(done) = envelope.working {
-        progress.set_done(done);
-        Ok(None)
-    } else if let Some(refusal) = envelope.error {
-        Err(Error::Refused(refusal))
-    } else if !envelope.ok || envelope.body != body {
-        Err(Error::Protocol("a reply that is neither granted nor refused".to_owned()))
-    } else {
-        decode(&header).map(Some)
-    }
-}
-
-/// Does the TLS handshake, and tells the server's key.
-fn secure(
-    socket: Socket,
-    endpoint: &Endpoint,
-    trust: Trust,
-    interrupt: &Interrupt,
-) -> Result<(Stream, Fingerprint), Error> {
-    let verifier = KeyVerifier::new(trust);
-    // Servers have one key; they are told the name only because TLS wants one.
-    let name = match endpoint {
-        Endpoint::Tcp(host, _) => ServerName::try_from(host.clone()).ok(),
-        Endpoint::Unix(_) => None,
-    };
-    let name = name.unwrap_or(ServerName::try_from("localhost").expect("a valid name"));
-    let stream = Stream::connect(socket, Some((client_config(verifier.clone()), name)));
-    let endpoint = endpoint.clone();
-    match (stream, verifier.offered()) {
-        (Ok(stream), Some(key)) => Ok((stream, key)),
-        (Err(_), _) if interrupt.is_set() => Err(Error::Interrupted),
-        (Err(error), Some(offered)) => Err(match trust {
-            Trust::Key(expected) if expected != offered => {
-                Error::WrongHostKey { endpoint, expected, offered }
-            }
-            Trust::Nothing => Error::UnknownHostKey { endpoint, fingerprint: offered },
-            Trust::Key(_) | Trust::Any => Error::Handshake { endpoint, error },
-        }),
-        (Err(error), None) => Err(Error::Handshake { endpoint, error }),
-        (Ok(_), None) => {
-            let error = io::Error::new(io::ErrorKind::InvalidData, "the server showed no key");
-            Err(Error::Handshake { endpoint, error })
-        }
-    }
-}
-
-/// What was listed is no listing, or not all of one; or whoever listed wants no more of it.
-pub(crate) fn of_listing(error: BodyError) -> Error {
-    match error {
-        BodyError::Sink(error) => match Refusal::from_io(&error) {
-            refusal if refusal.code == Code::Malformed => Error::Protocol(refusal.to_string()),
-            refusal if refusal.code == Code::Mismatch => Error::Unverified(refusal.to_string()),
-            _ => Error::local("(listing)", error),
-        },
-        error => Error::of_body(error, "(listing)".as_ref()),
-    }
-}
-
-fn decode<T: DeserializeOwned>(header: &Header) -> Result<T, Error> {
-    header.decode().map_err(|error| Error::Protocol(error.to_string()))
 }

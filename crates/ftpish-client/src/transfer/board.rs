@@ -2,41 +2,21 @@
 //! there are. Each lane takes what it has room for. The first lane is the caller's own connection; the others are opened
 //! when there is enough to do.
 
-use std::collections::VecDeque;
+mod state;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use ftpish_protocol::Error as ProtocolError;
 
-use super::parts::{Guest, Home, InParts, Share, Watcher};
-use super::piece::{Moving, Outcome, Tag};
-use super::scaling::{Change, Scaling};
+pub(crate) use self::state::{FIRST, Next, Work};
+use self::state::{MOST_WAITING, OPEN_FROM, Place, State};
+use super::parts::{Home, InParts, Share, Watcher};
+use super::piece::{Moving, Outcome};
+use super::scaling::Change;
 use crate::client::Options;
 use crate::{Client, Error, Progress, Way};
-
-/// What every open lane must have in flight, by [`Moving::cost`], before another one is opened: less is done by the time
-/// that it takes.
-const OPEN_FROM: u64 = 1024 * 1024;
-
-/// What a lane takes at the most while there are others, or may be.
-const MOST_TAKEN: u64 = 64 * 1024 * 1024;
-
-/// The same while the number of lanes may grow: more than is on its way over a long line.
-const MOST_WHILE_GROWING: u64 = 16 * 1024 * 1024;
-
-/// How many files wait at the most.
-const MOST_WAITING: usize = 1024;
-
-/// Which lane is the caller's own connection.
-pub(crate) const FIRST: usize = 0;
-
-/// A file to be moved.
-pub(crate) struct Work {
-    pub(crate) tag: Tag,
-    pub(crate) file: Moving,
-}
 
 /// How to reach the server on another lane.
 pub(crate) struct Opening {
@@ -65,116 +45,6 @@ struct Shared {
     changed: Condvar,
 }
 
-struct State {
-    /// How many lanes there may be beside the first.
-    most: usize,
-    scaling: Scaling,
-    /// How many lanes there are to be whatever comes of them: a large file must not keep the first from all else.
-    least: usize,
-    /// How to open another lane.
-    options: Option<Options>,
-    /// Connections that were there before.
-    idle: Vec<Client>,
-    /// The lanes by their numbers. One that has ended stays.
-    lanes: Vec<Place>,
-    /// Files that any lane may take.
-    waiting: VecDeque<Work>,
-    /// Large files that no lane has begun.
-    large: VecDeque<Work>,
-    /// Large files whose parts any lane may take.
-    begun: Vec<Arc<dyn InParts>>,
-    /// How many files other lanes than the first have taken, and not answered.
-    out: usize,
-    answers: VecDeque<Outcome>,
-    /// How many lanes wait for a change.
-    sleepers: usize,
-    /// Whether nothing more is begun.
-    ended: bool,
-    panicked: bool,
-}
-
-/// A lane, as the others see it.
-#[derive(Default)]
-struct Place {
-    is_open: bool,
-    /// What it has in flight, by [`Moving::cost`], when it last looked for more.
-    load: u64,
-    /// None for the first lane.
-    thread: Option<JoinHandle<Option<Client>>>,
-}
-
-/// What a lane does that has nothing in flight.
-pub(crate) enum Next {
-    /// Take a file that waits.
-    File,
-    /// Begin a large file.
-    Large(Box<Work>),
-    /// Move parts of one that is begun.
-    Parts(Guest),
-    /// Nothing: there is something to be told first, or all is done.
-    End,
-}
-
-impl State {
-    /// How many lanes there are to be, the first among them.
-    fn wanted(&self) -> usize {
-        self.scaling.wanted().max(self.least)
-    }
-
-    fn may_open(&self) -> bool {
-        self.lanes.len() <= self.most && self.lanes.len() < self.wanted() && !self.ended
-    }
-
-    /// Whether another lane would have something to do.
-    fn wants_another(&self) -> bool {
-        let mut open = self.lanes.iter().filter(|lane| lane.is_open);
-        !self.large.is_empty()
-            || self.begun.iter().any(|file| file.parts().has_left())
-            || !self.waiting.is_empty() && open.all(|lane| lane.load >= OPEN_FROM)
-    }
-
-    /// The least that another open lane has in flight; none where there is no other.
-    fn least_of_others(&self, lane: usize) -> Option<u64> {
-        let others = self.lanes.iter().enumerate().filter(|(number, other)| *number != lane && other.is_open);
-        others.map(|(_, other)| other.load).min()
-    }
-
-    /// Whether a lane may take a file that waits: what it takes, no other lane can.
-    fn may_take(&self, lane: usize) -> bool {
-        let (load, least) = (self.lanes[lane].load, self.least_of_others(lane));
-        let may_grow = self.lanes.len() <= self.most && (self.scaling.is_open() || self.may_open());
-        if least.is_none() && !may_grow {
-            return true;
-        }
-        let most = if self.scaling.is_open() { MOST_WHILE_GROWING } else { MOST_TAKEN };
-        load < OPEN_FROM || load < most && least.is_none_or(|least| load <= least)
-    }
-
-    /// Whether a lane is one too many.
-    fn is_surplus(&self, lane: usize) -> bool {
-        lane >= self.wanted() && lane != FIRST
-    }
-
-    /// Whether a lane that connects now has something to do.
-    fn has_work(&self) -> bool {
-        !self.waiting.is_empty()
-            || !self.large.is_empty()
-            || self.begun.iter().any(|file| file.parts().has_left())
-    }
-
-    /// The next large file for a lane, or one that is begun.
-    fn take_large(&mut self, lane: usize, refused: &[Arc<dyn InParts>]) -> Option<Next> {
-        if let Some(work) = self.large.pop_front() {
-            self.lanes[lane].load += work.file.cost();
-            self.out += usize::from(lane != FIRST);
-            return Some(Next::Large(Box::new(work)));
-        }
-        let is_refused = |file: &Arc<dyn InParts>| refused.iter().any(|other| Arc::ptr_eq(file, other));
-        let begun = self.begun.iter().find(|file| file.parts().has_left() && !is_refused(file));
-        begun.map(|file| Next::Parts(Guest::of(file)))
-    }
-}
-
 impl Board {
     /// One for what moves over `first`: that alone, as long as there is not more to do.
     pub(crate) fn new(first: &mut Client, way: Way, progress: &Progress, run: Run) -> Self {
@@ -184,22 +54,7 @@ impl Board {
             way,
             run,
             stored: AtomicU64::new(0),
-            state: Mutex::new(State {
-                most: jobs.most() - 1,
-                scaling: Scaling::new(jobs),
-                least: 1,
-                options: None,
-                idle: std::iter::from_fn(|| first.idle()).collect(),
-                lanes: vec![Place { is_open: true, ..Place::default() }],
-                waiting: VecDeque::new(),
-                large: VecDeque::new(),
-                begun: Vec::new(),
-                out: 0,
-                answers: VecDeque::new(),
-                sleepers: 0,
-                ended: false,
-                panicked: false,
-            }),
+            state: Mutex::new(State::new(jobs, std::iter::from_fn(|| first.idle()).collect())),
             changed: Condvar::new(),
         }))
     }

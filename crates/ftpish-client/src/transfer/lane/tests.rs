@@ -1,5 +1,7 @@
 //! How much may be on its way before anything is answered.
 
+use std::time::Duration;
+
 use ftpish_transport::Endpoint;
 
 use super::*;

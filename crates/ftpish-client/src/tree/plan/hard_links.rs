@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ftpish_protocol::message::Mode;
 use proptest::prelude::*;
 
-use super::super::Filter;
 use super::tests::{moment, path, plan, rules, time};
 use super::*;
+use crate::tree::Filter;
 
 /// A file: its number, and what tells its content.
 #[derive(Clone, Copy, Debug, PartialEq)]

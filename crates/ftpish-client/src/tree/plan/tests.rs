@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use ftpish_protocol::Algorithm;
+use ftpish_protocol::Refusal;
+use ftpish_protocol::message::{LinkTarget, Mode, Replace, Time};
 use proptest::prelude::*;
 
-use super::super::{Filter, Way};
 use super::*;
+use crate::Way;
+use crate::tree::{Filter, LinkPolicy};
 
 /// What a name stands for, and what tells it from another of its kind.
 #[derive(Clone, Debug, PartialEq)]
