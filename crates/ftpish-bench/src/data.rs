@@ -26,6 +26,8 @@ pub enum Data {
     Thousand,
     /// 3,000 files in 20 directories, most of them small, a few of megabytes, as in a home directory.
     Mixed,
+    /// One file of 200 MiB, and 2,000 of 4 KiB beside it.
+    Uneven,
     /// 100,000 names, to list.
     Many,
     /// Ten names, to list.
@@ -41,6 +43,7 @@ impl Data {
             Self::Small => "small",
             Self::Thousand => "thousand",
             Self::Mixed => "mixed",
+            Self::Uneven => "uneven",
             Self::Many => "many",
             Self::Ten => "ten",
         }
@@ -59,6 +62,7 @@ impl Data {
             Self::Small => 10_000.0,
             Self::Thousand => 1_000.0,
             Self::Mixed => 3_000.0,
+            Self::Uneven => 2_000.0,
             Self::Many => 100_000.0,
         };
         ((whole * scale) as usize).max(1)
@@ -74,6 +78,10 @@ impl Data {
             Self::Medium => fill(&top, (200.0 * scale * MIB as f64) as u64, &mut rng),
             Self::Small | Self::Thousand => tree(&top, 1, &vec![4096; files], &mut rng),
             Self::Mixed => tree(&top, 20, &mixed(files, MIXED_BYTES * scale, &mut rng), &mut rng),
+            Self::Uneven => {
+                tree(&top, 1, &vec![4096; files], &mut rng)?;
+                fill(&top.join("large"), (200.0 * scale * MIB as f64) as u64, &mut rng)
+            }
             Self::Many => tree(&top, 1, &vec![0; files], &mut rng),
             Self::Ten => tree(&top, 1, &vec![100; files], &mut rng),
         }

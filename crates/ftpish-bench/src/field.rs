@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::contenders::{CLEAR, FTPISH, Job, named};
 use crate::data::Data;
 use crate::lists;
-use crate::measure;
+use crate::measure::{self, Cost};
 use crate::outcome::Outcome;
 use crate::relay::{Line, relay};
 use crate::rows::{BYTES_A_CONNECTION, BYTES_A_SECOND, Link, ROUND_TRIP_MS, Row, Verb};
@@ -91,7 +91,7 @@ impl Field {
         }
         for turn in &turns {
             if [FTPISH, CLEAR].contains(&turn.name) && !outcome.has_failed(turn.name) {
-                outcome.add_memory(turn.name, self.weighed(row, turn));
+                outcome.add_cost(turn.name, self.weighed(row, turn));
             }
         }
         Ok(outcome)
@@ -165,16 +165,18 @@ impl Field {
         Ok(took.as_secs_f64())
     }
 
-    /// Does it once more, and tells the peak memory in KiB: the client's in this run, the server's in all so far.
-    fn weighed(&self, row: &Row, turn: &Turn) -> Result<[u64; 2], String> {
+    /// Does it once more, and tells what client and server took; the server's memory is its peak in all so far.
+    fn weighed(&self, row: &Row, turn: &Turn) -> Result<[Cost; 2], String> {
         let destination = self.fresh(row, turn)?;
         let server = self.servers.iter().find(|(who, _)| *who == turn.server);
         let server =
             server.and_then(|(_, started)| started.as_ref().ok()?.pid()).ok_or("it has no server")?;
+        let before = measure::processor_of(server).ok_or("the server is gone")?;
         let mut client = self.start(&self.fill(turn.job.run, row, turn, destination.path()), "client")?;
-        let (status, client) = measure::finish_with_peak(&mut client).map_err(|e| e.to_string())?;
-        let server = measure::peak_of(server).filter(|_| status.success()).ok_or("the server is gone")?;
-        Ok([client, server])
+        let (status, client) = measure::finish_with_cost(&mut client).map_err(|e| e.to_string())?;
+        let memory = measure::peak_of(server).filter(|_| status.success()).ok_or("the server is gone")?;
+        let processor = measure::processor_of(server).unwrap_or(before) - before;
+        Ok([client, Cost { memory, processor }])
     }
 
     /// A destination in which nothing was before, and which goes with all that comes to be in it; for a second run, what

@@ -4,7 +4,7 @@
 //! In the order of a run: `rows.rs` says what is measured and how good it is to be, `contenders.rs` who takes part and how,
 //! `data.rs` makes what is moved (and `lists.rs` tells curl of it), `servers.rs` starts the servers and `relay.rs` makes links
 //! long, `field.rs` runs a row, `measure.rs` holds the watch, `idle.rs` weighs connections that do nothing, `outcome.rs`
-//! is what came of a row, `report.rs` and `chart.rs` tell it.
+//! is what came of a row, `report.rs` and `chart.rs` tell it; `processor.rs` says on what.
 
 mod chart;
 mod contenders;
@@ -14,6 +14,7 @@ mod idle;
 mod lists;
 mod measure;
 mod outcome;
+mod processor;
 mod relay;
 mod report;
 mod rows;
@@ -41,6 +42,9 @@ struct Args {
     /// How much there is to do, as a part of the whole: 0.01 for a quick try.
     #[arg(long, value_name = "PART", default_value = "1", value_parser = scale)]
     scale: f64,
+    /// Hide from all contenders what an ordinary processor does not have: VAES and AVX-512.
+    #[arg(long)]
+    ordinary: bool,
     /// The binary to measure.
     #[arg(long, value_name = "FILE", default_value = "target/release/ftpish")]
     ftpish: PathBuf,
@@ -74,6 +78,9 @@ fn main() -> ExitCode {
 
 /// Tells whether everybody did what they were asked to; whether ftpish was fast enough is told in the report.
 fn run(args: &Args) -> Result<bool, String> {
+    if args.ordinary && !processor::is_ordinary() {
+        return Err(format!("cannot run again: {}", processor::pretend_ordinary()));
+    }
     // Whoever is interrupted cleans up: gigabytes of memory are taken.
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

@@ -43,18 +43,38 @@ pub fn finish(child: &mut Child) -> io::Result<ExitStatus> {
     status
 }
 
-/// Waits for a command, and tells the most memory that it had, in KiB.
-pub fn finish_with_peak(child: &mut Child) -> io::Result<(ExitStatus, u64)> {
+/// What a process takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// The most memory that it had, in KiB.
+    pub memory: u64,
+    /// Seconds of processor.
+    pub processor: f64,
+}
+
+/// Waits for a command, and tells what it took.
+pub fn finish_with_cost(child: &mut Child) -> io::Result<(ExitStatus, Cost)> {
     let pid = Pid::from_child(child);
-    let mut peak = 0;
+    let mut cost = Cost { memory: 0, processor: 0.0 };
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok((status, peak));
+            return Ok((status, cost));
         }
         // A process that has just ended has no memory any more.
-        peak = peak.max(peak_of(pid).unwrap_or(0));
+        cost.memory = cost.memory.max(peak_of(pid).unwrap_or(0));
+        cost.processor = processor_of(pid).unwrap_or(cost.processor);
         thread::sleep(LOOK_EVERY);
     }
+}
+
+/// The seconds of processor that a process has taken, in its own code and in the kernel's (proc_pid_stat(5): fields 14
+/// and 15, in clock ticks, of which Linux has 100 a second).
+pub fn processor_of(pid: Pid) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The name, in parentheses, may hold anything.
+    let fields = stat.rsplit_once(')')?.1;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().ok());
+    Some(ticks.sum::<Option<u64>>()? as f64 / 100.0)
 }
 
 /// The most memory that a process had so far, in KiB.
@@ -107,5 +127,7 @@ mod tests {
         let own = rustix::process::getpid();
         assert!(memory_of(own).unwrap() > 100);
         assert!(peak_of(own).unwrap() > 100);
+        let before = processor_of(own).unwrap();
+        while processor_of(own).unwrap() == before {}
     }
 }

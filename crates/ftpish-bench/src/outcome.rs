@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::contenders::FTPISH;
-use crate::measure::median;
+use crate::measure::{Cost, median};
 
 /// What came of a row.
 #[derive(Serialize)]
@@ -23,13 +23,15 @@ pub struct Outcome {
     skipped: BTreeMap<&'static str, String>,
     /// The peak memory of ftpish's client in this row, and of its server until then, in KiB.
     pub memory: BTreeMap<&'static str, [u64; 2]>,
+    /// The seconds of processor that ftpish's client and server took for this row once.
+    pub processor: BTreeMap<&'static str, [f64; 2]>,
 }
 
 impl Outcome {
     /// Nothing came of it yet.
     pub fn new(name: &'static str) -> Self {
-        let (medians, ratios, seconds, failed, skipped, memory) = Default::default();
-        Self { name, medians, ratios, seconds, failed, skipped, memory }
+        let (medians, ratios, seconds, failed, skipped, memory, processor) = Default::default();
+        Self { name, medians, ratios, seconds, failed, skipped, memory, processor }
     }
 
     /// Adds a run; one that failed takes the others of the same contender with it.
@@ -51,10 +53,13 @@ impl Outcome {
         self.ratios = peers.filter_map(|(who, theirs)| Some((*who, theirs / own?))).collect();
     }
 
-    /// Adds the peak memory of client and server in KiB.
-    pub fn add_memory(&mut self, who: &'static str, peaks: Result<[u64; 2], String>) {
-        match peaks {
-            Ok(peaks) => drop(self.memory.insert(who, peaks)),
+    /// Adds what client and server took.
+    pub fn add_cost(&mut self, who: &'static str, costs: Result<[Cost; 2], String>) {
+        match costs {
+            Ok(costs) => {
+                self.memory.insert(who, costs.map(|cost| cost.memory));
+                self.processor.insert(who, costs.map(|cost| cost.processor));
+            }
             Err(why) => self.add(who, Err(why)),
         }
     }

@@ -57,6 +57,8 @@ pub struct Report {
     began: u64,
     kernel: String,
     processors: usize,
+    /// Which, and what it can do.
+    processor: String,
     /// What else the machine did: the load averages before the run. Above zero, compare rows and not seconds.
     load_before: String,
     runs: u16,
@@ -73,6 +75,7 @@ impl Report {
             began: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             kernel: read("/proc/sys/kernel/osrelease"),
             processors: std::thread::available_parallelism().map_or(1, Into::into),
+            processor: crate::processor::describe(),
             load_before: read("/proc/loadavg"),
             runs,
             scale,
@@ -138,14 +141,15 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let Self { kernel, processors, load_before, .. } = self;
-        writeln!(out, "Linux {kernel}, {processors} processors, load before it {load_before}.")?;
+        let Self { kernel, processors, processor, load_before, .. } = self;
+        writeln!(out, "Linux {kernel}, {processors} processors, {processor}, load before it {load_before}.")?;
         if !self.rows.is_empty() {
             self.write_medians(out)?;
         }
         for (at, absence) in self.rows.iter().flat_map(Outcome::absences).enumerate() {
             writeln!(out, "{}- {absence}", if at == 0 { "\n" } else { "" })?;
         }
+        self.write_processor_time(out)?;
         if !self.bars.is_empty() {
             writeln!(out, "\n| to reach | | | reached | |\n|---|---|---|---|---|")?;
         }
@@ -154,6 +158,26 @@ impl Report {
             let verdict = if verdict == "missed" { "**missed**".to_owned() } else { cell(verdict) };
             let reached = reached.map(|number| format!(" {number:.3}")).unwrap_or_default();
             writeln!(out, "| {row} | {who} | {goal} |{reached} | {verdict} |")?;
+        }
+        Ok(())
+    }
+
+    /// What both ends of ftpish took of the processor in one run.
+    fn write_processor_time(&self, out: &mut String) -> std::fmt::Result {
+        let rows: Vec<_> = self.rows.iter().filter(|row| !row.processor.is_empty()).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n| seconds of processor, client + server | {FTPISH} | {CLEAR} |\n|---|---|---|")?;
+        for row in rows {
+            write!(out, "| {} |", row.name)?;
+            for who in [FTPISH, CLEAR] {
+                match row.processor.get(who) {
+                    Some([client, server]) => write!(out, " {client:.2} + {server:.2} |")?,
+                    None => write!(out, " |")?,
+                }
+            }
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -191,11 +215,13 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 pub fn sample() -> Report {
     use crate::contenders::{RSYNC, SCP, SOCAT, TAR};
+    use crate::measure::Cost;
     use crate::rows::ROWS;
 
     let mut report = Report::new(3, 0.5);
     (report.began, report.processors) = (1, 2);
     (report.kernel, report.load_before) = ("6.1".into(), "0.00".into());
+    report.processor = "AMD EPYC (aes)".into();
     let mut near = Outcome::new(ROWS[0].name);
     for (who, took) in [(FTPISH, 0.9), (FTPISH, 0.8), (FTPISH, 1.0), (CLEAR, 0.7), (RSYNC, 0.6), (SCP, 9.0)] {
         near.add(who, Ok(took));
@@ -203,7 +229,10 @@ pub fn sample() -> Report {
     near.add(SOCAT, Ok(0.1));
     near.add(SOCAT, Err("`socat`: no (exit status: 1)".to_owned()));
     near.skip(TAR, "no nc here".to_owned());
-    near.add_memory(FTPISH, Ok([10_000, 70_000]));
+    near.add_cost(
+        FTPISH,
+        Ok([Cost { memory: 10_000, processor: 0.5 }, Cost { memory: 70_000, processor: 0.25 }]),
+    );
     report.add(&ROWS[0], near);
     let row = ROWS.iter().find(|row| row.name == "ls of ten entries at 50 ms").expect("it is a row");
     let mut far = Outcome::new(row.name);
@@ -211,7 +240,7 @@ pub fn sample() -> Report {
         far.add(who, Ok(took));
     }
     for who in [FTPISH, CLEAR] {
-        far.add_memory(who, Ok([8192, 1024]));
+        far.add_cost(who, Ok([8192, 1024].map(|memory| Cost { memory, processor: 0.0 })));
     }
     report.add(row, far);
     report.judge_memory();

@@ -96,6 +96,9 @@ const MIXED_FILES: &[Bar] = &[bar(FTPISH, 1.0, RSYNC), bar(FTPISH, 5.0, SCP), ba
 const LONG_FILE: &[Bar] =
     &[bar(FTPISH, 0.95, TAR), bar(FTPISH, 3.0, SCP), bar(CLEAR, 0.95, TAR), bar(CLEAR, 3.0, SCP)];
 
+/// What nc takes is the link's own time.
+const UNEVEN: &[Bar] = &[bar(FTPISH, 0.9, TAR), bar(CLEAR, 0.9, TAR), bar(FTPISH, 1.0, RSYNC)];
+
 /// A row on a short link, until it is told who takes part.
 const fn row(name: &'static str, verb: Verb, data: Data, bars: &'static [Bar]) -> Row {
     Row { name, verb, data, link: Link::Near, contenders: &[], bars }
@@ -207,6 +210,16 @@ pub const ROWS: &[Row] = &[
         link: Link::Far,
         contenders: &[FTPISH, CLEAR, RSYNC, SCP, NGINX, TAR],
         ..row("put 200 MiB at 50 ms, 1 Gbit/s", Verb::Put, Data::Medium, LONG_FILE)
+    },
+    Row {
+        link: Link::Far,
+        contenders: &[FTPISH, CLEAR, RSYNC, TAR],
+        ..row("get 200 MiB and 2,000 files at 50 ms, 1 Gbit/s", Verb::Get, Data::Uneven, UNEVEN)
+    },
+    Row {
+        link: Link::Far,
+        contenders: &[FTPISH, CLEAR, RSYNC, TAR],
+        ..row("put 200 MiB and 2,000 files at 50 ms, 1 Gbit/s", Verb::Put, Data::Uneven, UNEVEN)
     },
     Row {
         link: Link::Thin,
