@@ -1,4 +1,4 @@
-//! The ftpish wire. `docs/PROTOCOL.md` is the standard; this crate is its Rust form.
+//! The ftpish wire. `docs/PROTOCOL.md` and the pages in `docs/protocol` are the standard; this crate is its Rust form.
 //!
 //! In scope: messages and what they mean ([`message`]), paths that cannot escape ([`RemotePath`]),
 //! digests ([`Digest`]), framing ([`Connection`]) and verified bodies ([`send_body`], [`receive_body`]).

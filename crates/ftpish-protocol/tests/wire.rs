@@ -1,5 +1,5 @@
 //! The golden vectors under `fixtures/wire`: each good one is read as the value it stands for and written as the same
-//! bytes again, each malformed one causes the error it names, and `docs/PROTOCOL.md` shows the very same text.
+//! bytes again, each malformed one causes the error it names, and the pages in `docs/protocol` show the very same text.
 #![allow(clippy::unwrap_used, reason = "this is how a test fails")]
 #![allow(clippy::single_range_in_vec_init, reason = "the ranges of a file may be one")]
 
@@ -466,10 +466,10 @@ fn what_is_refused_leaves_the_connection_in_step() {
 }
 
 #[test]
-fn the_document_shows_the_vectors() {
-    let (document, files) = (document(), fixtures(""));
+fn the_examples_show_the_vectors() {
+    let (examples, files) = (page("protocol/examples.md"), fixtures(""));
     let mut shown = 0;
-    for block in document.split("```hex ").skip(1) {
+    for block in examples.split("```hex ").skip(1) {
         let (name, block) = block.split_once('\n').unwrap();
         let (text, _) = block.split_once("```").expect("a block has an end");
         assert_eq!(files.get(name).expect(name).text, text, "{name}");
@@ -479,47 +479,129 @@ fn the_document_shows_the_vectors() {
 }
 
 #[test]
-fn the_document_lists_every_code() {
-    let document = document();
-    let (_, section) = document.split_once("\n## Errors\n").unwrap();
-    let documented: Vec<Code> = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
-        .map(|(code, _)| serde_json::from_str(&format!("\"{code}\"")).unwrap())
-        .collect();
-    let declared: Vec<usize> = (0..Code::Unknown as usize).collect();
-    assert_eq!(documented.into_iter().map(|code| code as usize).collect::<Vec<_>>(), declared);
+fn the_core_is_short() {
+    let lines = page(CORE).lines().count();
+    assert!(lines <= 250, "{CORE} has {lines} lines");
 }
 
 #[test]
-fn the_document_names_the_constants() {
-    let document = document();
-    for (what, limit) in [
-        ("a message, without its length", format!("{MAX_HEADER} bytes")),
-        ("arrays and objects nested in a message", MAX_DEPTH.to_string()),
-        ("a chunk, without its length", format!("{MAX_CHUNK} bytes")),
-        ("requests in flight", MAX_IN_FLIGHT.to_string()),
-        ("a path", format!("{MAX_PATH} bytes")),
-        ("a component of a path", format!("{MAX_NAME} bytes")),
-        ("blocks of a file", MAX_BLOCKS.to_string()),
-        ("ranges in a `put`", MAX_RANGES.to_string()),
-    ] {
-        let row = format!("\n| {what} | {limit} |\n");
-        assert!(document.contains(&row), "{row}");
+fn the_core_lists_its_codes_in_order_and_each_extension_its_own() {
+    let codes = |page: &str| -> Vec<usize> {
+        let rows = rows(page, "| code | meaning |");
+        rows.map(|code| serde_json::from_str::<Code>(&format!("\"{code}\"")).unwrap() as usize).collect()
+    };
+    let core = codes(&page(CORE));
+    assert!(core.is_sorted(), "{core:?}");
+    let mut documented: Vec<usize> = pages().iter().flat_map(|(_, page)| codes(page)).collect();
+    documented.sort_unstable();
+    let declared: Vec<usize> = (0..Code::Unknown as usize).collect();
+    assert_eq!(documented, declared, "each code is in one table");
+}
+
+#[test]
+fn the_pages_list_every_command_once() {
+    let mut documented = Vec::new();
+    for (_, page) in pages() {
+        documented.extend(rows(&page, "| `cmd` |").map(str::to_owned));
     }
-    for text in [
-        format!("port {DEFAULT_PORT} "),
-        format!("`{}`", str::from_utf8(ALPN).unwrap()),
-        format!("`version` is {VERSION};"),
-        format!("at least {MIN_BLOCK} bytes"),
-        format!("files of more than {MAX_LISTED_DIGEST} bytes are,"),
-    ] {
-        assert!(document.contains(&text), "{text}");
+    documented.sort_unstable();
+    let mut known = [
+        "hello", "login", "ls", "tree", "stat", "get", "put", "mkdir", "symlink", "link", "set", "rm", "mv",
+        "hash", "df", "blocks", "part", "resume",
+    ];
+    known.sort_unstable();
+    assert_eq!(documented, known);
+    for name in known {
+        let command = serde_json::from_str(&format!(r#"{{"id":1,"cmd":"{name}"}}"#));
+        assert!(!matches!(command, Ok(Command::Unknown)), "{name}");
     }
 }
 
-fn document() -> String {
-    fs::read_to_string(format!("{PROJECT}/docs/PROTOCOL.md")).unwrap()
+#[test]
+fn the_pages_name_the_constants() {
+    for (file, what, limit) in [
+        (CORE, "a message, without its length", format!("{MAX_HEADER} bytes")),
+        (CORE, "arrays and objects nested in a message", MAX_DEPTH.to_string()),
+        (CORE, "a chunk, without its length", format!("{MAX_CHUNK} bytes")),
+        (CORE, "requests in flight", MAX_IN_FLIGHT.to_string()),
+        (CORE, "a path", format!("{MAX_PATH} bytes")),
+        (CORE, "a component of a path", format!("{MAX_NAME} bytes")),
+        ("protocol/blocks.md", "blocks of a file", MAX_BLOCKS.to_string()),
+        ("protocol/blocks.md", "ranges in a `put`", MAX_RANGES.to_string()),
+    ] {
+        let row = format!("\n| {what} | {limit} |\n");
+        assert!(page(file).contains(&row), "{file}: {row}");
+    }
+    for (file, text) in [
+        (CORE, format!("port {DEFAULT_PORT} ")),
+        (CORE, format!("`{}`", str::from_utf8(ALPN).unwrap())),
+        (CORE, format!("`version` is {VERSION};")),
+        ("protocol/blocks.md", format!("at least {MIN_BLOCK} bytes")),
+        ("protocol/blocks.md", format!("at most {MAX_BLOCKS} blocks")),
+        ("protocol/blocks.md", format!("at most {MAX_RANGES} pairs")),
+        ("protocol/login.md", format!("namespace `{NAMESPACE}`")),
+        ("protocol/trees.md", format!("files of more than {MAX_LISTED_DIGEST} bytes,")),
+    ] {
+        // A line may end between any two words.
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words(&page(file)).contains(text.trim_end()), "{file}: {text}");
+    }
+}
+
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let (mut all, mut reached) = (pages(), 0);
+    all.push(("protocol/examples.md".to_owned(), page("protocol/examples.md")));
+    let core = page(CORE);
+    for (file, text) in &all {
+        assert!(file == CORE || core.contains(&format!("]({file})")), "{CORE} links to {file}");
+        for link in text.split("](").skip(1) {
+            let (link, _) = link.split_once(')').expect("a link has an end");
+            let (target, section) = link.split_once('#').unwrap_or((link, ""));
+            let target = match (target, file.rsplit_once('/')) {
+                ("", _) => file.clone(),
+                (target, None) => target.to_owned(),
+                (target, Some((folder, _))) => {
+                    target.strip_prefix("../").map_or_else(|| format!("{folder}/{target}"), str::to_owned)
+                }
+            };
+            let (_, text) = all.iter().find(|(file, _)| *file == target).expect(link);
+            assert!(section.is_empty() || sections(text).any(|it| it == section), "{file}: {link}");
+            reached += 1;
+        }
+    }
+    assert!(reached > 20, "{reached} links");
+}
+
+/// What everybody implements.
+const CORE: &str = "PROTOCOL.md";
+
+fn page(file: &str) -> String {
+    fs::read_to_string(format!("{PROJECT}/docs/{file}")).unwrap()
+}
+
+/// The core and the extensions, without the examples: where each is below `docs`, and its text.
+fn pages() -> Vec<(String, String)> {
+    let files = fs::read_dir(format!("{PROJECT}/docs/protocol")).unwrap();
+    let files = files.map(|file| format!("protocol/{}", file.unwrap().file_name().to_str().unwrap()));
+    let mut files: Vec<String> = files.filter(|file| file != "protocol/examples.md").collect();
+    files.push(CORE.to_owned());
+    files.into_iter().map(|file| (file.clone(), page(&file))).collect()
+}
+
+/// The first cell of each row, without its backticks, of the tables that begin with `head`.
+fn rows<'a>(page: &'a str, head: &'a str) -> impl Iterator<Item = &'a str> {
+    let tables = page.split("\n\n").filter(move |block| block.starts_with(head));
+    tables.flat_map(|table| table.lines().skip(2).map(|row| row.split('`').nth(1).expect(row)))
+}
+
+/// What links call the sections of a page.
+fn sections(page: &str) -> impl Iterator<Item = String> {
+    let titles = page.lines().filter(|line| line.starts_with("##"));
+    titles.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        title.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+    })
 }
 
 fn path(text: &str) -> RemotePath {
