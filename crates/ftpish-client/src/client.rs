@@ -140,6 +140,11 @@ impl Client {
         }
     }
 
+    /// Whether the server knows an extension, by its name in [`FEATURES`](ftpish_protocol::FEATURES).
+    pub fn has_feature(&mut self, name: &str) -> Result<bool, Error> {
+        Ok(self.welcome()?.features.iter().any(|feature| feature == name))
+    }
+
     /// How many connections a transfer may use.
     pub(crate) fn jobs(&self) -> Jobs {
         self.options.jobs

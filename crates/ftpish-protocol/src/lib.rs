@@ -47,6 +47,10 @@ pub use verified::Verified;
 /// The protocol version that `hello` carries. It changes only when an old peer would misread a new one.
 pub const VERSION: u32 = 1;
 
+/// The extensions of the protocol, each by the name of its page in `docs/protocol`.
+pub const FEATURES: [&str; 8] =
+    ["alive", "attributes", "backup", "blocks", "links", "login", "parts", "trees"];
+
 /// The ALPN protocol name (RFC 7301) of ftpish over TLS.
 pub const ALPN: &[u8] = b"ftpish/1";
 

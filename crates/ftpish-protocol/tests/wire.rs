@@ -40,6 +40,7 @@ const VECTORS: &[(&str, Play)] = &[
             agent: "ftpish 0.1.0".into(),
             digests: Algorithm::ALL.map(|a| a.to_string()).into(),
             commands: commands.map(String::from).into(),
+            features: FEATURES.map(String::from).into(),
             login: true,
             challenge: Some(CHALLENGE.into()),
         };
@@ -496,6 +497,19 @@ fn the_core_lists_its_codes_in_order_and_each_extension_its_own() {
     documented.sort_unstable();
     let declared: Vec<usize> = (0..Code::Unknown as usize).collect();
     assert_eq!(documented, declared, "each code is in one table");
+}
+
+#[test]
+fn the_core_lists_every_feature_and_each_has_its_page() {
+    let core = page("PROTOCOL.md");
+    let listed: Vec<_> = core
+        .lines()
+        .filter_map(|line| line.strip_prefix("| [`")?.split_once("`](protocol/")?.1.split_once(".md)"))
+        .map(|(page, _)| page)
+        .collect();
+    let mut sorted = listed.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, FEATURES);
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Peer {
         let digests = ["blake3", "sha256", "md5"];
         self.grant(
             &hello,
-            json!({"version": 1, "agent": "script", "digests": digests, "commands": ["link"], "login": false}),
+            json!({"version": 1, "agent": "script", "digests": digests, "commands": [], "features": ftpish_protocol::FEATURES, "login": false}),
         );
     }
 

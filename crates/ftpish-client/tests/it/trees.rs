@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ftpish_client::{Client, Compare, Done, Error, Progress, Step, Tree, TreeJob, Way};
-use ftpish_protocol::{Algorithm, RemotePath};
+use ftpish_protocol::{Algorithm, Code, FEATURES, RemotePath};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -365,6 +365,34 @@ fn an_endless_tree_is_taken_as_it_comes_and_can_be_interrupted() {
     });
     assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
     assert!(most_ahead.load(Ordering::Relaxed) <= 32_000, "{most_ahead:?}");
+}
+
+#[test]
+fn a_server_without_a_feature_that_is_needed_is_sent_nothing_that_changes_anything() {
+    for feature in ["backup", "links"] {
+        let world = World::new();
+        let script = Script::from_the_start(move |peer| {
+            let hello = peer.request();
+            let features = FEATURES.into_iter().filter(|known| *known != feature);
+            let features: Vec<_> = features.collect();
+            let welcome = json!({"version": 1, "agent": "script", "digests": ["md5", "blake3"], "commands": [],
+                                 "features": features, "login": false});
+            peer.grant(&hello, welcome);
+            let request = peer.request();
+            assert_eq!(request["cmd"], "tree");
+            peer.grant(&request, json!({"body": true}));
+            peer.send(&listing(&[node(".", "dir"), node("f", "file")]));
+            assert_eq!(peer.next(), None, "the client asks for no more");
+        });
+        let backup = (feature == "backup").then(|| "old".parse().unwrap());
+        let hard_links = feature == "links";
+        let needs =
+            Tree { way: Way::Put, backup, hard_links, compare: Some(Compare::Time), ..tree(&world.local()) };
+        let (_, ended) = run(&mut script.client(), needs);
+        let is_told = matches!(&ended, Err(Error::Refused(refusal))
+            if refusal.code == Code::Unsupported && refusal.message.contains(feature));
+        assert!(is_told, "{ended:?}");
+    }
 }
 
 fn same(path: &str, first: &str) -> Value {

@@ -25,6 +25,9 @@ pub struct Welcome {
     pub digests: Vec<String>,
     /// The commands it knows.
     pub commands: Vec<String>,
+    /// The extensions it knows, of those that [`FEATURES`](crate::FEATURES) lists: a client uses no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
     /// Whether a login is needed before anything else.
     pub login: bool,
     /// What a login by key signs, along with others: see [`Statement`](crate::Statement). Another one on each connection;

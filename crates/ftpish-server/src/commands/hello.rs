@@ -1,7 +1,7 @@
 //! `hello`: who the server is and what it knows.
 
 use ftpish_protocol::message::{Hello, Welcome};
-use ftpish_protocol::{Algorithm, Code, Refusal, VERSION};
+use ftpish_protocol::{Algorithm, Code, FEATURES, Refusal, VERSION};
 
 use crate::AGENT;
 use crate::accounts::Accounts;
@@ -29,6 +29,7 @@ pub fn run(
         agent: AGENT.to_owned(),
         digests: Algorithm::ALL.map(|a| a.name().to_owned()).to_vec(),
         commands: COMMANDS.into_iter().chain(login).map(str::to_owned).collect(),
+        features: FEATURES.map(str::to_owned).to_vec(),
         login: accounts.is_some_and(|accounts| accounts.anonymous().is_none()),
         challenge: accounts.map(|_| challenge.to_owned()),
     })

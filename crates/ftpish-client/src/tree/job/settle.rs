@@ -3,7 +3,7 @@
 use std::iter::successors;
 
 use ftpish_protocol::message::Unset;
-use ftpish_protocol::{Code, RemotePath};
+use ftpish_protocol::{Code, Refusal, RemotePath};
 use ftpish_storage::SourceFile;
 
 use super::{Tag, TreeJob};
@@ -11,7 +11,7 @@ use crate::transfer::local;
 use crate::transfer::{Answer, Transfer};
 use crate::tree::plan::Side;
 use crate::tree::{Done, Outcome, Step};
-use crate::{Error, Progress, Way, digest_of};
+use crate::{Client, Error, Progress, Way, digest_of};
 
 impl TreeJob {
     /// Takes the answers that have come. Whether the nodes that were asked for are among them.
@@ -39,6 +39,11 @@ impl TreeJob {
                 {
                     page = true;
                     self.plan.end(Side::Target);
+                }
+                (Tag::Page, Ok(_)) if self.lacks(transfer.first.client)?.is_some() => {
+                    let feature = self.lacks(transfer.first.client)?.unwrap_or_default();
+                    let line = format!("the server does not know the extension `{feature}`");
+                    ended = Err(Error::Refused(Refusal::new(Code::Unsupported, line)));
                 }
                 (Tag::Page, answer) => {
                     page = true;
@@ -88,6 +93,17 @@ impl TreeJob {
             }
         }
         ended.map(|()| page)
+    }
+
+    /// The extension that the tree needs and the server does not know: it would ignore the fields, and lose what is to be kept.
+    fn lacks(&self, client: &mut Client) -> Result<Option<&'static str>, Error> {
+        let keeps = self.tree.backup.is_some() && self.tree.way == Way::Put;
+        for (needed, feature) in [(keeps, "backup"), (self.tree.hard_links, "links")] {
+            if needed && !client.has_feature(feature)? {
+                return Ok(Some(feature));
+            }
+        }
+        Ok(None)
     }
 
     /// Both digests of a file are known when this returns: it moves only if they differ.
