@@ -18,6 +18,7 @@ mod attack;
 #[cfg(target_os = "linux")]
 mod attributes;
 mod batch;
+mod clients;
 mod crowds;
 mod demo;
 mod descriptors;
@@ -40,7 +41,6 @@ mod names;
 mod overwrite;
 mod process;
 mod put;
-mod python;
 mod serve;
 mod servers;
 mod shell;
