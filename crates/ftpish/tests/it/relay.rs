@@ -245,11 +245,16 @@ impl Pump<'_> {
     }
 
     fn pass_at_once(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.to.write_all(bytes)?;
+        let (passed, length) = (self.wire.passed(self.toward), bytes.len() as u64);
+        // Before the receiver has them, so that whoever has seen what they do finds them counted.
+        passed.fetch_add(length, Ordering::SeqCst);
+        if let Err(error) = self.to.write_all(bytes) {
+            passed.fetch_sub(length, Ordering::SeqCst);
+            return Err(error);
+        }
         if let Some(twin) = &self.twin {
             let _ = twin.send(bytes.to_vec());
         }
-        self.wire.passed(self.toward).fetch_add(bytes.len() as u64, Ordering::SeqCst);
         Ok(())
     }
 }
