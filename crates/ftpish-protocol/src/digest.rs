@@ -1,4 +1,4 @@
-//! Digests: what proves that bytes arrived. Beside `blocks.rs` the only file that names a hash crate.
+//! Digests: what proves that bytes arrived. Besides `blocks/digest.rs`, this is the only file that names a hash crate.
 
 use std::fmt;
 use std::io::{self, Read};

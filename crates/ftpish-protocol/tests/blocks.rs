@@ -4,6 +4,7 @@
 #![allow(clippy::single_range_in_vec_init, reason = "the ranges of a file may be one")]
 
 mod disk;
+mod in_step;
 mod pipe;
 
 use std::io;
@@ -12,8 +13,9 @@ use std::sync::LazyLock;
 
 use disk::Disk;
 use ftpish_protocol::blocks::{Assembly, BLOCK_DIGEST, Blocks, MIN_BLOCK, WriteAt};
-use ftpish_protocol::message::{Trailer, Working};
+use ftpish_protocol::message::Trailer;
 use ftpish_protocol::*;
+use in_step::{assert_in_step, body_length, finished, receiving};
 use pipe::{Pieces, Pipe};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,9 +23,6 @@ use proptest::test_runner::Config;
 
 /// The smallest block: that of every file here, unless a test says otherwise.
 const BLOCK: u64 = MIN_BLOCK;
-
-/// The message that stands behind each body.
-const NEXT: Working = Working { id: 7, working: 7 };
 
 #[test]
 fn ranges_complete_a_file_and_the_trailer_tells_the_digest_of_the_whole() {
@@ -387,31 +386,4 @@ fn noise() -> &'static [u8] {
         std::iter::repeat_with(word).take(6 << 18).flat_map(u32::to_le_bytes).collect()
     });
     &NOISE
-}
-
-/// All that was written, and one more message.
-fn finished(mut connection: Connection<Pipe>) -> Vec<u8> {
-    connection.send(&NEXT).unwrap();
-    connection.flush().unwrap();
-    std::mem::take(&mut connection.stream().written)
-}
-
-/// How many of these bytes are the body.
-fn body_length(bytes: &[u8]) -> usize {
-    bytes.len() - finished(Connection::new(Pipe::silent())).len()
-}
-
-/// A connection that stands before a body of these bytes.
-fn receiving(bytes: &[u8], pace: usize) -> Connection<Pipe> {
-    let mut connection = Connection::new(Pipe::new(bytes, pace));
-    connection.begin_body();
-    connection
-}
-
-#[track_caller]
-fn assert_in_step(mut connection: Connection<Pipe>) {
-    assert!(!connection.in_body());
-    let next: Working = connection.receive().unwrap().expect("one more message").decode().unwrap();
-    assert_eq!(next, NEXT);
-    assert!(connection.receive().unwrap().is_none(), "and then the end");
 }

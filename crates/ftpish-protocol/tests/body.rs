@@ -1,17 +1,18 @@
-//! Bodies over a stream in memory: whole, damaged, cut, aborted and unwanted. Behind each body that leaves the
-//! connection in step stands one more message, which must be received.
+//! Bodies over a stream in memory: whole, damaged, cut, aborted and unwanted.
+//!
+//! Deliberately elsewhere: messages alone (`connection.rs`), listings (`listing.rs`), ranges and parts of files
+//! (`blocks.rs`, `parts.rs`).
 #![allow(clippy::unwrap_used, reason = "this is how a test fails")]
 
+mod in_step;
 mod pipe;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
-use ftpish_protocol::message::{Entry, Kind, LinkTarget, Mode, Time, Trailer, Working};
+use ftpish_protocol::message::Trailer;
 use ftpish_protocol::*;
+use in_step::{assert_in_step, body_length, finished, receiving};
 use pipe::{Pieces, Pipe};
-
-/// The message that stands behind each body.
-const NEXT: Working = Working { id: 7, working: 7 };
 
 #[test]
 fn a_body_of_any_size_arrives_verified_with_any_digest() {
@@ -98,72 +99,6 @@ fn many_small_bodies_follow_each_other() {
         assert_eq!(receive(&mut connection, Some(size)).unwrap().length(), size);
     }
     assert_in_step(connection);
-}
-
-#[test]
-fn messages_arrive_however_they_are_cut_and_the_connection_rests_in_between() {
-    let two = [finished(Connection::new(Pipe::silent())), finished(Connection::new(Pipe::silent()))].concat();
-    for cut in 0..=two.len() {
-        let mut connection = Connection::new(Pipe::new(&two[..cut], 3).unfinished());
-        let whole = cut / (two.len() / 2);
-        for _ in 0..whole {
-            assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
-            assert_eq!(connection.arrive().unwrap(), Arrived::Whole, "nothing is taken");
-            assert!(connection.receive().unwrap().is_some());
-        }
-        assert_eq!(connection.arrive().unwrap(), Arrived::Part);
-        connection.rest();
-        assert_eq!(connection.has_input(), cut % (two.len() / 2) > 0);
-        connection.stream().go_on(&two[cut..]);
-        for _ in whole..2 {
-            assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
-            assert!(connection.receive().unwrap().is_some());
-        }
-        assert_eq!(connection.arrive().unwrap(), Arrived::End);
-    }
-}
-
-#[test]
-fn a_message_that_is_too_long_or_cut_by_the_end_arrives_as_its_error() {
-    let mut connection = Connection::new(Pipe::new(&u32::MAX.to_be_bytes(), 1).unfinished());
-    assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
-    assert!(matches!(connection.receive(), Err(Error::HeaderTooLarge { .. })));
-    for cut in [&[0][..], &[0, 0, 0, 9, b'{']] {
-        let mut connection = Connection::new(Pipe::new(cut, 1));
-        assert_eq!(connection.arrive().unwrap(), Arrived::Whole);
-        assert!(matches!(connection.receive(), Err(Error::Closed)));
-    }
-}
-
-/// A peer that has closed: nothing can be written, and what it said last lies here.
-struct Closed(Pipe);
-
-impl Read for Closed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Closed {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn last_words_are_received_although_nothing_can_be_written_any_more() {
-    let last_words = finished(Connection::new(Pipe::silent()));
-    let mut connection = Connection::new(Closed(Pipe::new(&last_words, 7)));
-    connection.queue(&NEXT);
-    assert!(matches!(connection.flush(), Err(Error::Io(_))));
-    let heard: Working = connection.receive().unwrap().unwrap().decode().unwrap();
-    assert_eq!(heard, NEXT);
-    let end = connection.receive().unwrap_err();
-    assert!(matches!(&end, Error::Io(error) if error.kind() == io::ErrorKind::BrokenPipe), "{end}");
 }
 
 #[test]
@@ -349,70 +284,6 @@ fn assert_cut(bytes: &[u8], cut: usize) {
     assert!(receiving(&bytes[..cut], 777).drain_body().is_err(), "cut at {cut}");
 }
 
-#[test]
-fn a_listing_arrives_entry_by_entry_with_names_of_any_bytes() {
-    let link = Entry { target: Some(LinkTarget(b"\xff/../x\n".into())), ..entry(b"link") };
-    let odd = [entry(b"a"), entry(b"caf\xe9"), entry("café \u{202e}\n\"".as_bytes()), link];
-    let many: Vec<_> = (0..5000).map(|n| entry(format!("{n:0100}").as_bytes())).collect();
-    for entries in [&[][..], &odd, &many] {
-        let bytes = listed(entries.iter().cloned().map(Ok));
-        for pace in [1000, usize::MAX] {
-            let mut arrived = vec![];
-            let mut connection = receiving(&bytes, pace);
-            let take = &mut |entry: Entry| {
-                arrived.push(entry);
-                Ok(())
-            };
-            let count = receive_listing(&mut connection, Algorithm::Md5, take).unwrap();
-            assert_eq!(count, entries.len() as u64);
-            assert!(arrived == entries);
-            assert_in_step(connection);
-        }
-    }
-}
-
-#[test]
-fn a_directory_that_cannot_be_read_to_its_end_aborts_the_listing() {
-    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-    let mut connection = receiving(&listed([Ok(entry(b"a")), Err(denied())].into_iter()), usize::MAX);
-    let error = receive_listing(&mut connection, Algorithm::Md5, &mut |_: Entry| Ok(())).unwrap_err();
-    assert!(matches!(error, BodyError::Aborted(refusal) if refusal.code == Code::PermissionDenied));
-    assert_in_step(connection);
-}
-
-#[test]
-fn a_listing_that_is_not_one_is_refused() {
-    #[track_caller]
-    fn check(lines: &[u8], counted: Option<u64>, code: Code, message: &str) {
-        let digest = Algorithm::Md5.digest(lines);
-        let mut connection = Connection::new(Pipe::silent());
-        send(&mut connection, &[lines], Algorithm::Md5).unwrap();
-        let mut bytes = finished(connection);
-        bytes.truncate(4 + lines.len() + 4);
-        let mut trailer = Connection::new(Pipe::silent());
-        trailer
-            .send(&Trailer { length: lines.len() as u64, digest, entries: counted, file: None, head: None })
-            .unwrap();
-        bytes.extend(finished(trailer));
-
-        let mut connection = receiving(&bytes, usize::MAX);
-        let error = receive_listing(&mut connection, Algorithm::Md5, &mut |_: Entry| Ok(())).unwrap_err();
-        assert_eq!(error.refusal(), Some(Refusal::new(code, message)));
-        connection.drain_body().unwrap();
-        assert_in_step(connection);
-    }
-    let line = [&serde_json::to_vec(&entry(b"a")).unwrap()[..], b"\n"].concat();
-    check(&line, Some(2), Code::Mismatch, "1 entries arrived, the sender counted 2");
-    check(&line, Some(0), Code::Mismatch, "1 entries arrived, the sender counted 0");
-    check(&line, None, Code::Mismatch, "1 entries arrived, the sender counted none");
-    check(&line[..line.len() - 1], Some(1), Code::Mismatch, "0 entries arrived, the sender counted 1");
-    let prefix = "an entry of the listing is malformed: ";
-    check(&[b'x'; MAX_HEADER + 1], Some(1), Code::Malformed, &format!("{prefix}it is too long"));
-    let climbing = String::from_utf8(line).unwrap().replace("\"a\"", "\"..\"");
-    let message = format!("{prefix}a path cannot have the component `..` at line 1 column 12");
-    check(climbing.as_bytes(), Some(1), Code::Malformed, &message);
-}
-
 /// A sink that takes so many bytes, and no more.
 struct Full {
     room: usize,
@@ -463,52 +334,6 @@ fn sent(pieces: &[&[u8]], algorithm: Algorithm) -> Vec<u8> {
     finished(connection)
 }
 
-/// The bytes of a listing, and of the message behind it.
-fn listed(entries: impl Iterator<Item = io::Result<Entry>>) -> Vec<u8> {
-    let mut connection = Connection::new(Pipe::silent());
-    // An entry that cannot be read is told to the receiver, and the sender's error is of no interest here.
-    let _ = send_listing(&mut connection, entries, Algorithm::Md5);
-    finished(connection)
-}
-
-/// All that was written, and one more message.
-fn finished(mut connection: Connection<Pipe>) -> Vec<u8> {
-    connection.send(&NEXT).unwrap();
-    connection.flush().unwrap();
-    std::mem::take(&mut connection.stream().written)
-}
-
-/// How many of these bytes are the body.
-fn body_length(bytes: &[u8]) -> usize {
-    bytes.len() - finished(Connection::new(Pipe::silent())).len()
-}
-
-/// A connection that stands before a body of these bytes.
-fn receiving(bytes: &[u8], pace: usize) -> Connection<Pipe> {
-    let mut connection = Connection::new(Pipe::new(bytes, pace));
-    connection.begin_body();
-    connection
-}
-
 fn receive(connection: &mut Connection<Pipe>, announced: Option<u64>) -> Result<Verified, BodyError> {
     receive_body(connection, &mut io::sink(), Algorithm::Md5, announced, &mut |_, _| true)
-}
-
-#[track_caller]
-fn assert_in_step(mut connection: Connection<Pipe>) {
-    assert!(!connection.in_body());
-    let next: Working = connection.receive().unwrap().expect("one more message").decode().unwrap();
-    assert_eq!(next, NEXT);
-    assert!(connection.receive().unwrap().is_none(), "and then the end");
-}
-
-fn entry(name: &[u8]) -> Entry {
-    Entry {
-        name: Some(Name::parse(name).unwrap()),
-        kind: Kind::File,
-        size: u64::MAX,
-        mtime: Time { seconds: i64::MIN, nanoseconds: 0 },
-        mode: Mode::from_bits(0o644),
-        target: None,
-    }
 }
