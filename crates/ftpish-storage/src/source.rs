@@ -1,11 +1,12 @@
-//! Files that are read to be sent: regular ones only, and a change while they are read is noticed.
+//! Files that are read to be sent. Only regular files are, and a change while they are read is noticed.
 //!
-//! The size that a file system tells is not believed. Files are read to their end, and beyond: one that has more or fewer
-//! bytes is refused as `changed`. Where the size looks like that of a file whose content is made when it is read, as
-//! below /proc and /sys, the content is read when the file is opened, and that is its size.
+//! The size that a file system reports is not trusted. A file is read to its end and beyond: one that has more or fewer
+//! bytes is refused as `changed`. Below /proc and /sys, content is made when it is
+//! read, and the reported size is zero or a page. A file with such a size is read when it is opened, and its size is that
+//! of its content.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -13,56 +14,41 @@ use std::sync::Arc;
 
 use cap_std::fs::{FileTypeExt as _, Metadata, MetadataExt as _};
 use ftpish_protocol::message::{Mode, Time};
-use ftpish_protocol::{Algorithm, Code, Digest, Digested, Hasher, Meter, Refusal};
+use ftpish_protocol::{Code, Refusal};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::{Outcome, mtime, refuse};
 
-/// What tells a file from another one that had, or has, its name. Its change time is left out: a rename or another link
-/// changes that, and no byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    dev: u64,
-    ino: u64,
-    size: u64,
-    mtime: Time,
-}
+mod digesting;
+mod identity;
+mod ranges;
+mod reader;
 
-impl Identity {
-    pub(crate) fn of(metadata: &Metadata) -> Self {
-        Self { dev: metadata.dev(), ino: metadata.ino(), size: metadata.len(), mtime: mtime(metadata) }
-    }
+pub use identity::Identity;
+pub use ranges::RangesReader;
+pub use reader::SourceReader;
 
-    /// The same for a peer, who can compare it and learns nothing else.
-    pub fn tag(&self) -> String {
-        let Self { dev, ino, size, mtime } = self;
-        let Time { seconds, nanoseconds } = mtime;
-        let text = format!("{dev} {ino} {size} {seconds} {nanoseconds}");
-        Algorithm::Blake3.digest(text.as_bytes()).hex()[..16].to_owned()
-    }
-}
-
-/// The most bytes of a file that its file system may not tell of.
+/// The most bytes of a file whose size is not the one that its file system reports.
 const MOST_UNTOLD: usize = 16 << 20;
 
-/// The size that sysfs(5) tells of each of its files.
+/// The size that sysfs(5) reports for each of its files.
 const PAGE: u64 = 4096;
 
-/// A regular file that was opened to be read, and what it was then.
+/// A regular file that is open for reading, and its metadata when it was opened.
 #[derive(Debug)]
 pub struct SourceFile {
     file: File,
     metadata: Metadata,
-    /// What it has, where that is not as much as its file system tells.
+    /// Its content, where that has another size than the file system reports.
     content: Option<Arc<[u8]>>,
 }
 
 impl SourceFile {
-    /// A fifo that nobody writes to must not block us, and a terminal must not become ours.
+    /// To open a fifo without a writer must not block, and a terminal must not become this process's controlling one.
     pub(crate) const OPEN_FLAGS: i32 = (OFlags::NONBLOCK.bits() | OFlags::NOCTTY.bits()).cast_signed();
 
-    /// Opens a file anywhere on this machine: one that a person named.
+    /// Opens a file anywhere on this machine: one that the user named.
     pub fn open(path: &Path) -> Outcome<Self> {
         let mut options = std::fs::OpenOptions::new();
         options.read(true).custom_flags(Self::OPEN_FLAGS);
@@ -83,7 +69,7 @@ impl SourceFile {
         }
     }
 
-    /// The same file once more, as it was when it was opened.
+    /// A second handle of the file, with the metadata of the first.
     pub(crate) fn try_clone(&self) -> Outcome<Self> {
         let (metadata, content) = (self.metadata.clone(), self.content.clone());
         Ok(Self { file: self.file.try_clone().map_err(refuse)?, metadata, content })
@@ -104,7 +90,7 @@ impl SourceFile {
         Mode::from_bits(self.metadata.mode())
     }
 
-    /// What tells it from others.
+    /// Its identity when it was opened.
     pub fn identity(&self) -> Identity {
         Identity::of(&self.metadata)
     }
@@ -132,11 +118,11 @@ impl SourceFile {
         if ranges.iter().any(|range| range.start > range.end || range.end > self.size()) {
             return Err(Refusal::new(Code::BadRange, format!("the file has {} bytes", self.size())));
         }
-        Ok(RangesReader { source: self, ranges: ranges.into_iter(), current: 0..0 })
+        Ok(RangesReader::new(self, ranges))
     }
 
-    /// Copies the whole of it into the empty file `out`, whatever was read of it before, and tells how many bytes that
-    /// were. Holes stay holes, where the file system tells of them (lseek(2), `SEEK_DATA`).
+    /// Copies the whole file into the empty file `out`, from its beginning, and returns how many bytes it has. Holes stay
+    /// holes, where the file system reports them (lseek(2), `SEEK_DATA`).
     pub(crate) fn copy_to(&self, out: &mut File) -> io::Result<u64> {
         if let Some(content) = &self.content {
             out.write_all(content)?;
@@ -165,7 +151,7 @@ impl SourceFile {
         Ok(self.size())
     }
 
-    /// Whether the file is still what it was when it was opened.
+    /// Refuses a file that is not what it was when it was opened.
     pub fn check_unchanged(&self) -> Outcome<()> {
         self.check().map_err(refuse)
     }
@@ -176,7 +162,7 @@ impl SourceFile {
         SourceReader::new(self, 0, size)
     }
 
-    /// Reads some bytes from `offset` on, where there is to be one at least.
+    /// Reads some bytes at `offset`, where at least one must be.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let read = match &self.content {
             Some(content) => content.as_ref().get(offset as usize..).unwrap_or_default().read(buffer)?,
@@ -185,20 +171,20 @@ impl SourceFile {
         if read == 0 && !buffer.is_empty() { Err(self.ended_at(offset)) } else { Ok(read) }
     }
 
-    /// Whether the file is still what it was when it was opened.
+    /// As [`check_unchanged`](Self::check_unchanged), with an I/O error.
     fn check(&self) -> io::Result<()> {
         let now = Metadata::from_file(&self.file)?;
         let is_same = self.content.is_some() || Identity::of(&now) == self.identity();
         if is_same { Ok(()) } else { Err(changed("the file changed while it was read")) }
     }
 
-    /// Whether the file is longer by now than it was when it was opened.
+    /// Whether the file is longer now than it was when it was opened.
     fn has_grown(&self) -> bool {
         let now = Metadata::from_file(&self.file);
         self.content.is_none() && now.is_ok_and(|now| now.len() > self.metadata.len())
     }
 
-    /// The same, of a file that was read up to `end`: if that is its own end, there is nothing behind it.
+    /// As [`check`](Self::check), for a file that was read up to `end`. If that is the file's size, no bytes may follow.
     fn check_end(&self, end: u64) -> io::Result<()> {
         self.check()?;
         let is_longer = end == self.size() && self.content.is_none() && self.file.read_at(&mut [0], end)? > 0;
@@ -206,7 +192,7 @@ impl SourceFile {
         if is_longer { Err(changed(why())) } else { Ok(()) }
     }
 
-    /// Why a file has ended before its size.
+    /// The error of a file that has ended at `at`, before its size.
     fn ended_at(&self, at: u64) -> io::Error {
         match self.check() {
             Ok(()) => changed(format!(
@@ -218,8 +204,8 @@ impl SourceFile {
     }
 }
 
-/// What a file has that may have another size than its file system tells: none, or a page at the most, and no block of the
-/// disk. `None` where it is as it says.
+/// The content of a file, where that may have another size than the file system reports: a size of zero, or of at most a
+/// page without a block on the disk. `None` where the reported size is right.
 fn untold_content(file: &File, metadata: &Metadata) -> Outcome<Option<Arc<[u8]>>> {
     let size = metadata.len();
     if size > PAGE || size > 0 && metadata.blocks() > 0 {
@@ -241,157 +227,12 @@ fn untold_content(file: &File, metadata: &Metadata) -> Outcome<Option<Arc<[u8]>>
     Ok((content.len() as u64 != size).then(|| content.into()))
 }
 
-/// Reads a range of a file. Where the file changes meanwhile, its end is an error that carries a
-/// [`Refusal`] with the code `changed`. Holes are not read: their zeros cost neither the disk nor the page cache.
-#[derive(Debug)]
-pub struct SourceReader {
-    source: SourceFile,
-    at: u64,
-    left: u64,
-    /// Where the file may have holes: what is known of the place at `at`.
-    extent: Option<Extent>,
-}
-
-/// A stretch of a file that is all data, or all hole, up to its end.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    is_hole: bool,
-    end: u64,
-}
-
-impl SourceReader {
-    fn new(source: SourceFile, at: u64, left: u64) -> Self {
-        let extent = source.is_sparse().then_some(Extent { is_hole: false, end: at });
-        Self { source, at, left, extent }
-    }
-
-    /// What the place at `at` belongs to (lseek(2), `SEEK_DATA` and `SEEK_HOLE`). What is not told of is read.
-    fn extent(&mut self) -> io::Result<Option<Extent>> {
-        if self.extent.is_none_or(|extent| self.at < extent.end) {
-            return Ok(self.extent);
-        }
-        let (size, file) = (self.source.size(), &self.source.file);
-        self.extent = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(self.at)) {
-            Ok(data) if data > self.at => Some(Extent { is_hole: true, end: data }),
-            Err(Errno::NXIO) => Some(Extent { is_hole: true, end: size }),
-            Ok(_) => rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(self.at))
-                .ok()
-                .map(|end| Extent { is_hole: false, end }),
-            Err(_) => None,
-        };
-        // To look moves the place that is read from.
-        if self.extent.is_none_or(|extent| !extent.is_hole) {
-            self.source.file.seek(SeekFrom::Start(self.at))?;
-        }
-        Ok(self.extent)
-    }
-}
-
-impl SourceReader {
-    /// The same, which is digested as it is read, so that it may grow.
-    pub fn digesting(self, algorithm: Algorithm) -> DigestingReader {
-        let hasher = algorithm.hasher();
-        DigestingReader { start: self.at, reader: self, algorithm, hasher }
-    }
-}
-
-/// Reads a range of a file, and digests it. A file that has grown by the end of that, as a log does, is read once more: with the
-/// same digest, it has the same bytes as when it was opened, and more behind them. Any other change is an error, as
-/// [`SourceReader`]'s is.
-pub struct DigestingReader {
-    reader: SourceReader,
-    /// Where the range begins.
-    start: u64,
-    algorithm: Algorithm,
-    hasher: Hasher,
-}
-
-impl DigestingReader {
-    /// Reads the range once more, and compares the digests.
-    fn prove(&self) -> io::Result<()> {
-        let SourceReader { source, at, .. } = &self.reader;
-        let current = self.start..*at;
-        let range = RangesReader { source, ranges: Vec::new().into_iter(), current };
-        let mut range = range.take(at - self.start);
-        let is_same = self.algorithm.digest_of(&mut range, &Meter::default())? == self.digest();
-        if is_same { Ok(()) } else { Err(changed("the file changed while it was read")) }
-    }
-}
-
-impl Digested for DigestingReader {
-    fn digest(&self) -> Digest {
-        self.hasher.clone().finish()
-    }
-}
-
-impl Read for DigestingReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.reader.read(buffer) {
-            // Asked after the error, because it may grow at any moment.
-            Err(_) if self.reader.left == 0 && self.reader.source.has_grown() => self.prove().map(|()| 0),
-            read => read.inspect(|read| self.hasher.update(&buffer[..*read])),
-        }
-    }
-}
-
-impl Read for SourceReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        if wanted == 0 {
-            return self.source.check_end(self.at).map(|()| 0);
-        }
-        let extent = self.extent()?;
-        let within = extent.map_or(u64::MAX, |extent| extent.end - self.at);
-        let wanted = usize::try_from(within).unwrap_or(usize::MAX).min(wanted);
-        let read = match extent {
-            Some(Extent { is_hole: true, .. }) => {
-                buffer[..wanted].fill(0);
-                wanted
-            }
-            _ if self.source.content.is_some() => self.source.read_at(&mut buffer[..wanted], self.at)?,
-            _ => self.source.file.read(&mut buffer[..wanted])?,
-        };
-        if read == 0 {
-            return Err(self.source.ended_at(self.at));
-        }
-        self.at += read as u64;
-        self.left -= read as u64;
-        Ok(read)
-    }
-}
-
-/// A socket cannot even be opened, nor can a device that nothing stands behind (open(2), `ENXIO`).
+/// The refusal of a file that cannot be opened. A socket cannot be, nor can a device without a driver (open(2), `ENXIO`).
 pub(crate) fn refuse_to_open(error: io::Error) -> Refusal {
     if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
         return Refusal::new(Code::NotRegular, "it is a socket or a device, not a regular file");
     }
     refuse(error)
-}
-
-/// Reads ranges of a file, one after the other. Where the file changes meanwhile, the end is an error as
-/// [`SourceReader`]'s is.
-#[derive(Debug)]
-pub struct RangesReader<'a> {
-    source: &'a SourceFile,
-    ranges: std::vec::IntoIter<Range<u64>>,
-    /// What is left of the range that is read; at the end, where that was.
-    current: Range<u64>,
-}
-
-impl Read for RangesReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.ranges.next() {
-                Some(range) => self.current = range,
-                None => return self.source.check_end(self.current.end).map(|()| 0),
-            }
-        }
-        let left = self.current.end - self.current.start;
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.source.read_at(&mut buffer[..wanted], self.current.start)?;
-        self.current.start += read as u64;
-        Ok(read)
-    }
 }
 
 fn changed(why: impl Into<String>) -> io::Error {

@@ -1,5 +1,9 @@
 //! Tests of what is promised there.
 
+use std::io::Read as _;
+
+use ftpish_protocol::{Algorithm, Digested as _};
+
 use super::*;
 
 fn scratch(content: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {

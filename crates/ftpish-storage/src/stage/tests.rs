@@ -1,14 +1,15 @@
 //! Stages on a real file system.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::time::Duration;
 
 use ftpish_protocol::message::{Mode, Replace, Time};
 use ftpish_protocol::{Algorithm, Code, Connection, Name, Verified, receive_body, send_body};
 
-use super::*;
-use crate::{Permissions, Root};
+use crate::partial::partial_of;
+use crate::{Outcome, Permissions, Root};
 
 /// Proof for `bytes`, made as a transfer makes it: there is no other way.
 fn verified(bytes: &[u8], sink: &mut impl Write) -> Verified {

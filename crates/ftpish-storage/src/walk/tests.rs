@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use ftpish_protocol::WalkOrder;
+use ftpish_protocol::message::Kind;
 
 use super::*;
 
