@@ -1,96 +1,43 @@
 //! TLS 1.3 (RFC 8446) over a [`Socket`], for either end.
 //!
-//! rustls' unbuffered interface lets records be encrypted into, and decrypted in, buffers of our own: one large
-//! read or write of the socket for many records. Nothing but this file knows it.
+//! rustls' unbuffered interface encrypts and decrypts records in buffers of our own, so that one large read or write of
+//! the socket moves many records. No file outside of this folder uses it.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use ftpish_protocol::ALPN;
-use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::version::TLS13;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::Socket;
 
+mod buffer;
+mod config;
+mod side;
+
+use buffer::{encode, resize};
+pub use config::{client_config, server_config, signature_algorithms};
+pub use side::Side;
+
 /// The largest record on the wire (RFC 8446, section 5.2), header included.
 const MAX_RECORD: usize = 5 + (1 << 14) + 256;
 
-/// The most that is read from the socket at a time; reached only while a peer keeps filling smaller reads, and one that is
-/// [trusted](TlsStream::trust) to do so.
+/// Upper bound on one read of the socket. It is reached only while a [trusted](TlsStream::trust) peer keeps filling
+/// smaller reads.
 const MAX_INPUT: usize = 256 * 1024;
 
-/// What is read from the socket at first: more than a `ClientHello`.
+/// The size of the first read of the socket: more than a `ClientHello`.
 const MIN_INPUT: usize = 4 * 1024;
 
-/// The most plaintext that is encrypted before it is written: a block of a body, with the lengths and messages around
-/// it.
+/// Upper bound on the plaintext that is encrypted before it is written: a block of a body, with the lengths and messages
+/// around it.
 const MAX_OUTPUT: usize = 257 * 1024;
 
-/// A client's configuration: TLS 1.3, ALPN `ftpish/1`, and `verifier` to judge the server's key.
-pub fn client_config(verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>) -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&TLS13])
-        .expect("the provider has TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.resumption = rustls::client::Resumption::disabled();
-    Arc::new(config)
-}
-
-/// A server's configuration: TLS 1.3, ALPN `ftpish/1`, and its key.
-pub fn server_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    // Nobody resumes sessions, and a client that looks whether its server has spoken should not find a ticket.
-    config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
-}
-
-/// The signatures that a verifier of certificates can check.
-pub fn signature_algorithms() -> rustls::crypto::WebPkiSupportedAlgorithms {
-    default_provider().signature_verification_algorithms
-}
-
-/// Either end of rustls' unbuffered interface, whose two types have the same methods but no trait.
-pub trait Side: Send {
-    /// The end's own data.
-    type Data;
-
-    /// Goes on with what is in `incoming`.
-    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
-}
-
-impl Side for UnbufferedClientConnection {
-    type Data = ClientConnectionData;
-
-    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-}
-
-impl Side for UnbufferedServerConnection {
-    type Data = ServerConnectionData;
-
-    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-}
-
-/// A TLS stream. A peer that closes the socket without saying so in TLS reads as the end of the stream: what may
-/// not be cut short, a message or a body, says its own length.
+/// A TLS stream. If the peer closes the socket without a TLS `close_notify`, that reads as the end of the stream. This is
+/// safe because messages and bodies have their lengths, so that a truncated one is noticed.
 pub struct TlsStream<C> {
     tls: C,
     socket: Socket,
@@ -98,27 +45,29 @@ pub struct TlsStream<C> {
     incoming: Vec<u8>,
     start: usize,
     end: usize,
-    /// How large `incoming` may become.
+    /// Upper bound on the size of `incoming`.
     most: usize,
-    /// Records to be written: `outgoing[written..queued]`. It never shrinks, so that it is zeroed once only.
+    /// Records to be written: `outgoing[written..queued]`. It does not shrink while the stream is used, so that its
+    /// memory is zeroed only once.
     outgoing: Vec<u8>,
     written: usize,
     queued: usize,
-    /// Bytes that were decrypted before there was room for them: `plain[taken..]`.
+    /// Decrypted bytes that did not fit into the caller's buffer: `plain[taken..]`.
     plain: Vec<u8>,
     taken: usize,
+    /// Whether the peer has closed.
     closed: bool,
 }
 
-/// What one step of the TLS state machine came to.
+/// The result of one step of the TLS state machine.
 enum Step {
-    /// A record was decrypted: this many bytes of it into the caller's buffer, the rest set aside.
+    /// Records were decrypted. So many bytes are in the caller's buffer, and the rest is in `plain`.
     Plain(usize),
-    /// All records are processed; application data may be written.
+    /// All records are processed, and application data may be written.
     Ready,
     /// All records are processed, and the handshake needs more of them.
     Blocked,
-    /// The peer said that it closes.
+    /// The peer has sent a `close_notify`.
     Closed,
 }
 
@@ -134,7 +83,7 @@ impl TlsStream<UnbufferedClientConnection> {
 }
 
 impl TlsStream<UnbufferedServerConnection> {
-    /// A server's end, whose handshake is done by the first reads.
+    /// A server's end. The handshake takes place in the first reads.
     pub fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self::new(UnbufferedServerConnection::new(config).map_err(tls_error)?, socket))
     }
@@ -163,12 +112,13 @@ impl<C: Side> TlsStream<C> {
         }
     }
 
-    /// Reads as much at a time as the peer sends, up to `most` bytes; before that, no more than a record.
+    /// Lets one read take as much as the peer sends, up to `most` bytes. Until this is called, it takes at most one
+    /// record.
     pub fn trust(&mut self, most: usize) {
         self.most = most.clamp(MAX_RECORD, MAX_INPUT);
     }
 
-    /// Gives back the memory that is not needed while nothing moves. The next read and write cost an allocation each.
+    /// Releases the memory that is not needed while nothing moves. The next read and the next write each allocate again.
     pub fn rest(&mut self) {
         self.outgoing.truncate(self.queued);
         self.outgoing.drain(..self.written);
@@ -201,7 +151,7 @@ impl<C: Side> TlsStream<C> {
         Ok(true)
     }
 
-    /// Goes on until application data may be written.
+    /// Processes and reads records until application data may be written.
     fn until_ready(&mut self) -> io::Result<()> {
         loop {
             match self.step(&mut [])? {
@@ -228,7 +178,7 @@ impl<C: Side> TlsStream<C> {
         Ok(())
     }
 
-    /// Processes records until there is something to tell. What the handshake has to say is queued.
+    /// Processes records until there is a result. Records of the handshake are queued.
     fn step(&mut self, out: &mut [u8]) -> io::Result<Step> {
         loop {
             let UnbufferedStatus { discard, state } =
@@ -254,7 +204,7 @@ impl<C: Side> TlsStream<C> {
                     None
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
-                    // It is written before anything that comes later, and before the peer is waited for.
+                    // The queued records are written before any later ones, and before the stream waits for the peer.
                     data.done();
                     None
                 }
@@ -275,7 +225,7 @@ impl<C: Side> TlsStream<C> {
         }
     }
 
-    /// Tells the peer why the handshake failed, as well as it still can be told.
+    /// Sends the alert that tells the peer why the handshake failed, if that is still possible.
     fn send_alert(&mut self) {
         let status = self.tls.process(&mut self.incoming[self.start..self.end]);
         if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state
@@ -339,7 +289,7 @@ impl<C: Side> Write for TlsStream<C> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(MAX_OUTPUT)];
         self.until_ready()?;
-        // What was taken before this comes first; if that waits, nothing of this was taken.
+        // Earlier bytes are written first. If that fails with `WouldBlock`, nothing of `bytes` was taken.
         self.push()?;
         let status = self.tls.process(&mut self.incoming[self.start..self.end]);
         self.start += status.discard;
@@ -355,56 +305,6 @@ impl<C: Side> Write for TlsStream<C> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.push()
-    }
-}
-
-/// Lets `write` put bytes into `buffer` from `at` on; where it wants more room it gets it, once.
-fn encode<E: Into<Room>>(
-    buffer: &mut Vec<u8>,
-    at: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
-) -> io::Result<usize> {
-    match write(&mut buffer[at..]).map_err(Into::into) {
-        Ok(length) => Ok(length),
-        Err(Room::Needs(size)) => {
-            resize(buffer, at + size)?;
-            match write(&mut buffer[at..]).map_err(Into::into) {
-                Ok(length) => Ok(length),
-                Err(_) => Err(io::Error::other("TLS wants more room than it said")),
-            }
-        }
-        Err(Room::Never) => Err(io::Error::other("the TLS keys of this connection are used up")),
-    }
-}
-
-/// Makes a buffer larger or smaller. Where there is no memory for it, the connection ends, and not the process.
-fn resize(buffer: &mut Vec<u8>, size: usize) -> io::Result<()> {
-    buffer.try_reserve_exact(size.saturating_sub(buffer.len()))?;
-    buffer.resize(size, 0);
-    Ok(())
-}
-
-/// rustls' two errors of writing into a buffer, as one.
-enum Room {
-    Needs(usize),
-    Never,
-}
-
-impl From<EncodeError> for Room {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::InsufficientSize(needs) => Self::Needs(needs.required_size),
-            EncodeError::AlreadyEncoded => Self::Never,
-        }
-    }
-}
-
-impl From<EncryptError> for Room {
-    fn from(error: EncryptError) -> Self {
-        match error {
-            EncryptError::InsufficientSize(needs) => Self::Needs(needs.required_size),
-            EncryptError::EncryptExhausted => Self::Never,
-        }
     }
 }
 
