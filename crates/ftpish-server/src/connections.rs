@@ -1,5 +1,5 @@
-//! The connections that are open: how many there may be, in all, from one network and of those who have not logged in,
-//! and how they end when the server does.
+//! The open connections. They are capped in total, per network and while unauthenticated. A server that shuts down
+//! drains them here.
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -9,30 +9,33 @@ use std::time::{Duration, Instant};
 
 use crate::network::Network;
 
-/// How often it is looked, while the server drains, which connections have come to their end.
+/// How often a draining server checks which connections can be closed.
 const DRAIN_CHECK: Duration = Duration::from_millis(100);
 
-/// How many there may be.
+/// Upper bounds on the number of open connections.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Most {
-    pub(crate) in_all: usize,
-    pub(crate) from_one_network: usize,
-    pub(crate) strangers: usize,
+pub(crate) struct Caps {
+    pub(crate) total: usize,
+    pub(crate) per_network: usize,
+    pub(crate) unauthenticated: usize,
 }
 
-/// What there is too much of for one more connection.
+/// Which limit was reached, so that a new connection is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    InAll,
-    FromThere,
-    Strangers,
-    /// It is memory that there is not enough of.
+    /// Connections to the server.
+    Total,
+    /// Connections from one address or network.
+    Address,
+    /// Connections that are not logged in yet.
+    Unauthenticated,
+    /// The server's memory.
     Memory,
 }
 
 /// All open connections.
 pub(crate) struct Connections {
-    most: Most,
+    caps: Caps,
     open: Mutex<Open>,
     closed_one: Condvar,
     draining: AtomicBool,
@@ -46,21 +49,21 @@ struct Open {
 
 struct Connected {
     socket: Arc<socket2::Socket>,
-    /// None behind a Unix socket.
+    /// `None` for a Unix socket.
     network: Option<Network>,
-    /// Nobody who was admitted as yet.
-    stranger: bool,
+    /// Whether the client has yet to be [admitted](ConnectionSlot::admit).
+    unauthenticated: bool,
     now: Activity,
 }
 
-/// What a connection is at, as far as the server's end depends on it.
+/// What a connection is doing. A draining server decides by this when to close it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// A request is served.
+    /// A request is being served.
     Busy,
-    /// Nothing is lost if it ends now.
+    /// Closing it now loses nothing.
     Idle,
-    /// Between two requests for one file, of which the next is to come until then.
+    /// Between two requests for one file. The next one is due before this instant.
     Between(Instant),
 }
 
@@ -75,38 +78,37 @@ impl Activity {
 }
 
 impl Connections {
-    pub(crate) fn new(most: Most) -> Arc<Self> {
+    pub(crate) fn new(caps: Caps) -> Arc<Self> {
         let (open, closed_one, draining) = Default::default();
-        Arc::new(Self { most, open, closed_one, draining })
+        Arc::new(Self { caps, open, closed_one, draining })
     }
 
-    /// Takes a place for a stranger's connection, which is idle as yet.
+    /// Takes a slot for a new connection. It starts idle and unauthenticated.
     pub(crate) fn enter(
         self: &Arc<Self>,
         socket: Arc<socket2::Socket>,
         network: Option<Network>,
-    ) -> Result<Place, Full> {
+    ) -> Result<ConnectionSlot, Full> {
         let mut open = self.lock();
-        // They are counted anew each time: a count that is kept beside the table could be wrong.
+        // Counted each time: a separate counter could get out of step with the table.
         let count = |of: &dyn Fn(&Connected) -> bool| open.sockets.values().filter(|c| of(c)).count();
-        let Most { in_all, from_one_network, strangers } = self.most;
-        if open.sockets.len() >= in_all {
-            return Err(Full::InAll);
+        let Caps { total, per_network, unauthenticated } = self.caps;
+        if open.sockets.len() >= total {
+            return Err(Full::Total);
         }
-        if network.is_some() && count(&|c| c.network == network) >= from_one_network {
-            return Err(Full::FromThere);
+        if network.is_some() && count(&|c| c.network == network) >= per_network {
+            return Err(Full::Address);
         }
-        if count(&|c| c.stranger) >= strangers {
-            return Err(Full::Strangers);
+        if count(&|c| c.unauthenticated) >= unauthenticated {
+            return Err(Full::Unauthenticated);
         }
         let id = open.next;
         open.next += 1;
-        open.sockets.insert(id, Connected { socket, network, stranger: true, now: Activity::Idle });
-        Ok(Place { id, connections: Arc::clone(self) })
+        open.sockets.insert(id, Connected { socket, network, unauthenticated: true, now: Activity::Idle });
+        Ok(ConnectionSlot { id, connections: Arc::clone(self) })
     }
 
-    /// Ends the connections that move nothing, now and as they come to that, until none is left or the time is over; tells
-    /// how many are left.
+    /// Closes each connection as soon as it is idle, until none is left or `limit` is over. Returns how many are left.
     pub(crate) fn drain(&self, limit: Duration) -> usize {
         self.draining.store(true, Ordering::SeqCst);
         let until = Instant::now() + limit;
@@ -122,38 +124,38 @@ impl Connections {
         }
     }
 
-    /// Waits until no connection is open, for so long at the most.
+    /// Waits until no connection is open, but at most for `limit`.
     pub(crate) fn wait_closed(&self, limit: Duration) {
         let waited = self.closed_one.wait_timeout_while(self.lock(), limit, |open| !open.sockets.is_empty());
         drop(waited);
     }
 
-    /// Ends every connection, whatever it is doing.
+    /// Closes every connection, whatever it is doing.
     pub(crate) fn cut(&self) {
         self.lock().sockets.values().for_each(Connected::end);
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        // No panic can leave the table half changed: every change is one call.
+        // A panic cannot leave the table half changed: every change is one call.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connected {
     fn end(&self) {
-        // Whoever waits on the socket then reads its end. One that is gone already needs no end.
+        // A session that waits on the socket then reads end of file. An error means that the peer has gone already.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
-/// The right to be one of the open connections, given back when dropped.
-pub(crate) struct Place {
+/// One open connection among the capped number. Dropping it frees the slot.
+pub(crate) struct ConnectionSlot {
     id: u64,
     connections: Arc<Connections>,
 }
 
-impl Place {
-    /// Says what the connection is at; `false` where it is to end there.
+impl ConnectionSlot {
+    /// Records what the connection is doing. Returns `false` if it must close now.
     pub(crate) fn set(&self, activity: Activity) -> bool {
         let mut open = self.connections.lock();
         if let Some(connected) = open.sockets.get_mut(&self.id) {
@@ -162,20 +164,20 @@ impl Place {
         !(self.is_draining() && activity.may_end(Instant::now()))
     }
 
-    /// Whether there are to be no new requests, but for files that have begun to move.
+    /// Whether the server is shutting down. Only requests that continue a transfer are still served.
     pub(crate) fn is_draining(&self) -> bool {
         self.connections.draining.load(Ordering::SeqCst)
     }
 
-    /// Says that the connection is no stranger's any more.
+    /// Records that the client is no longer unauthenticated.
     pub(crate) fn admit(&self) {
         if let Some(connected) = self.connections.lock().sockets.get_mut(&self.id) {
-            connected.stranger = false;
+            connected.unauthenticated = false;
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.lock().sockets.remove(&self.id);
         self.connections.closed_one.notify_all();
@@ -192,37 +194,41 @@ mod tests {
         socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap()
     }
 
-    fn connections(in_all: usize) -> Arc<Connections> {
-        Connections::new(Most { in_all, from_one_network: 2, strangers: 3 })
+    fn connections(total: usize) -> Arc<Connections> {
+        Connections::new(Caps { total, per_network: 2, unauthenticated: 3 })
     }
 
     #[track_caller]
-    fn check(connections: &Arc<Connections>, from: Option<&str>, full: Option<Full>) -> Option<Place> {
+    fn check(
+        connections: &Arc<Connections>,
+        from: Option<&str>,
+        full: Option<Full>,
+    ) -> Option<ConnectionSlot> {
         let entered = connections.enter(pair().0.into(), from.map(|from| Network::of(from.parse().unwrap())));
         assert_eq!(entered.as_ref().err().copied(), full);
         entered.ok()
     }
 
     #[test]
-    fn a_place_is_free_again_when_its_connection_is_gone() {
+    fn a_slot_is_free_again_when_its_connection_is_gone() {
         let connections = connections(1);
-        let place = check(&connections, None, None);
-        check(&connections, None, Some(Full::InAll));
-        drop(place);
+        let slot = check(&connections, None, None);
+        check(&connections, None, Some(Full::Total));
+        drop(slot);
         check(&connections, None, None);
     }
 
     #[test]
-    fn one_network_and_strangers_take_no_more_than_their_share() {
+    fn one_network_and_unauthenticated_clients_take_no_more_than_their_share() {
         let connections = connections(9);
         let _one = check(&connections, Some("2001:db8::1"), None);
         let two = check(&connections, Some("2001:db8::2"), None);
-        check(&connections, Some("2001:db8::3"), Some(Full::FromThere));
+        check(&connections, Some("2001:db8::3"), Some(Full::Address));
         let three = check(&connections, Some("192.0.2.1"), None).unwrap();
-        check(&connections, None, Some(Full::Strangers));
+        check(&connections, None, Some(Full::Unauthenticated));
         three.admit();
         let _four = check(&connections, None, None);
-        check(&connections, None, Some(Full::Strangers));
+        check(&connections, None, Some(Full::Unauthenticated));
         drop(two);
         check(&connections, Some("2001:db8::3"), None);
     }
@@ -233,24 +239,24 @@ mod tests {
         let far = Instant::now() + Duration::from_secs(60);
         let activities =
             [Activity::Idle, Activity::Between(Instant::now()), Activity::Busy, Activity::Between(far)];
-        let (places, peers): (Vec<_>, Vec<_>) = activities
+        let (slots, peers): (Vec<_>, Vec<_>) = activities
             .iter()
             .map(|activity| {
                 let (own, peer) = pair();
-                let place = connections.enter(own.into(), None).unwrap();
-                place.admit();
-                assert!(place.set(*activity), "nobody ends yet");
-                (place, peer)
+                let slot = connections.enter(own.into(), None).unwrap();
+                slot.admit();
+                assert!(slot.set(*activity), "nobody ends yet");
+                (slot, peer)
             })
             .unzip();
         assert_eq!(connections.drain(Duration::ZERO), 4);
-        for (activity, (mut peer, place)) in activities.iter().zip(peers.into_iter().zip(&places)) {
+        for (activity, (mut peer, slot)) in activities.iter().zip(peers.into_iter().zip(&slots)) {
             let ends = activity.may_end(Instant::now());
             peer.set_nonblocking(true).unwrap();
             assert_eq!(peer.read(&mut [0]).is_ok(), ends, "{activity:?}");
-            assert_eq!(place.set(*activity), !ends, "{activity:?}");
+            assert_eq!(slot.set(*activity), !ends, "{activity:?}");
         }
-        drop(places);
+        drop(slots);
         assert_eq!(connections.drain(Duration::ZERO), 0);
     }
 }

@@ -24,7 +24,7 @@ mod memory;
 mod network;
 mod policy;
 mod poller;
-mod room;
+mod quota_check;
 pub mod server;
 mod session;
 mod task;

@@ -1,4 +1,4 @@
-//! How long a peer may take, and how many peers there may be. No peer can move any of these.
+//! Timeouts and caps. No peer can change any of them.
 
 use std::time::Duration;
 
@@ -7,34 +7,33 @@ use ftpish_transport::Deadline;
 /// The server's patience. The defaults suit a slow and lossy line, not a hostile one.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How many connections are open at once; the next are told `busy`.
+    /// Open connections. Further ones are refused with `busy`.
     pub connections: usize,
-    /// How many of them come from one address, or one /64 of IPv6; for Unix sockets, which have none, it says nothing.
+    /// Open connections from one IPv4 address or IPv6 /64. Unix sockets have no address and are not counted.
     pub per_address: usize,
-    /// How many of them have not said `hello` yet, or not logged in where that is needed. More than `per_address`, or
-    /// one address could keep all others from logging in.
-    pub strangers: usize,
-    /// How many threads there are for all that is done; what they have no time for waits. A client that is waited for has
-    /// none.
+    /// Unauthenticated connections: those that have not sent `hello`, or have not logged in where that is required. Keep
+    /// it above `per_address`, or one address can keep all others from logging in.
+    pub unauthenticated: usize,
+    /// Worker threads. Work queues when all are busy. A connection that waits for its client uses no thread.
     pub workers: usize,
-    /// How many of them for those who have not said `hello` yet, or not logged in where that is needed.
-    pub workers_for_strangers: usize,
-    /// How many of them hash files for clients that do not receive them.
+    /// Worker threads that may serve unauthenticated connections at a time.
+    pub workers_for_unauthenticated: usize,
+    /// Worker threads that may hash files, for requests that do not transfer them, at a time.
     pub workers_for_digests: usize,
-    /// How many bytes of all bodies that move are held at a time, in each direction: what a crowd shares. Each has 256 KiB,
-    /// by default up to 128 bodies, and never less than 16 KiB.
+    /// Bytes buffered for all bodies in flight, in each direction. Each body gets 256 KiB while that fits (by default, up to
+    /// 128 bodies), and never less than 16 KiB.
     pub body_memory: usize,
-    /// From the accepted connection to the end of its first request: TLS, and `hello`.
+    /// From accepting a connection to the end of TLS, `hello` and, where it is required, `login`.
     pub greeting: Duration,
     /// From a request's first byte to its last.
     pub request: Duration,
     /// Between requests.
     pub idle: Duration,
-    /// While a reply or a body moves: so much waiting for [`PACE_BYTES`] at the most.
+    /// While a reply or a body is in flight: the time within which [`PACE_BYTES`] must move.
     pub pace: Duration,
-    /// For how long at most a client may take nothing of a body and say that it is alive.
+    /// How long a client may stall a body, if it keeps saying that it is alive.
     pub stall: Duration,
-    /// From the order to shut down until transfers that still run are cut.
+    /// From the order to shut down until running transfers are cut.
     pub drain: Duration,
 }
 
@@ -43,9 +42,9 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             per_address: 64,
-            strangers: 1000,
+            unauthenticated: 1000,
             workers: 32,
-            workers_for_strangers: 8,
+            workers_for_unauthenticated: 8,
             workers_for_digests: std::thread::available_parallelism().map_or(1, usize::from).min(16),
             body_memory: 32 * 1024 * 1024,
             greeting: Duration::from_secs(10),
@@ -58,31 +57,30 @@ impl Default for Limits {
     }
 }
 
-/// How many bytes must move within [`Limits::pace`]: at its default, about half a KiB a second, which the
-/// slowest modem reaches and a peer that drips one byte a second does not.
+/// Bytes that must move within [`Limits::pace`]. At the default that is about half a KiB a second: the slowest modem
+/// reaches it, and a peer that drips one byte a second does not.
 pub const PACE_BYTES: u64 = 16 * 1024;
 
-/// The longest message of a client that has not said `hello` yet, or not logged in where that is needed; it has no need
-/// of more.
-pub const STRANGERS_HEADER: usize = 4 * 1024;
+/// The longest header accepted from an unauthenticated client. `hello` and `login` need no more.
+pub const UNAUTHENTICATED_HEADER: usize = 4 * 1024;
 
-/// How many connections beyond the limit are told `busy` at the same time; those beyond are closed without a word.
+/// Connections over the limit that are told `busy` at a time. Further ones are closed without a reply.
 pub const TURNED_AWAY: usize = 64;
 
-/// How often a client that waits for slow work hears that it goes on.
+/// How often a client that waits for slow work is sent `working`.
 pub const WORKING_EVERY: Duration = Duration::from_secs(5);
 
-/// What a thread takes of a limited memory, with the buffers of what it is at; and how many there are at the least.
+/// Memory that a worker thread needs, buffers included, and the fewest workers, when memory is limited.
 const THREAD_MEMORY: u64 = 8 * 1024 * 1024;
 const FEWEST_WORKERS: usize = 4;
 
 impl Limits {
-    /// The same for a process that may have so many bytes of memory.
+    /// These limits, lowered to fit a process that may use `memory` bytes.
     pub(crate) fn within(mut self, memory: Option<u64>) -> Self {
         if let Some(memory) = memory {
             let share = |of: u64| usize::try_from(memory / of).unwrap_or(usize::MAX);
             self.workers = self.workers.min(share(THREAD_MEMORY).max(FEWEST_WORKERS));
-            self.workers_for_strangers = self.workers_for_strangers.min(self.workers.div_ceil(4));
+            self.workers_for_unauthenticated = self.workers_for_unauthenticated.min(self.workers.div_ceil(4));
             self.body_memory = self.body_memory.min(share(8));
         }
         self
@@ -92,7 +90,7 @@ impl Limits {
         Deadline::Pace { bytes: PACE_BYTES, window: self.pace, stall: self.stall }
     }
 
-    /// For a body whose length its sender does not know, because it is still being made.
+    /// For a body of unknown length. Its sender still produces it and may pause.
     pub(crate) fn streaming(&self) -> Deadline {
         Deadline::Pace { bytes: PACE_BYTES, window: (2 * self.idle).max(self.pace), stall: self.stall }
     }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::accounts::{self, Accounts};
 use crate::commands::login::Peer;
-use crate::connections::{Connections, Full, Most};
+use crate::connections::{Caps, Connections, Full};
 use crate::identity::Identity;
 use crate::limits::TURNED_AWAY;
 use crate::memory::Memory;
@@ -75,10 +75,10 @@ impl Server {
         }
         let memory = Memory::of_this_process();
         let limits = config.limits.within(memory.most());
-        let Limits { connections, per_address, strangers, .. } = limits;
-        let most = Most { in_all: connections, from_one_network: per_address, strangers };
-        let told = Most { in_all: TURNED_AWAY, from_one_network: TURNED_AWAY, strangers: TURNED_AWAY };
-        let (connections, turned_away) = (Connections::new(most), Connections::new(told));
+        let Limits { connections, per_address, unauthenticated, .. } = limits;
+        let caps = Caps { total: connections, per_network: per_address, unauthenticated };
+        let told = Caps { total: TURNED_AWAY, per_network: TURNED_AWAY, unauthenticated: TURNED_AWAY };
+        let (connections, turned_away) = (Connections::new(caps), Connections::new(told));
         let Config { root, policy, accounts, identity, .. } = config;
         let root = match &accounts {
             Some(accounts) => accounts.bounded(root, Quota::default()).map_err(Refusal::into_io)?,
@@ -88,7 +88,7 @@ impl Server {
         let poller = Arc::new(Poller::new()?);
         let bounds = Bounds {
             threads: limits.workers.max(2),
-            greetings: limits.workers_for_strangers.max(1),
+            greetings: limits.workers_for_unauthenticated.max(1),
             passwords: accounts::HASHERS,
             digests: limits.workers_for_digests.max(1),
         };
@@ -197,10 +197,10 @@ impl Acceptor {
             true => Err(Full::Memory),
             false => self.connections.enter(stream.socket(), network),
         };
-        let (place, full) = match entered {
-            Ok(place) => (place, None),
+        let (slot, full) = match entered {
+            Ok(slot) => (slot, None),
             Err(full) => match self.turned_away.enter(stream.socket(), network) {
-                Ok(place) => (place, Some(full)),
+                Ok(slot) => (slot, Some(full)),
                 Err(_) => {
                     tracing::warn!(peer, "far too many connections: closed without a word");
                     return Ok(());
@@ -211,7 +211,7 @@ impl Acceptor {
         let threads: Arc<dyn Threads> = Arc::clone(&self.workers) as _;
         let turn = Turn::new(threads, network.map_or(Party::Local, Party::Network));
         let service = Arc::clone(&self.service);
-        let session = Session::new(stream, (Arc::clone(&turn), place), service, from, greeting, full);
+        let session = Session::new(stream, (Arc::clone(&turn), slot), service, from, greeting, full);
         let span = tracing::info_span!("session", peer);
         let task = Task::new(session.run(), turn, socket, span, self.poller.name());
         self.poller.rest(task, Wait { readiness: Readiness::Read, until: greeting });

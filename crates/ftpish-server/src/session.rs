@@ -10,20 +10,20 @@ use ftpish_protocol::{Arrived, BLOCK, Code, Connection, Error, Header, MAX_HEADE
 use ftpish_storage::{Nearby, Root, met_a_link};
 use ftpish_transport::{Deadline, Stream};
 
-use crate::accounts::{Accounts, Rights, Seat, challenge};
+use crate::accounts::{Accounts, Rights, UserSlot, challenge};
 use crate::channel::Channel;
 use crate::commands;
 use crate::commands::login::Peer;
 use crate::commands::part::Uploads;
 use crate::commands::resume::Upload;
 use crate::commands::tree::Cursor;
-use crate::connections::{Activity, Full, Place};
+use crate::connections::{Activity, ConnectionSlot, Full};
 use crate::exchange::{Bodies, Exchange, Failure};
 use crate::group::Group;
-use crate::limits::STRANGERS_HEADER;
+use crate::limits::UNAUTHENTICATED_HEADER;
 use crate::memory::Memory;
 use crate::policy::paths;
-use crate::room;
+use crate::quota_check;
 use crate::turn::{Class, Party, Turn};
 use crate::{Limits, Policy};
 
@@ -67,7 +67,7 @@ pub(crate) struct Service {
 pub(crate) struct Session {
     channel: Channel,
     /// The right to be here.
-    place: Place,
+    slot: ConnectionSlot,
     service: Arc<Service>,
     /// When a stranger must have become none.
     greeting: Instant,
@@ -86,7 +86,7 @@ pub(crate) struct Session {
     /// What the user who logged in may do.
     rights: Option<Arc<Rights>>,
     /// That user's place among the user's connections.
-    seat: Option<Seat>,
+    seat: Option<UserSlot>,
     /// Where the client's paths begin. No link is followed there for a user whose rights differ from place to place: paths
     /// are [resolved](Session::permit) before the rights to them are asked for.
     root: Root,
@@ -112,18 +112,18 @@ impl Session {
     /// told so.
     pub(crate) fn new(
         stream: Stream,
-        (turn, place): (Arc<Turn>, Place),
+        (turn, slot): (Arc<Turn>, ConnectionSlot),
         service: Arc<Service>,
         peer: Peer,
         greeting: Instant,
         full: Option<Full>,
     ) -> Box<Self> {
         let mut connection = Connection::new(stream);
-        connection.set_max_header(STRANGERS_HEADER);
+        connection.set_max_header(UNAUTHENTICATED_HEADER);
         let anonymous = service.accounts.as_ref().and_then(Accounts::anonymous);
         Box::new(Self {
             channel: Channel::new(connection, turn),
-            place,
+            slot,
             root: anonymous
                 .map_or_else(|| service.served.clone(), |rights| root_under(rights, &service.served)),
             service,
@@ -173,7 +173,7 @@ impl Session {
                 }
                 Err(error) => return self.give_up(error).await.map(drop),
             }
-            self.place.set(Activity::Busy);
+            self.slot.set(Activity::Busy);
             if let Some(full) = self.full {
                 return self.turn_away(full).await;
             }
@@ -197,7 +197,7 @@ impl Session {
         let connection = self.channel.connection();
         connection.set_max_header(MAX_HEADER);
         connection.stream().trust(BLOCK);
-        self.place.admit();
+        self.slot.admit();
         if let Some(seat) = &self.seat {
             self.channel.turn().set_party(Party::User(Arc::clone(&seat.name)));
         }
@@ -219,7 +219,7 @@ impl Session {
         if arrived == Arrived::Part {
             self.set_pace();
             self.channel.flush().await?;
-            if !self.place.set(self.activity()) {
+            if !self.slot.set(self.activity()) {
                 return Ok(Arrived::Part);
             }
         }
@@ -283,11 +283,11 @@ impl Session {
             Some(header) => header.decode::<Envelope>().ok().map(|envelope| envelope.id),
         };
         let line = match full {
-            Full::InAll => "the server has as many connections as it takes: try again later",
-            Full::FromThere => {
+            Full::Total => "the server has as many connections as it takes: try again later",
+            Full::Address => {
                 "this address has as many connections as one may: close some, or try again later"
             }
-            Full::Strangers => "as many are about to log in as may at a time: try again later",
+            Full::Unauthenticated => "as many are about to log in as may at a time: try again later",
             Full::Memory => SHORT_OF_MEMORY,
         };
         self.refuse(id, Refusal::new(Code::Busy, line)).await
@@ -398,7 +398,7 @@ impl Session {
             return Err(Refusal::new(Code::HelloFirst, "the first request is `hello`").into());
         }
         self.in_parts = has_more_parts(&command);
-        if self.place.is_draining() && !goes_on(&command) {
+        if self.slot.is_draining() && !goes_on(&command) {
             return Err(Refusal::new(Code::ShuttingDown, "the server is going down").into());
         }
         let is_small = matches!(&command, Command::Hello(_) | Command::Login(_));
@@ -406,7 +406,7 @@ impl Session {
             return Err(Refusal::new(Code::Busy, SHORT_OF_MEMORY).into());
         }
         self.permit(&mut command)?;
-        let is_slow = room::is_slow(&command, &self.root);
+        let is_slow = quota_check::is_slow(&command, &self.root);
         if is_slow || !self.group.admits(&command) {
             self.settle().await?;
         }
@@ -417,7 +417,7 @@ impl Session {
             if matches!(&command, Command::Resume(args) if commands::resume::is_ahead(args)) {
                 return Err(commands::resume::ask_first().into());
             }
-            room::prepare(&command, root, exchange).await;
+            quota_check::prepare(&command, root, exchange).await;
         }
         match command {
             Command::Hello(args) => {
@@ -514,7 +514,7 @@ impl Session {
         }
         self.channel.queue(&Refused { id, error });
         self.channel.flush().await?;
-        if !self.place.is_draining() {
+        if !self.slot.is_draining() {
             self.channel.hear_out(LAST_WORDS, LAST_BYTES).await;
         }
         Ok(())

@@ -61,9 +61,9 @@ fn serve(args: &Serve, global: &Global, log: &Log) -> Result<(), Failure> {
     let connections = usize::from(args.max_connections).min(descriptors::limit() / 2);
     let limits = Limits::default();
     // Of the rest, those who are logged in already are sure.
-    let strangers = connections.div_ceil(2).min(limits.strangers);
+    let unauthenticated = connections.div_ceil(2).min(limits.unauthenticated);
     let per_address = args.max_per_address.into();
-    let limits = Limits { connections, per_address, strangers, ..limits };
+    let limits = Limits { connections, per_address, unauthenticated, ..limits };
     let listening = listeners.iter().map(Endpoint::of).collect::<io::Result<Vec<_>>>();
     let server = Server::new(
         Config { root: root.with_policy(modes), policy, limits, accounts, identity: identity.clone() },

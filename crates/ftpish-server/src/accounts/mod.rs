@@ -4,10 +4,10 @@
 
 mod edit;
 mod lockout;
-mod member;
 mod password;
 mod rights;
 mod tickets;
+mod user_state;
 mod users;
 
 use std::collections::HashMap;
@@ -23,15 +23,15 @@ use ftpish_protocol::{Code, PublicKey, Refusal, Secret, Statement};
 use crate::network::Network;
 use ftpish_storage::{Ledgers, Quota, Root};
 use lockout::{Lockout, Outcome};
-use member::Member;
 use password::{Hashers, decoy};
 use tickets::{BadTickets, Tickets};
+use user_state::UserState;
 
 pub use edit::UsersFile;
-pub(crate) use member::Seat;
 pub(crate) use password::HASHERS;
 pub use password::{hash, random_password};
 pub use rights::{Right, Rights};
+pub(crate) use user_state::UserSlot;
 pub use users::{User, Users, UsersError};
 
 /// What a client's key signs on one connection: 128 bits that nobody can foresee.
@@ -49,8 +49,8 @@ pub struct Accounts {
     tickets: Tickets,
     bad_tickets: BadTickets,
     lockout: Lockout,
-    /// Those who were here.
-    members: Mutex<HashMap<String, Arc<Member>>>,
+    /// The users who have logged in, by name.
+    states: Mutex<HashMap<String, Arc<UserState>>>,
     /// What lies in the roots, if anybody has a quota.
     ledgers: Option<Ledgers>,
 }
@@ -58,10 +58,10 @@ pub struct Accounts {
 impl Accounts {
     /// The accounts of `users`; who is not logged in has the rights `anonymous`, or none.
     pub fn new(users: Users, anonymous: Option<Rights>) -> Self {
-        let (hashers, bad_tickets, lockout, members) = Default::default();
+        let (hashers, bad_tickets, lockout, states) = Default::default();
         let tickets = Tickets::new(Instant::now());
         let ledgers = users.have_quotas().then(Ledgers::default);
-        Self { users, anonymous, decoy: decoy(), hashers, tickets, bad_tickets, lockout, members, ledgers }
+        Self { users, anonymous, decoy: decoy(), hashers, tickets, bad_tickets, lockout, states, ledgers }
     }
 
     /// The directories apart from the server's that are served to users.
@@ -162,17 +162,17 @@ impl Accounts {
         }
     }
 
-    /// Lets a connection of a user in who has just logged in. `served` is the server's own root.
-    pub(crate) fn enter(&self, name: &str, served: &Root) -> Result<Seat, Refusal> {
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let member = match (members.get(name), self.users.find(name)) {
-            (Some(member), _) => Arc::clone(member),
+    /// Takes a connection slot of a user who has just logged in. `served` is the server's own root.
+    pub(crate) fn enter(&self, name: &str, served: &Root) -> Result<UserSlot, Refusal> {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = match (states.get(name), self.users.find(name)) {
+            (Some(state), _) => Arc::clone(state),
             (None, Some(user)) => {
-                Arc::new(Member::new(name, user, served, |root| self.bounded(root, user.quota()))?)
+                Arc::new(UserState::new(name, user, served, |root| self.bounded(root, user.quota()))?)
             }
             (None, None) => return Err(Refusal::new(Code::LoginFailed, "there is no such user")),
         };
-        members.insert(name.to_owned(), Arc::clone(&member));
-        member.enter()
+        states.insert(name.to_owned(), Arc::clone(&state));
+        state.enter()
     }
 }

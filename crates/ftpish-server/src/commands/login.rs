@@ -8,7 +8,7 @@ use ftpish_protocol::{Code, Refusal, Statement};
 use ftpish_storage::Root;
 use ftpish_transport::Fingerprint;
 
-use crate::accounts::{Accounts, Rights, Seat};
+use crate::accounts::{Accounts, Rights, UserSlot};
 use crate::exchange::{Exchange, Failure};
 
 /// Where a client is, as far as a login depends on it.
@@ -34,7 +34,7 @@ pub async fn run(
     challenge: &str,
     served: &Root,
     exchange: &mut Exchange<'_>,
-) -> Result<(Arc<Rights>, Seat), Failure> {
+) -> Result<(Arc<Rights>, UserSlot), Failure> {
     let Some(accounts) = accounts else {
         return Err(Refusal::new(Code::LoginFailed, "there are no accounts here").into());
     };
@@ -48,7 +48,7 @@ pub async fn run(
     let host_key = peer.host_key.map(|key| key.to_string());
     let statement = Statement { challenge, host_key: host_key.as_deref(), user: &args.user };
     let (rights, ticket) = accounts.login(args, statement, peer.address)?;
-    let seat = accounts.enter(&args.user, served)?;
+    let slot = accounts.enter(&args.user, served)?;
     exchange.grant(&LoggedIn { user: args.user.clone(), ticket })?;
-    Ok((rights, seat))
+    Ok((rights, slot))
 }

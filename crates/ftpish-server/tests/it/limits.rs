@@ -66,7 +66,7 @@ fn unix_sockets_have_no_address_to_count() {
 #[test]
 fn those_who_are_logged_in_are_no_strangers_and_those_who_are_not_leave_room() {
     let server = TestServer::with(|setup| {
-        setup.limits.strangers = 1;
+        setup.limits.unauthenticated = 1;
         setup.accounts = Some(crate::accounts::accounts(None));
     });
     let login = |raw: &mut Raw| {
@@ -85,7 +85,7 @@ fn those_who_are_logged_in_are_no_strangers_and_those_who_are_not_leave_room() {
 #[test]
 fn clients_that_are_waited_for_hold_no_thread_whatever_they_have_begun() {
     let server = TestServer::with(|setup| {
-        (setup.limits.workers, setup.limits.workers_for_strangers) = (2, 1);
+        (setup.limits.workers, setup.limits.workers_for_unauthenticated) = (2, 1);
         setup.accounts = Some(crate::accounts::accounts(None));
     });
     server.write_sparse("large", 64 << 20);

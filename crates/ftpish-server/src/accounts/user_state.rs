@@ -1,4 +1,4 @@
-//! What all connections of one user share: where the files are, how many connections there may be, and how fast they are.
+//! What all connections of one user share: the root, the cap on connections and the bandwidth.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,21 +10,23 @@ use ftpish_transport::Throttle;
 use super::User;
 use super::users::below;
 
-/// A user of whom at least one connection was here.
+/// The state of a user who has logged in at least once.
 #[derive(Debug)]
-pub(crate) struct Member {
-    /// What the user is called.
+pub(crate) struct UserState {
+    /// The user's name.
     pub(crate) name: Arc<str>,
-    /// The directory that is served to the user.
+    /// The directory served to the user.
     pub(crate) root: Root,
-    /// What bounds the connections' pace, together.
+    /// Bandwidth limit that all of the user's connections share.
     pub(crate) throttle: Option<Arc<Throttle>>,
-    most: usize,
-    here: AtomicUsize,
+    /// Upper bound on the user's connections.
+    max: usize,
+    /// The user's connections now.
+    open: AtomicUsize,
 }
 
-impl Member {
-    /// The user `name`, whose root is `served`, or one of its own; `bounded` gives it the quota.
+impl UserState {
+    /// The state of user `name`. The root is `served` unless the user has one. `bounded` puts the quota on it.
     pub(super) fn new(
         name: &str,
         user: &User,
@@ -41,7 +43,7 @@ impl Member {
         };
         let opened = opened.map(|root| root.with_policy(user.modes(root.policy())));
         let root = opened.and_then(bounded).map_err(|refusal| {
-            // Where it is, is the server's own affair.
+            // Clients do not learn where the directory is.
             tracing::error!(user = name, %refusal, "cannot open the user's root");
             Refusal::new(
                 refusal.code,
@@ -49,20 +51,20 @@ impl Member {
             )
         })?;
         let throttle = user.bandwidth.map(|bytes| Arc::new(Throttle::new(bytes)));
-        let most = user.connections.map_or(usize::MAX, |most| most.get().into());
-        Ok(Self { name: name.into(), root, throttle, most, here: AtomicUsize::new(0) })
+        let max = user.connections.map_or(usize::MAX, |max| max.get().into());
+        Ok(Self { name: name.into(), root, throttle, max, open: AtomicUsize::new(0) })
     }
 
-    /// Lets one more connection be the user's.
-    pub(super) fn enter(self: &Arc<Self>) -> Result<Seat, Refusal> {
-        let one_more = |here| (here < self.most).then_some(here + 1);
-        match self.here.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) {
-            Ok(here) => {
-                if here == 0 {
-                    // While the user was away, others may have changed what is there.
+    /// Takes a slot for one more connection of the user.
+    pub(super) fn enter(self: &Arc<Self>) -> Result<UserSlot, Refusal> {
+        let one_more = |open| (open < self.max).then_some(open + 1);
+        match self.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) {
+            Ok(open) => {
+                if open == 0 {
+                    // Other programs may have changed the files while the user was away: count the usage again.
                     self.root.doubt();
                 }
-                Ok(Seat(Arc::clone(self)))
+                Ok(UserSlot(Arc::clone(self)))
             }
             Err(_) => Err(Refusal::new(
                 Code::Busy,
@@ -72,20 +74,20 @@ impl Member {
     }
 }
 
-/// A connection that is a user's, until it is dropped.
+/// One connection of a user. Dropping it frees the slot.
 #[derive(Debug)]
-pub(crate) struct Seat(Arc<Member>);
+pub(crate) struct UserSlot(Arc<UserState>);
 
-impl std::ops::Deref for Seat {
-    type Target = Member;
+impl std::ops::Deref for UserSlot {
+    type Target = UserState;
 
-    fn deref(&self) -> &Member {
+    fn deref(&self) -> &UserState {
         &self.0
     }
 }
 
-impl Drop for Seat {
+impl Drop for UserSlot {
     fn drop(&mut self) {
-        self.0.here.fetch_sub(1, Ordering::SeqCst);
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
