@@ -46,12 +46,12 @@ pub async fn run(
     root: &Root,
     uploads: &Uploads,
     exchange: &mut Exchange<'_>,
-) -> Result<Option<Box<Upload>>, Failure> {
+) -> Result<Box<Upload>, Failure> {
     let Some(blocks) = Blocks::of(args.size) else {
         return Err(Refusal::new(Code::BadRange, "a file of one block or less is put as a whole").into());
     };
     if is_ahead(args) {
-        return run_ahead(args, blocks, root, uploads, exchange).await.map(Box::new).map(Some);
+        return run_ahead(args, blocks, root, uploads, exchange).await.map(Box::new);
     }
     let mut stage = take_up(args, root, exchange).await?;
     let base = match root.stat(&args.path) {
@@ -87,7 +87,7 @@ pub async fn run(
     };
     let mut upload = Upload { path: args.path.clone(), stage, assembly, base, shared };
     upload.tell(args, exchange).await?;
-    Ok(Some(Box::new(upload)))
+    Ok(Box::new(upload))
 }
 
 /// The partial file of an earlier try, or a new one. While another session is at that it is waited for: one whose client is

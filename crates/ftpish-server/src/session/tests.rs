@@ -1,4 +1,4 @@
-//! Tests of what is promised there.
+//! What the session promises about its size.
 
 use super::*;
 
