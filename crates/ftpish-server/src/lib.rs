@@ -1,13 +1,14 @@
 //! The ftpish server: bound listeners in, a directory served, threads and no async runtime.
 //!
-//! The life of a request, file by file: [`server`] accepts, `connections` bounds how many there are, `session` receives a
-//! request, asks `policy` and dispatches it to the file of its verb in `commands`, which answers through its `exchange`, and
-//! works through the `ftpish-storage` crate, the only one that touches the disk.
+//! The life of a request, file by file. [`server`] accepts a connection and `connections` caps their number. `session`
+//! receives a request, checks it against the phase of the connection and the `policy`, and runs the file of its verb in
+//! `commands`. The command answers through its `exchange`. `upload` is the way of a file from `put`, `resume` and `part` to
+//! its name. Only the `ftpish-storage` crate touches the disk.
 //!
-//! How threads are shared: a session is a future, a `task`. `workers` run it, by kinds of work and in turns, until it waits:
-//! for its client (`channel`), for work on the disk (`job`), or for its next `turn`. Meanwhile it rests in the `poller`.
+//! Threads are shared. A session is a future, a `task`. `workers` run it, by kinds of work and in turns, until it waits: for
+//! its client (`channel`), for work on the disk (`job`), or for its next `turn`. Meanwhile it rests in the `poller`.
 //!
-//! Out of scope: arguments, signals, and where logs go; that is the binary's. The log itself is `tracing`'s.
+//! Out of scope: arguments, signals and where logs go. The binary decides these. Logging is through `tracing`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod accounts;
@@ -29,6 +30,7 @@ pub mod server;
 mod session;
 mod task;
 mod turn;
+mod upload;
 mod workers;
 
 pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, UsersFile, hash, random_password};

@@ -22,13 +22,13 @@ use ftpish_transport::{Deadline, Stream};
 use crate::accounts::{Accounts, challenge};
 use crate::channel::Channel;
 use crate::commands::login::Peer;
-use crate::commands::resume::Upload;
 use crate::commands::tree::Cursor;
 use crate::connections::{Activity, ConnectionSlot, Full};
 use crate::exchange::Failure;
 use crate::group::Group;
 use crate::limits::UNAUTHENTICATED_HEADER;
 use crate::turn::{Class, Turn};
+use crate::upload::Offered;
 use continuation::Continuation;
 use greeting::root_under;
 use phase::{Access, Phase};
@@ -112,8 +112,8 @@ impl Session {
         let outcome = self.serve().await;
         // Discard uploads that were not acknowledged: they must not replace what other clients have stored since.
         Box::pin(self.group.abandon(&self.channel)).await;
-        if let Some(upload) = self.continuation.take_upload() {
-            upload.abandon();
+        if let Some(offered) = self.continuation.take_upload() {
+            offered.abandon();
         }
         match outcome {
             Ok(()) => tracing::debug!("closed"),
@@ -193,7 +193,7 @@ impl Session {
             *partial_since.get_or_insert_with(Instant::now) + limits.request
         } else {
             // After a `resume`, the client reads its own copy of what is here.
-            let reading = self.continuation.upload().map_or(Duration::ZERO, Upload::time_to_read);
+            let reading = self.continuation.upload().map_or(Duration::ZERO, Offered::time_to_read);
             self.idle_since + limits.idle + reading
         };
         self.channel.set_deadline(Deadline::At(until));

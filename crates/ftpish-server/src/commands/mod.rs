@@ -1,4 +1,4 @@
-//! The commands, one file a verb. Each gets what it needs and answers; framing and policy are the session's.
+//! The commands, one file a verb. Each takes what it needs and answers. Framing and policy are the session's.
 
 pub mod blocks;
 pub mod df;
@@ -12,7 +12,6 @@ pub mod mkdir;
 pub mod mv;
 pub mod part;
 pub mod put;
-mod replace;
 pub mod resume;
 pub mod rm;
 pub mod set;

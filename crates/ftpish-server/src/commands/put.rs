@@ -1,87 +1,46 @@
-//! `put`: a body becomes a file, if it verifies.
+//! `put`: a body becomes a file, if it verifies. It brings the whole file, or the ranges that are missing after a `resume`.
 
-use ftpish_protocol::message::{Put, Stored};
-use ftpish_protocol::{Code, Refusal, Verified};
-use ftpish_storage::{Permissions, Ready, Root, Stage};
+use ftpish_protocol::message::Put;
+use ftpish_protocol::{Code, Refusal};
+use ftpish_storage::{Root, Stage};
 
-use super::replace::{back_up, require_expected, stored};
-use super::resume::Upload;
 use crate::exchange::{Exchange, Failure};
 use crate::group::Group;
+use crate::upload::{Offered, Receiving};
 
-/// From how many bytes on space is set aside first, and the sync at the end is slow enough to tell the client
-/// that work goes on.
-const LARGE: u64 = 16 * 1024 * 1024;
-
+/// `offered` is the upload that this connection has announced. It is left there if `args` does not complete it.
 pub async fn run(
     args: &Put,
     root: &Root,
-    upload: &mut Option<Box<Upload>>,
+    offered: &mut Option<Box<Offered>>,
     group: &mut Group,
     exchange: &mut Exchange<'_>,
 ) -> Result<(), Failure> {
-    if let Some(ranges) = &args.ranges {
-        let line = "ranges of a file follow a `resume` of the same path and size";
-        let upload = upload.take_if(|upload| upload.is_for(args));
-        let upload = upload.ok_or_else(|| Refusal::new(Code::BadRange, line))?;
-        let stored = upload.finish(args, ranges, root, exchange).await?;
-        return exchange.grant(&stored);
-    }
-    let ready = whole(args, root, group, exchange).await?;
-    let stored = stored(&ready.verified);
+    let receiving = match &args.ranges {
+        None => Receiving::whole(stage(args, root, group)?, args, root)?,
+        Some(ranges) => {
+            let line = "ranges of a file follow a `resume` of the same path and size";
+            let offered = offered.take_if(|offered| offered.is_for(args));
+            let offered = offered.ok_or_else(|| Refusal::new(Code::BadRange, line))?;
+            offered.accept(args, ranges, root, exchange).await?
+        }
+    };
+    let complete = receiving.receive(args, root, exchange).await?;
     if Group::admits_put(args) {
+        let (ready, stored) = complete.into_ready();
         group.add(exchange.id(), &args.path, ready, stored);
         return Ok(());
     }
-    let Ready { stage, verified, permissions } = ready;
-    let unset = if stored.size < LARGE {
-        stage.commit(verified, permissions)?
+    let stored = complete.commit(exchange).await?;
+    exchange.grant(&stored)
+}
+
+/// A new partial file. A small one can use the directory that the last one has open. While a large one arrives, the path
+/// can come to lead to another directory, so it always looks.
+fn stage(args: &Put, root: &Root, group: &mut Group) -> Result<Stage, Refusal> {
+    if Group::admits_put(args) {
+        root.stage_near(&mut group.nearby, &args.path, args.replace, args.mtime)
     } else {
-        exchange.while_working(move |_| stage.commit(verified, permissions)).await?
-    };
-    exchange.grant(&Stored { unset, ..stored })
-}
-
-/// A file that comes as a whole: received and verified.
-async fn whole(
-    args: &Put,
-    root: &Root,
-    group: &mut Group,
-    exchange: &mut Exchange<'_>,
-) -> Result<Ready, Failure> {
-    // A large file takes long enough for its directory to become another.
-    let mut stage = if Group::admits_put(args) {
-        root.stage_near(&mut group.nearby, &args.path, args.replace, args.mtime)?
-    } else {
-        root.stage(&args.path, args.replace, args.mtime)?
-    };
-    match receive(args, root, &mut stage, exchange).await {
-        Ok(verified) => Ok(Ready { stage, verified, permissions: Permissions::named(args.mode, args.exact) }),
-        Err(failure) => {
-            stage.abandon();
-            Err(failure)
-        }
+        root.stage(&args.path, args.replace, args.mtime)
     }
-}
-
-async fn receive(
-    args: &Put,
-    root: &Root,
-    stage: &mut Stage,
-    exchange: &mut Exchange<'_>,
-) -> Result<Verified, Failure> {
-    reserve(stage, args)?;
-    back_up(args, root, stage)?;
-    let verified = exchange.receive(args, stage).await?;
-    require_expected(args, root, stage, exchange).await?;
-    Ok(verified)
-}
-
-fn reserve(stage: &mut Stage, args: &Put) -> Result<(), Failure> {
-    let Some(size) = args.size else { return Ok(()) };
-    stage.claim(size)?;
-    if size >= LARGE && !args.sparse {
-        stage.reserve(size)?;
-    }
-    Ok(())
 }

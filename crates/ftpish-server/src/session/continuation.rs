@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::Command;
 
-use crate::commands::resume::Upload;
 use crate::connections::Activity;
+use crate::upload::Offered;
 
 /// How long after a request for a range of a file a draining server waits for the next: a few round trips.
 const BETWEEN_RANGES: Duration = Duration::from_secs(3);
@@ -16,7 +16,7 @@ pub(super) enum Continuation {
     /// A file that is sent range by range.
     Ranges,
     /// A file that a `resume` announced.
-    Upload(Box<Upload>),
+    Upload(Box<Offered>),
 }
 
 impl Continuation {
@@ -31,17 +31,17 @@ impl Continuation {
     }
 
     /// The upload that waits for the next request.
-    pub(super) fn upload(&self) -> Option<&Upload> {
+    pub(super) fn upload(&self) -> Option<&Offered> {
         match self {
-            Self::Upload(upload) => Some(upload),
+            Self::Upload(offered) => Some(offered),
             Self::Nothing | Self::Ranges => None,
         }
     }
 
     /// Takes that upload. Something else continues as before.
-    pub(super) fn take_upload(&mut self) -> Option<Box<Upload>> {
+    pub(super) fn take_upload(&mut self) -> Option<Box<Offered>> {
         match std::mem::replace(self, Self::Nothing) {
-            Self::Upload(upload) => Some(upload),
+            Self::Upload(offered) => Some(offered),
             other => {
                 *self = other;
                 None

@@ -12,10 +12,10 @@ use super::continuation::{Continuation, continues};
 use super::phase::Access;
 use super::{SHORT_OF_MEMORY, Service, Session};
 use crate::commands;
-use crate::commands::resume::Upload;
 use crate::exchange::{Exchange, Failure};
 use crate::policy::paths;
 use crate::quota_check;
+use crate::upload::{Offered, is_optimistic, must_ask_first};
 
 /// How long a request waits for a file descriptor, and how often it tries. Clients wait longer than this for a reply.
 const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(20);
@@ -52,10 +52,10 @@ impl Session {
 
     async fn answer_once(&mut self, id: u64, header: &Header) -> Result<(), Failure> {
         // An upload waits for the very next request. If that does not continue it, the upload is abandoned.
-        let mut upload = self.continuation.take_upload();
-        let answered = self.dispatch(id, header, &mut upload).await;
-        if let Some(upload) = upload {
-            upload.abandon();
+        let mut offered = self.continuation.take_upload();
+        let answered = self.dispatch(id, header, &mut offered).await;
+        if let Some(offered) = offered {
+            offered.abandon();
         }
         answered
     }
@@ -64,7 +64,7 @@ impl Session {
         &mut self,
         id: u64,
         header: &Header,
-        upload: &mut Option<Box<Upload>>,
+        offered: &mut Option<Box<Offered>>,
     ) -> Result<(), Failure> {
         let mut command = Command::decode(header)?;
         tracing::debug!(id, ?command, "request");
@@ -77,8 +77,8 @@ impl Session {
         let exchange = &mut Exchange::new(&mut self.channel, &service.limits, &service.bodies, id);
         let root = &self.root;
         if waits_for_count {
-            if matches!(&command, Command::Resume(args) if commands::resume::is_ahead(args)) {
-                return Err(commands::resume::ask_first().into());
+            if matches!(&command, Command::Resume(args) if is_optimistic(args)) {
+                return Err(must_ask_first().into());
             }
             quota_check::prepare(&command, root, exchange).await;
         }
@@ -89,20 +89,20 @@ impl Session {
             Command::Tree(args) => commands::tree::run(&args, root, &mut self.cursor, exchange).await,
             Command::Stat(args) => commands::stat::run(&args, root, exchange),
             Command::Get(args) => commands::get::run(&args, root, exchange).await,
-            Command::Put(args) => commands::put::run(&args, root, upload, &mut self.group, exchange).await,
+            Command::Put(args) => commands::put::run(&args, root, offered, &mut self.group, exchange).await,
             Command::Blocks(args) => commands::blocks::run(&args, root, exchange).await,
             Command::Resume(args) => {
-                let announced = commands::resume::run(&args, root, &service.uploads, exchange).await?;
-                self.continuation = Continuation::Upload(announced);
+                let offered = commands::resume::run(&args, root, &service.uploads, exchange).await?;
+                self.continuation = Continuation::Upload(offered);
                 Ok(())
             }
             Command::Part(args) => {
-                let own = upload.take_if(|upload| upload.is_of(&args));
-                let shared = own.as_deref().and_then(Upload::shared).cloned();
+                let own = offered.take_if(|offered| offered.has_part(&args));
+                let parts = own.as_deref().and_then(Offered::parts).cloned();
                 if let Some(own) = own {
                     self.continuation = Continuation::Upload(own);
                 }
-                commands::part::run(&args, shared, &service.uploads, exchange).await
+                commands::part::run(&args, parts, &service.uploads, exchange).await
             }
             Command::Mkdir(args) => commands::mkdir::run(&args, root, &mut self.group, exchange),
             Command::Symlink(args) => commands::symlink::run(&args, root, exchange),

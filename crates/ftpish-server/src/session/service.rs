@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ftpish_storage::Root;
 
 use crate::accounts::Accounts;
-use crate::commands::part::Uploads;
 use crate::exchange::Bodies;
 use crate::memory::Memory;
+use crate::upload::Uploads;
 use crate::{Limits, Policy};
 
 /// A server's root, rules and shared state.

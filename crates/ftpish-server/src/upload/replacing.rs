@@ -1,13 +1,12 @@
-//! What every `put` has in common, be it of a whole file or of the parts that were missing: what it replaces, and what is
-//! replied.
+//! What an upload does to the file that has its name already: back it up, and check that it is the one the client expects.
 
-use ftpish_protocol::message::{Put, Stored, Unset};
-use ftpish_protocol::{Code, Refusal, Verified};
+use ftpish_protocol::message::Put;
+use ftpish_protocol::{Code, Refusal};
 use ftpish_storage::{Root, Stage, met_a_link};
 
 use crate::exchange::{Exchange, Failure};
 
-/// Has the existing file kept, where the client says so.
+/// Has the commit keep the existing file, if the client asks for a backup.
 pub fn back_up(args: &Put, root: &Root, stage: &mut Stage) -> Result<(), Refusal> {
     if let Some(to) = &args.backup {
         stage.back_up(root.backup(&args.path, to)?);
@@ -15,9 +14,11 @@ pub fn back_up(args: &Put, root: &Root, stage: &mut Stage) -> Result<(), Refusal
     Ok(())
 }
 
-/// Makes sure that the existing file is what the client expects, where it does, and that only that one is replaced.
-/// Behind the body, because a client that sends one does not wait: reading a large file in front of it would take
-/// longer than a peer may be silent.
+/// Checks that the existing file has the digest that the client expects, if it expects one. The commit then replaces that
+/// very file or fails.
+///
+/// This comes after the body. A client that sends a body does not read, so nobody could tell it to wait while a large file
+/// is digested.
 pub async fn require_expected(
     args: &Put,
     root: &Root,
@@ -25,7 +26,7 @@ pub async fn require_expected(
     exchange: &mut Exchange<'_>,
 ) -> Result<(), Failure> {
     let Some(expect) = args.expect else { return Ok(()) };
-    // Of a link that is the link itself: what it points at is not replaced.
+    // The identity of a link is its own: the commit replaces the link, not its target.
     stage.replace_only(root.identity(&args.path)?);
     let file = root.open_file(&args.path).map_err(|refusal| match met_a_link(&refusal) {
         true => Refusal::new(
@@ -41,9 +42,4 @@ pub async fn require_expected(
         return Ok(());
     }
     Err(Refusal::new(Code::Changed, format!("the existing file is {found}, not {expect}")).into())
-}
-
-/// What is replied once the file has its name, as far as that is known before.
-pub fn stored(verified: &Verified) -> Stored {
-    Stored { size: verified.length(), digest: verified.digest(), unset: Unset::default() }
 }
