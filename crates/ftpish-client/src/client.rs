@@ -286,7 +286,7 @@ impl Client {
 
     /// Queues a request while the body of a reply is yet to come.
     pub(crate) fn send_ahead(&mut self, command: &Command) -> Result<u64, Error> {
-        if !self.connection.in_body() {
+        if self.broken || !self.connection.in_body() {
             return self.send(command, false);
         }
         let id = self.next_id;

@@ -98,7 +98,7 @@ impl Batch {
     ) -> Result<ControlFlow<()>, Error> {
         let numbers: Vec<u64> = self.files.keys().copied().collect();
         for number in numbers {
-            transfer.first.client.check_interrupt()?;
+            transfer.check()?;
             let mut goes_on = ControlFlow::Continue(());
             match self.moving(number) {
                 Some(Ok(file)) => transfer.move_file(number, file, self.lost.contains(&number)),
@@ -119,6 +119,7 @@ impl Batch {
             }
         }
         while transfer.has_files() || !transfer.first.is_empty() {
+            transfer.check()?;
             transfer.finish_files();
             if self.settle(transfer, progress, report)?.is_break() {
                 return Ok(ControlFlow::Break(()));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ftpish_protocol::Code;
+use ftpish_protocol::{Code, Error as ProtocolError};
 
 use super::board::{Board, FIRST, Next, Opening, Work};
 use super::lane::Lane;
@@ -33,6 +33,12 @@ impl<'a> Transfer<'a> {
     pub(crate) fn new(client: &'a mut Client, way: Way, progress: &'a Progress, moved: u64) -> Self {
         let board = board(client, way, progress);
         Self { first: Lane::new(client, progress, &board, moved), board, files: HashMap::new(), ended: false }
+    }
+
+    /// Whether the first lane is still of use: a file that was refused in the middle of its body may have ended it.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.first.client.check_interrupt()?;
+        if self.first.client.broken { Err(Error::Connection(ProtocolError::Closed)) } else { Ok(()) }
     }
 
     /// Whether the first lane is the only one, and stays so.

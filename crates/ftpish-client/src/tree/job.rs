@@ -216,7 +216,7 @@ impl TreeJob {
         let mut page_asked = false;
         loop {
             page_asked &= !self.settle(transfer, progress, report)?;
-            transfer.first.client.check_interrupt()?;
+            transfer.check()?;
             if is_over() {
                 return Ok(());
             }

@@ -128,6 +128,31 @@ fn a_server_that_takes_no_more_connections_gets_all_over_one() {
     }
 }
 
+/// What is refused in the middle of a long body ends its connection: the rest moves over others, and over a new one.
+#[test]
+fn files_that_cannot_be_written_do_not_keep_others_from_moving() {
+    for jobs in [1, 2, 4] {
+        let world = World::plaintext();
+        let (from, to) = ends(&world, Way::Get);
+        fs::create_dir(&from).unwrap();
+        for (name, size) in [("a", 5 << 20), ("b", 33 << 20), ("c", 6 << 20), ("d", 34 << 20), ("e", 100)] {
+            fs::write(from.join(name), noise(size)).unwrap();
+        }
+        for name in ["a", "b", "c"] {
+            fs::create_dir_all(to.join(name)).unwrap();
+        }
+        let line = format!("get -r --no-sync tree -j {jobs} --retries 9 --retry-wait 0.01");
+        let said = world.run(&line).exits(12).stderr;
+        for name in ["a", "b", "c"] {
+            assert!(said.contains(&format!("cannot get `tree/{name}`: ")), "{said}");
+        }
+        assert!(said.contains("3 of the names in `tree` were not done"), "{said}");
+        for name in ["d", "e"] {
+            assert!(fs::read(to.join(name)).unwrap() == fs::read(from.join(name)).unwrap(), "{name}");
+        }
+    }
+}
+
 #[test]
 fn what_fails_is_told_and_the_rest_is_done() {
     let world = World::plaintext();
