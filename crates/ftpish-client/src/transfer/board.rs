@@ -303,12 +303,8 @@ impl Board {
             parts.stop();
         }
         self.close(&**file);
-        match (led, parts.failure()) {
-            // With another connection all may go well.
-            (Err(error), _) if error.may_pass() => Err(error),
-            (_, Some(failed)) => Err(failed),
-            (led, None) => led,
-        }
+        led.map_err(|error| parts.blame(error))?;
+        parts.failure().map_or(Ok(()), Err)
     }
 
     /// Ends what is in flight, and begins nothing more. What was not begun is told of as not moved, and the connections are

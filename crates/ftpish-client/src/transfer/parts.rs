@@ -204,6 +204,12 @@ impl Parts {
         self.state().failed.take()
     }
 
+    /// Why the file failed, where its home lane failed so. An error that may pass is the lane's own: all may go well over
+    /// another connection. Any other may be no more than that a guest has stopped all, for a reason that counts.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        if error.may_pass() { error } else { self.failure().unwrap_or(error) }
+    }
+
     fn fail(&self, error: Error) {
         self.state().failed.get_or_insert(error);
         self.stop();

@@ -90,6 +90,7 @@ impl Client {
         let Err(error) = self.receive_first(fetch, file, &started) else { return Ok(started) };
         let Started { mut stage, arriving } = started;
         fetch.board.withdraw(&*arriving);
+        let error = arriving.parts.blame(error);
         // What has come is worth keeping. Whatever it is worth, the next try reads.
         let _ = stage.take_up(None);
         stage.abandon();
