@@ -93,7 +93,12 @@ impl World {
 
     /// The binary, in `here`, with an environment that says nothing about ftpish.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("ftpish"));
+        self.program(assert_cmd::cargo::cargo_bin!("ftpish"))
+    }
+
+    /// Another program, in the same place and environment.
+    pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"FTPISH_")
                 || name == "XDG_STATE_HOME"

@@ -12,6 +12,7 @@ mod harness;
 mod relay;
 mod terminal;
 mod trial;
+mod tutorial;
 
 mod accounts;
 mod attack;
