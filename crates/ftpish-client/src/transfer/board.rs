@@ -92,9 +92,9 @@ impl Board {
             let Some(options) = state.options.clone() else { return };
             let (number, connected) = (state.lanes.len(), state.idle.pop());
             let opening = Opening { number, options, connected, progress: self.0.progress.beside() };
-            let board = self.clone();
+            let (board, is_connected) = (self.clone(), opening.connected.is_some());
             let thread = std::thread::spawn(move || (board.0.run)(board.clone(), opening));
-            state.lanes.push(Place { is_open: true, load: 0, thread: Some(thread) });
+            state.lanes.push(Place { is_open: true, is_connected, load: 0, thread: Some(thread) });
         }
     }
 
@@ -229,6 +229,11 @@ impl Board {
         false
     }
 
+    /// Says whether a lane has a connection.
+    pub(crate) fn note_connected(&self, lane: usize, is_connected: bool) {
+        self.state().lanes[lane].is_connected = is_connected;
+    }
+
     /// Whether a guest may take another part.
     pub(crate) fn may_stay(&self, lane: usize) -> bool {
         let state = self.state();
@@ -318,7 +323,9 @@ impl Board {
             let unmoved = unmoved.into_iter().chain(std::mem::take(&mut state.large));
             let why = || Error::Connection(ProtocolError::Closed);
             state.answers.extend(unmoved.map(|work| (work.tag, Err(why()))));
-            state.lanes.iter_mut().filter_map(|lane| lane.thread.take()).collect()
+            // One that is about to connect is not waited for: it sees that all has ended.
+            let connected = state.lanes.iter_mut().filter(|lane| lane.is_connected);
+            connected.filter_map(|lane| lane.thread.take()).collect()
         };
         self.notify();
         for thread in threads {

@@ -205,8 +205,10 @@ impl Runner {
         let _leaving = Leaving(&board, self.number);
         while board.wait_for_work(self.number) {
             let Ok(mut client) = self.connect() else { return None };
+            board.note_connected(self.number, true);
             let is_of_use = self.serve(&mut client);
             self.connected = Some(client).filter(|client| !client.broken);
+            board.note_connected(self.number, self.connected.is_some());
             if !is_of_use && self.connected.is_none() {
                 break;
             }

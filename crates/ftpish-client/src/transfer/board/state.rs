@@ -65,6 +65,8 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Place {
     pub(super) is_open: bool,
+    /// Whether it has a connection. One without has nothing in flight.
+    pub(super) is_connected: bool,
     /// What it has in flight, by [`Moving::cost`], when it last looked for more.
     pub(super) load: u64,
     /// None for the first lane.
@@ -172,7 +174,8 @@ mod tests {
     /// Lanes with so much in flight, where there may be `jobs`; and files of these sizes that wait.
     fn state(jobs: Jobs, loads: &[u64], waiting: &[u64]) -> State {
         let mut state = State::new(jobs, Vec::new());
-        state.lanes = loads.iter().map(|load| Place { is_open: true, load: *load, thread: None }).collect();
+        state.lanes =
+            loads.iter().map(|load| Place { is_open: true, load: *load, ..Place::default() }).collect();
         for (tag, size) in (0..).zip(waiting) {
             let upload = Upload::new("from", "to".parse().unwrap());
             let work = Work { tag, file: Moving::Put(Arc::new(Outgoing { upload, size: *size })) };
