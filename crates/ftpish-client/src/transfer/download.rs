@@ -47,14 +47,8 @@ impl Download {
         }
     }
 
-    /// Whether there is something on this side that may be worth keeping, so that the file is better fetched by
-    /// [`Client::download`].
-    pub fn has_base(&self) -> bool {
-        local_target(&self.to, self.sync).is_ok_and(|(root, name)| self.has_base_in(&root, &name))
-    }
-
-    /// The same, where it is known where the file goes.
-    pub(crate) fn has_base_in(&self, root: &Root, name: &RemotePath) -> bool {
+    /// Whether there is something under `name` in `root` that may be worth keeping.
+    pub(crate) fn has_base(&self, root: &Root, name: &RemotePath) -> bool {
         let target = root.stat(name).is_ok_and(|found| self.repair || found.size >= RESUME_FROM);
         target || root.partial_length(name).is_some_and(|length| length >= MIN_BLOCK)
     }

@@ -114,7 +114,7 @@ impl Moving {
 
 impl Incoming {
     fn is_alone(&self) -> bool {
-        let has_base = || self.download.has_base_in(&self.root, &self.name);
+        let has_base = || self.download.has_base(&self.root, &self.name);
         match self.size {
             Some(size) => size >= RESUME_FROM && has_base(),
             None => self.download.replace == Replace::Older || has_base(),
