@@ -73,19 +73,20 @@ impl Client {
             return self.put_file(put, file, from, progress);
         };
         let store = Store { upload, file: &Arc::new(file), blocks, progress, board };
-        match self.store_by_block(put, &store) {
+        let (error, least) = match self.store_by_block(put, &store) {
             // As a whole, a file may grow while it is read.
-            Err(Error::Local { refusal, .. }) if refusal.code == Code::Changed => {
-                let grown = SourceFile::open(from).map_err(|refusal| upload.local(refusal))?;
-                if grown.size() <= size {
-                    return Err(upload.local(refusal));
-                }
-                // They tell of parts that are of no use any more.
-                let _ = self.receive_unanswered();
-                self.put_file(upload.put(&grown), grown, from, progress)
-            }
-            stored => stored,
+            Err(error @ Error::Local { .. }) if error.code() == Some(Code::Changed) => (error, size + 1),
+            // A user who can write, and not read, is told nothing of what is there.
+            Err(error @ Error::Refused(_)) if error.code() == Some(Code::Forbidden) && !repair => (error, 0),
+            stored => return stored,
+        };
+        let again = SourceFile::open(from).map_err(|refusal| upload.local(refusal))?;
+        if again.size() < least {
+            return Err(error);
         }
+        // They tell of parts that are of no use any more.
+        let _ = self.receive_unanswered();
+        self.put_file(upload.put(&again), again, from, progress)
     }
 
     /// Stores a file of which something may be on the server.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Server, World, noise, vast};
+use crate::harness::{Client, Server, World, names, noise, vast};
 use crate::relay::{Harm, Relay, Toward};
 use crate::terminal::{PROMPT, Terminal};
 
@@ -206,6 +206,40 @@ fn a_user_is_added_logs_in_and_a_wrong_password_is_exit_code_4() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let open = world.serve_in_vain(&format!("--users {name}"));
     assert!(open.stderr.contains("is open to others: chmod 600 it"), "{}", open.stderr);
+}
+
+/// What is there of a file is told only to those who may read it, so a file goes as a whole.
+#[test]
+fn a_user_who_can_only_write_stores_files_of_any_size() {
+    let world = World::empty();
+    let file = world.path("users.toml");
+    let name = file.display().to_string();
+    let made = world.newcomer().pipe(PASSWORD.as_bytes(), &format!("user add {name} ada --password-fd 0"));
+    made.ok().silent();
+    let paths = "rights = [\"list\"]\n[ada.paths]\n\"/incoming\" = [\"write\"]\n";
+    fs::write(&file, fs::read_to_string(&file).unwrap() + paths).unwrap();
+    fs::create_dir_all(world.root("incoming")).unwrap();
+    let server = world.start("127.0.0.1:0", &format!("--users {name} --no-sync"));
+    let client = ada(&world, &server, &server.address).env("FTPISH_PASSWORD", PASSWORD);
+    fs::create_dir(world.here("tree")).unwrap();
+    for (name, size) in [("small", 7), ("middle", 6 << 20), ("large", 33 << 20)] {
+        fs::write(world.here("tree").join(name), noise(size)).unwrap();
+    }
+    for line in [
+        "put tree/large incoming/large -j 1",
+        "put tree/middle tree/small incoming/",
+        "put -r tree incoming/ -j 2",
+        "put tree/large incoming/large -j 2",
+    ] {
+        client.run(line).ok();
+    }
+    for name in ["large", "middle", "small", "tree/large", "tree/middle", "tree/small"] {
+        let sent = world.here("tree").join(name.trim_start_matches("tree/"));
+        assert!(fs::read(world.root("incoming").join(name)).unwrap() == fs::read(sent).unwrap(), "{name}");
+    }
+    assert_eq!(names(&world.root("incoming")), ["large", "middle", "small", "tree"]);
+    client.run("get incoming/small").exits(7);
+    client.run("put tree/large elsewhere").exits(7);
 }
 
 #[test]
