@@ -38,7 +38,7 @@ fn idle_clients_are_closed_and_running_transfers_finish() {
     eventually("the partial file", || server.is_receiving().then_some(()));
     server.order_shutdown();
     for quiet in [idle, silent] {
-        assert!(quiet.finish().iter().all(|reply| code(reply) == "shutting-down"));
+        assert!(quiet.farewell().iter().all(|reply| code(reply) == "shutting-down"));
     }
     assert!(getting.body(Algorithm::Md5).unwrap() == content);
     putting.send(&[framed(b" it"), vec![0; 4], frame(&trailer(b"half of it"))].concat());
@@ -64,7 +64,8 @@ fn the_end_of_a_body_that_is_still_in_the_servers_hands_is_not_cut_off() {
     // What is waiting now belongs to the last block: the server has read and hashed all there is.
     eventually("the last block", || (getting.waiting() > 64 * 1024).then_some(()));
     server.order_shutdown();
-    idle.finish();
+    // Behind its end, the drain has begun.
+    idle.farewell();
     assert!(getting.body_from(bytes, Algorithm::Md5).unwrap() == content);
     assert!(server.stop());
 }
@@ -77,7 +78,8 @@ fn a_request_behind_the_order_is_not_begun() {
     raw.send(&frame(&json!({"id": 2, "cmd": "mkdir", "path": "new"})));
     let idle = server.greeted();
     server.order_shutdown();
-    idle.finish();
+    // Behind its end, the drain has begun.
+    idle.farewell();
     raw.body(Algorithm::Md5).unwrap();
     let last: Vec<_> = std::iter::from_fn(|| raw.next()).collect();
     assert_eq!((&last[0]["id"], code(&last[0])), (&json!(2), "shutting-down"));
@@ -107,7 +109,8 @@ fn a_file_that_is_fetched_in_parts_is_fetched_to_its_end() {
     }
     let idle = server.greeted();
     server.order_shutdown();
-    idle.finish();
+    // Behind its end, the drain has begun.
+    idle.farewell();
     // Both are between two parts; what has not begun to move is refused all the same.
     other.send(&frame(&json!({"id": 3, "cmd": "get", "path": "file", "digest": "md5"})));
     let refused = other.finish();

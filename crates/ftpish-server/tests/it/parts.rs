@@ -94,7 +94,8 @@ fn an_upload_that_has_begun_is_taken_to_its_end_by_a_server_that_drains() {
     assert_eq!(send(&mut other, "file", &upload, &bytes, 0, 0)["ok"], true);
     let idle = server.greeted();
     server.order_shutdown();
-    idle.finish();
+    // Behind its end, the drain has begun.
+    idle.farewell();
     for index in [2, 1, 3] {
         assert_eq!(send(&mut other, "file", &upload, &bytes, index, 0)["ok"], true);
     }

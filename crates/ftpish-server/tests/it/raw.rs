@@ -115,6 +115,12 @@ impl Raw {
         std::iter::from_fn(|| self.next()).collect()
     }
 
+    /// Says nothing, and receives all there is until the server closes: an idle client of a server that drains.
+    #[track_caller]
+    pub fn farewell(mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
     /// Sends one byte after the other, for as long as the server neither says anything nor closes.
     #[track_caller]
     pub fn drip(&mut self, byte: u8) {
