@@ -53,6 +53,30 @@ impl Download {
         target || root.partial_length(name).is_some_and(|length| length >= MIN_BLOCK)
     }
 
+    /// The directory that the file goes into.
+    pub(crate) fn dir(&self) -> &Path {
+        match self.to.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => &self.to,
+        }
+    }
+
+    /// Its name there.
+    pub(crate) fn name(&self) -> Result<RemotePath, Error> {
+        let refused = |refusal| local(&self.to, refusal);
+        let name = self.to.file_name().unwrap_or_default();
+        let name = Name::parse(name.as_bytes())
+            .and_then(|name| RemotePath::root().join(&name))
+            .map_err(|error| refused(Refusal::new(Code::BadPath, error.to_string())))?;
+        // Only the link would be replaced; but one like /dev/stdout is the whole system's.
+        if self.to.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let line = "it is a fifo, a socket or a device, or leads to one";
+            return Err(refused(Refusal::new(Code::NotRegular, line)));
+        }
+        Ok(name)
+    }
+
     pub(crate) fn permissions(&self, mode: Option<Mode>) -> Permissions {
         Permissions::named(mode, self.perms)
     }
@@ -66,25 +90,4 @@ impl Download {
 
 pub(crate) fn local(path: &Path, refusal: Refusal) -> Error {
     Error::Local { path: path.to_owned(), refusal }
-}
-
-/// The directory that a local name is in, and the name there.
-pub(crate) fn local_target(path: &Path, sync: bool) -> Result<(Root, RemotePath), Error> {
-    let parent = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => path,
-    };
-    let refused = |refusal| Error::Local { path: path.to_owned(), refusal };
-    let name = path.file_name().unwrap_or_default();
-    let name = Name::parse(name.as_bytes())
-        .and_then(|name| RemotePath::root().join(&name))
-        .map_err(|error| refused(Refusal::new(Code::BadPath, error.to_string())))?;
-    // Only the link would be replaced; but one like /dev/stdout is the whole system's.
-    if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        let line = "it is a fifo, a socket or a device, or leads to one";
-        return Err(refused(Refusal::new(Code::NotRegular, line)));
-    }
-    let root = Root::open(parent, sync).map_err(|error| Error::local(parent, error))?;
-    Ok((root, name))
 }

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ftpish_storage::Root;
 
-use super::download::{Download, local_target};
+use super::download::Download;
 use super::piece::{Answer, Incoming, Moving, Outgoing};
 use super::scheduler::Transfer;
 use super::upload::Upload;
@@ -25,14 +25,34 @@ pub struct Batch {
     files: BTreeMap<u64, File>,
     /// Those that a connection broke under.
     lost: HashSet<u64>,
-    /// The directory that the last file went into, and whether what is written there is synced. Names in it that its file system
-    /// takes for one are told apart.
-    last: Option<((PathBuf, bool), Root)>,
+    last: Option<Last>,
+}
+
+/// The directory that the last file went into, and whether what is written there is synced.
+struct Last {
+    dir: PathBuf,
+    sync: bool,
+    root: Root,
+}
+
+/// The directory that a file goes into: most have that of the one before. Names in it that its file system takes for one are
+/// told apart.
+fn root_of(download: &Download, last: &mut Option<Last>) -> Result<Root, Error> {
+    let (dir, sync) = (download.dir(), download.sync);
+    if let Some(last) = last
+        && (&*last.dir, last.sync) == (dir, sync)
+    {
+        return Ok(last.root.clone());
+    }
+    let root = Root::open(dir, sync).map_err(|error| Error::local(dir, error))?.minding_spellings();
+    *last = Some(Last { dir: dir.to_owned(), sync, root: root.clone() });
+    Ok(root)
 }
 
 enum File {
     Get(Download),
-    Put(Upload),
+    /// And its size in bytes, as far as that can be told beforehand.
+    Put(Upload, u64),
 }
 
 /// Whether to go on with the other files.
@@ -48,7 +68,12 @@ impl Batch {
     /// Files to be stored. Each is there as a whole, or not at all; what is there of it already is proven, and kept where it is
     /// right.
     pub fn uploads(uploads: impl IntoIterator<Item = Upload>) -> Self {
-        Self::new(Way::Put, uploads.into_iter().map(File::Put))
+        let sized = |upload: Upload| {
+            // What is no file is told of when it is opened.
+            let size = upload.from.metadata().map_or(0, |found| found.len());
+            File::Put(upload, size)
+        };
+        Self::new(Way::Put, uploads.into_iter().map(sized))
     }
 
     fn new(way: Way, files: impl Iterator<Item = File>) -> Self {
@@ -58,10 +83,7 @@ impl Batch {
 
     /// How many bytes the files have, where this side has them.
     fn sizes(&self) -> Option<u64> {
-        let size = |file: &File| match file {
-            File::Get(_) => None,
-            File::Put(upload) => Some(upload.from.metadata().map_or(0, |found| found.len())),
-        };
+        let size = |file: &File| if let File::Put(_, size) = file { Some(*size) } else { None };
         self.files.values().map(size).sum()
     }
 
@@ -130,24 +152,16 @@ impl Batch {
 
     /// What there is to do for a file.
     fn moving(&mut self, number: u64) -> Option<Result<Moving, Error>> {
-        match self.files.get(&number)? {
-            File::Get(download) => {
-                let (download, place) = (
-                    download.clone(),
-                    (download.to.parent().unwrap_or(Path::new("")).to_owned(), download.sync),
-                );
-                Some(local_target(&download.to, download.sync).map(|(root, name)| {
-                    let known = self.last.take().filter(|(known, _)| *known == place);
-                    let (_, root) = self.last.insert(known.unwrap_or((place, root.minding_spellings())));
-                    Moving::Get(Arc::new(Incoming { download, root: root.clone(), name, size: None }))
-                }))
+        let Self { files, last, .. } = self;
+        Some(match files.get(&number)? {
+            File::Get(download) => download.name().and_then(|name| {
+                let (download, root) = (download.clone(), root_of(download, last)?);
+                Ok(Moving::Get(Arc::new(Incoming { download, root, name, size: None })))
+            }),
+            File::Put(upload, size) => {
+                Ok(Moving::Put(Arc::new(Outgoing { upload: upload.clone(), size: *size })))
             }
-            File::Put(upload) => {
-                // What is no file is told of when it is opened.
-                let size = upload.from.metadata().map_or(0, |found| found.len());
-                Some(Ok(Moving::Put(Arc::new(Outgoing { upload: upload.clone(), size }))))
-            }
-        }
+        })
     }
 
     /// Takes the answers that have come.

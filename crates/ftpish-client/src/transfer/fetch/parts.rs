@@ -64,18 +64,19 @@ impl Client {
         let id = self.request_first_part(&fetch.download.from)?;
         let file: File = self.receive_with_body(id)?;
         if !file.subtree {
-            return self.receive_small(fetch, &file);
+            self.require_all(&file)?;
+            return self.receive_whole(fetch, &file);
         }
         let started = self.start_parts(fetch, &file);
         self.finish_parts(fetch, started)
     }
 
-    /// Receives a file of which the reply to the request for its first part has all.
-    fn receive_small(&mut self, fetch: &Fetch<'_>, file: &File) -> Result<Transferred, Error> {
-        if file.length < file.size {
-            return Err(self.note(Error::Protocol("bytes in place of a part".to_owned())));
+    /// Refuses a reply that has neither the part asked for nor the whole file.
+    pub(crate) fn require_all(&mut self, file: &File) -> Result<(), Error> {
+        match file.length < file.size {
+            true => Err(self.note(Error::Protocol("bytes in place of a part".to_owned()))),
+            false => Ok(()),
         }
-        self.receive_whole(fetch, file)
     }
 
     /// Asks for the first part of a file. Of one that is no longer than that, the reply has all, and no subtree.

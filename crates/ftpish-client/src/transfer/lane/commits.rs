@@ -1,6 +1,6 @@
 //! Files that are here, and have yet to get their names: small ones together, beside those that arrive meanwhile.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftpish_protocol::Refusal;
@@ -8,7 +8,7 @@ use ftpish_protocol::message::Unset;
 use ftpish_storage::{Background, Ready, commit_together, descriptors};
 
 use crate::transfer::download::local;
-use crate::transfer::piece::{Answer, Outcome, Tag};
+use crate::transfer::piece::{Answer, Incoming, Outcome, Tag};
 use crate::{Client, Transferred};
 
 /// How many small files are made durable at once.
@@ -23,14 +23,14 @@ const ALIVE_EVERY: Duration = Duration::from_secs(10);
 /// A file that is here.
 pub(super) struct Arrived {
     pub(super) tag: Tag,
-    pub(super) to: PathBuf,
+    pub(super) file: Arc<Incoming>,
     pub(super) ready: Ready,
     pub(super) done: Transferred,
 }
 
 /// Files that are being committed.
 struct Committing {
-    files: Vec<(Tag, PathBuf, Transferred)>,
+    files: Vec<(Tag, Arc<Incoming>, Transferred)>,
     work: Background<Vec<Result<Unset, Refusal>>>,
 }
 
@@ -60,7 +60,7 @@ impl Commits {
         if !self.ready.is_empty() {
             let files = self.ready.drain(..);
             let (ready, files): (Vec<_>, Vec<_>) =
-                files.map(|Arrived { tag, to, ready, done }| (ready, (tag, to, done))).unzip();
+                files.map(|Arrived { tag, file, ready, done }| (ready, (tag, file, done))).unzip();
             let work = Background::begin(move || commit_together(ready));
             self.committing = Some(Committing { files, work });
         }
@@ -82,9 +82,9 @@ impl Commits {
             Err(refusal) => files.iter().map(|_| Err(refusal.clone())).collect(),
         };
         let outcome =
-            |((tag, to, done), committed): ((Tag, PathBuf, Transferred), Result<Unset, Refusal>)| {
+            |((tag, file, done), committed): ((Tag, Arc<Incoming>, Transferred), Result<Unset, Refusal>)| {
                 let moved = committed.map(|unset| Answer::Moved(Transferred { unset, ..done }));
-                (tag, moved.map_err(|refusal| local(&to, refusal)))
+                (tag, moved.map_err(|refusal| local(&file.download.to, refusal)))
             };
         files.into_iter().zip(outcomes).map(outcome).collect()
     }

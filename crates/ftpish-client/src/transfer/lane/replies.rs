@@ -31,11 +31,10 @@ impl Lane<'_> {
         let answer = match asked {
             Asked::Get(get) => {
                 self.cost -= get.cost;
-                let to = get.file.download.to.clone();
                 match self.receive_file(id, tag, &get) {
                     Ok(None) => return,
                     Ok(Some((ready, done))) => {
-                        if self.commits.add(Arrived { tag, to, ready, done }) {
+                        if self.commits.add(Arrived { tag, file: get.file, ready, done }) {
                             self.commit();
                         }
                         return;
@@ -151,8 +150,8 @@ impl Lane<'_> {
 
     fn receive_whole(&mut self, file: &File, get: &Getting) -> Result<(Ready, Transferred), Error> {
         let Incoming { download, root, name, .. } = &*get.file;
-        if get.in_parts && file.length < file.size {
-            return Err(self.client.note(Error::Protocol("bytes in place of a part".to_owned())));
+        if get.in_parts {
+            self.client.require_all(file)?;
         }
         let staged = match self.stage(download, root, name, file) {
             Err(refusal) if refusal.is_out_of_descriptors() => {

@@ -7,8 +7,7 @@ use ftpish_protocol::{Code, Refusal, RemotePath};
 use ftpish_storage::SourceFile;
 
 use super::{Tag, TreeJob};
-use crate::transfer::local;
-use crate::transfer::{Answer, Transfer};
+use crate::transfer::{Answer, Transfer, local};
 use crate::tree::plan::Side;
 use crate::tree::{Done, Outcome, Step};
 use crate::{Client, Error, Progress, Way, digest_of};
@@ -40,14 +39,12 @@ impl TreeJob {
                     page = true;
                     self.plan.end(Side::Target);
                 }
-                (Tag::Page, Ok(_)) if self.lacks(transfer.first.client)?.is_some() => {
-                    let feature = self.lacks(transfer.first.client)?.unwrap_or_default();
-                    let line = format!("the server does not know the extension `{feature}`");
-                    ended = Err(Error::Refused(Refusal::new(Code::Unsupported, line)));
-                }
                 (Tag::Page, answer) => {
                     page = true;
-                    ended = ended.and(answer.and_then(|answer| self.take_page(answer)));
+                    ended = ended.and(answer.and_then(|answer| {
+                        self.require_features(transfer.first.client)?;
+                        self.take_page(answer)
+                    }));
                 }
                 (Tag::Stretch { files, .. }, answer) => {
                     ended = ended.and(self.take_stretch(files, answer, report));
@@ -95,15 +92,17 @@ impl TreeJob {
         ended.map(|()| page)
     }
 
-    /// The extension that the tree needs and the server does not know: it would ignore the fields, and lose what is to be kept.
-    fn lacks(&self, client: &mut Client) -> Result<Option<&'static str>, Error> {
+    /// Refuses a server that does not know an extension which the tree needs: it would ignore its fields, and lose what is to be
+    /// kept.
+    fn require_features(&self, client: &mut Client) -> Result<(), Error> {
         let keeps = self.tree.backup.is_some() && self.tree.way == Way::Put;
-        for (needed, feature) in [(keeps, "backup"), (self.tree.hard_links, "links")] {
-            if needed && !client.has_feature(feature)? {
-                return Ok(Some(feature));
+        for (is_needed, feature) in [(keeps, "backup"), (self.tree.hard_links, "links")] {
+            if is_needed && !client.has_feature(feature)? {
+                let line = format!("the server does not know the extension `{feature}`");
+                return Err(Error::Refused(Refusal::new(Code::Unsupported, line)));
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Both digests of a file are known when this returns: it moves only if they differ.
