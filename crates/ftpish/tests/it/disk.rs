@@ -96,7 +96,8 @@ impl Disk {
     /// said aloud, where this system does not allow it.
     pub fn of(kind: &str, mebibytes: u64, dir: &Path) -> Option<Self> {
         let mut words = kind.split(' ');
-        let mkfs = format!("mkfs.{}", words.next().unwrap());
+        let file_system = words.next().unwrap();
+        let mkfs = format!("mkfs.{file_system}");
         if !is_installed(&mkfs) {
             return None;
         }
@@ -105,11 +106,9 @@ impl Disk {
         let made =
             Command::new(&mkfs).args(words).arg(&image).stdout(Stdio::null()).stderr(Stdio::null()).status();
         assert!(made.unwrap().success(), "{mkfs}");
-        Self::mount(
-            "mount -o loop \"${1}.image\" \"$1\" && rm -rf \"$1/lost+found\"",
-            dir,
-            Namespaces::Mounts,
-        )
+        let mount =
+            format!("mount -t {file_system} -o loop \"${{1}}.image\" \"$1\" && rm -rf \"$1/lost+found\"");
+        Self::mount(&mount, dir, Namespaces::Mounts)
     }
 
     /// Has a shell mount what it says below `dir`, which is `$1`; `None`, said aloud, where this system does not allow it.
