@@ -62,12 +62,7 @@ fn finish(raw: &mut Raw, name: &str, bytes: &[u8]) -> Value {
     let (nothing, file) = (Algorithm::Blake3.digest(b""), Algorithm::Blake3.digest(bytes));
     let trailer = json!({"length": 0, "digest": nothing.to_string(), "file": file.to_string()});
     raw.send(&[frame(&put), vec![0; 4], frame(&trailer)].concat());
-    loop {
-        let reply = raw.receive();
-        if reply["working"].is_null() {
-            return reply;
-        }
-    }
+    raw.receive()
 }
 
 #[test]

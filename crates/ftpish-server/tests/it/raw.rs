@@ -52,14 +52,18 @@ impl Raw {
         self.next().expect("the server closed in place of a message")
     }
 
-    /// The next message; `None` where the server closed. What it was not yet given when it did may reset the
-    /// connection: that is an end too, for who has been told why.
+    /// The next message; `None` where the server closed. A server that closes with bytes unread may reset the
+    /// connection: that counts as closed. Skips `working`, which a server on a slow disk may send before any reply.
     #[track_caller]
     pub fn next(&mut self) -> Option<Value> {
-        let length = self.length()?;
-        assert!(length <= 65536, "the server sends a message of {length} bytes");
-        let json = self.bytes(length);
-        Some(serde_json::from_slice(&json).unwrap())
+        loop {
+            let length = self.length()?;
+            assert!(length <= 65536, "the server sends a message of {length} bytes");
+            let message: Value = serde_json::from_slice(&self.bytes(length)).unwrap();
+            if message["working"].is_null() {
+                return Some(message);
+            }
+        }
     }
 
     /// A body and its trailer: its bytes, verified; or the error that aborted it.
