@@ -20,7 +20,7 @@ use crate::tree::{self, Tree};
 pub const BLOCK: usize = 256 * 1024;
 
 /// How long a test waits for what must come. Reached only where a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Where a server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
