@@ -10,8 +10,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{
-    Command, Done, Entry, Envelope, Hash, Hashed, Hello, Ls, Mkdir, Mv, PathArgs, Replace, Request, Rm,
-    Space, Stat, Welcome,
+    Command, DfArgs, Done, Entry, Envelope, Hash, Hashed, Hello, Ls, Mkdir, Mv, Replace, Request, Rm, Space,
+    Stat, StatArgs, Welcome,
 };
 use ftpish_protocol::{
     Algorithm, Code, Connection, Header, Meter, Refusal, RemotePath, Secret, VERSION, receive_listing,
@@ -218,7 +218,7 @@ impl Client {
 
     /// Describes one name; a link itself, not what it points at.
     pub fn stat(&mut self, path: &RemotePath) -> Result<Entry, Error> {
-        let command = Command::Stat(PathArgs { path: path.clone() });
+        let command = Command::Stat(StatArgs { path: path.clone() });
         Ok(self.request::<Stat>(&command)?.entry)
     }
 
@@ -257,7 +257,7 @@ impl Client {
 
     /// The space of the file system that holds a path.
     pub fn df(&mut self, path: &RemotePath) -> Result<Space, Error> {
-        self.request(&Command::Df(PathArgs { path: path.clone() }))
+        self.request(&Command::Df(DfArgs { path: path.clone() }))
     }
 
     /// Sends a request without a body, and receives its reply.

@@ -50,7 +50,7 @@ pub enum Command {
     /// Lists a directory and all that is below it, in walk order. Answered with a body of one [`Node`] a line.
     Tree(Tree),
     /// Describes one name; a link, not what it points at. Answered with [`Stat`].
-    Stat(PathArgs),
+    Stat(StatArgs),
     /// Sends a file, or a range of it. Answered with [`File`] and a body.
     Get(Get),
     /// Stores the body that follows as a file. Answered with [`Stored`].
@@ -70,7 +70,7 @@ pub enum Command {
     /// Digests a file on the server's disk. Answered with [`Hashed`].
     Hash(Hash),
     /// Tells the space of the file system that holds a path. Answered with [`Space`].
-    Df(PathArgs),
+    Df(DfArgs),
     /// Digests the blocks of a file. Answered with [`Cut`] and a body of one block's digest after the other.
     Blocks(BlocksArgs),
     /// Stores a part of a file that is being put over several connections. Answered with [`Done`].
@@ -257,7 +257,7 @@ mod tests {
         let decode = |json: &str| Command::decode(&Header(json.into())).unwrap();
         assert_eq!(decode(r#"{"id":1,"cmd":"teleport","to":7}"#), Command::Unknown);
         let stat = decode(r#"{"id":1,"cmd":"stat","path":"a","colour":[1,{}]}"#);
-        assert_eq!(stat, Command::Stat(PathArgs { path: "a".parse().unwrap() }));
+        assert_eq!(stat, Command::Stat(StatArgs { path: "a".parse().unwrap() }));
     }
 
     #[test]

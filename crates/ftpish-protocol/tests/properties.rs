@@ -3,7 +3,7 @@
 
 mod pipe;
 
-use ftpish_protocol::message::{Command, Envelope, PathArgs, ReplyEnvelope, Request, Stat};
+use ftpish_protocol::message::{Command, DfArgs, Envelope, ReplyEnvelope, Request, Stat};
 use ftpish_protocol::*;
 use pipe::{Pieces, Pipe};
 use proptest::collection::vec;
@@ -112,7 +112,7 @@ proptest! {
         sent in vec((any::<u64>(), vec(vec(any::<u8>(), 1..50), 0..5)), 0..6),
         pace in 1_usize..100,
     ) {
-        let command = Command::Df(PathArgs { path: RemotePath::root() });
+        let command = Command::Df(DfArgs { path: RemotePath::root() });
         let mut connection = Connection::new(Pipe::silent());
         for (id, pieces) in &sent {
             connection.send(&Request { envelope: Envelope { id: *id, body: true }, command: &command }).unwrap();

@@ -137,7 +137,7 @@ const VECTORS: &[(&str, Play)] = &[
             Node { error, ..node("old", Kind::Dir, 4096, time(NEW_YEAR, 0), 0o700) },
         ]);
     }),
-    ("stat-request", |it| it.request(3, false, Command::Stat(PathArgs { path: path("latest") }))),
+    ("stat-request", |it| it.request(3, false, Command::Stat(StatArgs { path: path("latest") }))),
     ("stat-reply", |it| {
         let link = entry("latest", Kind::Link, 10, time(NEW_YEAR, 0), 0o777);
         it.granted(
@@ -282,7 +282,7 @@ const VECTORS: &[(&str, Play)] = &[
         let digest = "md5:9a3f0a1c5f7b3a2d8e4c6b1f0d2e7a95".parse().unwrap();
         it.granted(10, false, Hashed { size: 3 << 29, digest });
     }),
-    ("df-request", |it| it.request(11, false, Command::Df(PathArgs { path: RemotePath::root() }))),
+    ("df-request", |it| it.request(11, false, Command::Df(DfArgs { path: RemotePath::root() }))),
     ("df-reply", |it| {
         let space = Space { total: 1_000_000_000_000, free: 250_000_000_000, available: 200_000_000_000 };
         it.granted(11, false, space);
@@ -389,7 +389,7 @@ const VECTORS: &[(&str, Play)] = &[
         it.request(1, false, Command::Hello(Hello { version: VERSION, agent: "example 1.0".into() }));
         it.request(2, true, Command::Put(Put { size: Some(1), ..put("x", Algorithm::Md5) }));
         it.body(Algorithm::Md5, &[b"x"]);
-        it.request(3, false, Command::Df(PathArgs { path: RemotePath::root() }));
+        it.request(3, false, Command::Df(DfArgs { path: RemotePath::root() }));
     }),
 ];
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::network::Network;
+use ftpish_service::Network;
 
 /// How often a draining server checks which connections can be closed.
 const DRAIN_CHECK: Duration = Duration::from_millis(100);

@@ -12,6 +12,7 @@ use ftpish_protocol::{
     Algorithm, BLOCK, BodyError, BodyReceiver, BodySender, Code, Digest, Digested, Error, Line, Lines, Meter,
     PartReceiver, RangesReceiver, Reading, Refusal, SendError, Verified,
 };
+use ftpish_service::{BodySource, Front};
 use serde::Serialize;
 
 use crate::Limits;
@@ -95,16 +96,6 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// The server's patience.
-    pub fn limits(&self) -> &Limits {
-        self.limits
-    }
-
-    /// The request's id.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
     /// Grants the request with `fields`, and `bytes` for a body.
     pub async fn grant_with_body(
         &mut self,
@@ -180,68 +171,6 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Receives and verifies the request's body.
-    pub async fn receive(&mut self, put: &Put, sink: &mut impl Write) -> Result<Verified, Failure> {
-        self.require_body()?;
-        if put.size.is_none() {
-            // Whoever produces it may pause.
-            let streaming = self.limits.streaming();
-            self.channel.set_deadline(streaming);
-        }
-        let _moving = self.begin_body();
-        let mut body = BodyReceiver::new(self.channel.connection(), put.digest, put.size);
-        while self.channel.step(|connection| body.step(connection, sink)).await.map_err(failure)? {
-            if self.channel.turn().is_over() {
-                body.rest();
-                self.channel.breathe().await;
-            }
-        }
-        let (verified, _) = self.channel.step(|connection| body.finish(connection)).await.map_err(failure)?;
-        Ok(verified)
-    }
-
-    /// Receives and verifies `ranges` of a file, which are the request's body. Tells the digest of the whole file, if
-    /// the client did.
-    pub async fn receive_ranges(
-        &mut self,
-        put: &Put,
-        sink: &mut impl WriteAt,
-        assembly: &mut Assembly,
-        ranges: Vec<Range<u64>>,
-    ) -> Result<Option<Digest>, Failure> {
-        self.require_body()?;
-        let _moving = self.begin_body();
-        let connection = self.channel.connection();
-        let mut body = RangesReceiver::new(connection, sink, assembly, ranges, put.digest);
-        while self.channel.step(|connection| body.step(connection)).await.map_err(failure)? {
-            if self.channel.turn().is_over() {
-                body.rest();
-                self.channel.breathe().await;
-            }
-        }
-        self.channel.step(|connection| body.finish(connection, assembly)).await.map_err(failure)
-    }
-
-    /// Receives and verifies a part of a file, which is the request's body.
-    pub async fn receive_part(
-        &mut self,
-        sink: &mut impl WriteAt,
-        blocks: Blocks,
-        range: Range<u64>,
-    ) -> Result<Part, Failure> {
-        self.require_body()?;
-        let _moving = self.begin_body();
-        let connection = self.channel.connection();
-        let mut body = PartReceiver::new(connection, sink, blocks, range);
-        while self.channel.step(|connection| body.step(connection)).await.map_err(failure)? {
-            if self.channel.turn().is_over() {
-                body.rest();
-                self.channel.breathe().await;
-            }
-        }
-        self.channel.step(|connection| body.finish(connection)).await.map_err(failure)
-    }
-
     /// Begins to move a body, as much at a time as there is memory for.
     fn begin_body(&mut self) -> Moving {
         let (moving, block) = self.bodies.enter(self.limits.body_memory);
@@ -258,9 +187,32 @@ impl<'a> Exchange<'a> {
         Err(Refusal::new(Code::Malformed, "it needs `\"body\":true`, and a body"))
     }
 
-    /// Does slow work on the disk on another thread, and lets the client know that it goes on. The work may tell how many
-    /// bytes are done, and is told to stop when the client is gone.
-    pub async fn while_working<T: Send + 'static>(
+    /// Has bodies sent in small pieces from now on: what is read for each costs much.
+    pub fn send_short_blocks(&mut self) {
+        self.short = true;
+    }
+
+    /// Has what follows wait for its turn among all that hashes for nobody who receives it.
+    pub async fn begin_digest(&mut self) {
+        self.channel.turn().go_on_as(Class::Digest).await;
+    }
+
+    async fn tell(&mut self, done: u64) -> Result<(), Error> {
+        self.told = Instant::now();
+        self.channel.queue(&Working { id: self.id, working: done });
+        self.channel.flush().await
+    }
+
+    fn queue_granted(&mut self, fields: &impl Serialize, body: bool) {
+        let envelope = Envelope { id: self.id, body };
+        self.channel.queue(&Granted { envelope, ok: true, fields });
+    }
+}
+
+impl Front for Exchange<'_> {
+    type Failure = Failure;
+
+    async fn while_working<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&Meter) -> T + Send + 'static,
     ) -> T {
@@ -274,8 +226,7 @@ impl<'a> Exchange<'a> {
         job.outcome()
     }
 
-    /// Waits, and lets the client know that its request is at work.
-    pub async fn sleep(&mut self, duration: Duration) -> Result<(), Failure> {
+    async fn sleep(&mut self, duration: Duration) -> Result<(), Failure> {
         if self.told.elapsed() >= WORKING_EVERY {
             self.tell(0).await?;
         }
@@ -283,13 +234,11 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// Gives all that `source` yields, about `size` bytes, to `take`, in turn with all else that is hashed; and lets the
-    /// client know that it goes on. Tells how many bytes there were.
-    pub async fn digest(
+    async fn digest(
         &mut self,
-        source: &mut impl Read,
+        source: &mut (impl Read + Send),
         size: u64,
-        mut take: impl FnMut(&[u8]),
+        mut take: impl FnMut(&[u8]) + Send,
     ) -> Result<u64, Failure> {
         if size >= LARGE {
             self.begin_digest().await;
@@ -311,30 +260,72 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Has bodies sent in small pieces from now on: what is read for each costs much.
-    pub fn send_short_blocks(&mut self) {
-        self.short = true;
-    }
-
-    /// Has what follows wait for its turn among all that hashes for nobody who receives it.
-    pub async fn begin_digest(&mut self) {
-        self.channel.turn().go_on_as(Class::Digest).await;
-    }
-
-    /// Has what follows wait for its turn among all that hashes passwords.
-    pub async fn begin_password(&mut self) {
+    async fn begin_password(&mut self) {
         self.channel.turn().go_on_as(Class::Password).await;
     }
 
-    async fn tell(&mut self, done: u64) -> Result<(), Error> {
-        self.told = Instant::now();
-        self.channel.queue(&Working { id: self.id, working: done });
-        self.channel.flush().await
+    fn pace(&self) -> Duration {
+        self.limits.pace
+    }
+}
+
+impl BodySource for Exchange<'_> {
+    async fn receive(&mut self, put: &Put, sink: &mut (impl Write + Send)) -> Result<Verified, Failure> {
+        self.require_body()?;
+        if put.size.is_none() {
+            // Whoever produces it may pause.
+            let streaming = self.limits.streaming();
+            self.channel.set_deadline(streaming);
+        }
+        let _moving = self.begin_body();
+        let mut body = BodyReceiver::new(self.channel.connection(), put.digest, put.size);
+        while self.channel.step(|connection| body.step(connection, sink)).await.map_err(failure)? {
+            if self.channel.turn().is_over() {
+                body.rest();
+                self.channel.breathe().await;
+            }
+        }
+        let (verified, _) = self.channel.step(|connection| body.finish(connection)).await.map_err(failure)?;
+        Ok(verified)
     }
 
-    fn queue_granted(&mut self, fields: &impl Serialize, body: bool) {
-        let envelope = Envelope { id: self.id, body };
-        self.channel.queue(&Granted { envelope, ok: true, fields });
+    async fn receive_ranges(
+        &mut self,
+        put: &Put,
+        sink: &mut (impl WriteAt + Send),
+        assembly: &mut Assembly,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<Option<Digest>, Failure> {
+        self.require_body()?;
+        let _moving = self.begin_body();
+        let connection = self.channel.connection();
+        let mut body = RangesReceiver::new(connection, sink, assembly, ranges, put.digest);
+        while self.channel.step(|connection| body.step(connection)).await.map_err(failure)? {
+            if self.channel.turn().is_over() {
+                body.rest();
+                self.channel.breathe().await;
+            }
+        }
+        self.channel.step(|connection| body.finish(connection, assembly)).await.map_err(failure)
+    }
+
+    async fn receive_part(
+        &mut self,
+        sink: &mut (impl WriteAt + Send),
+        blocks: Blocks,
+        range: Range<u64>,
+    ) -> Result<Part, Failure> {
+        self.require_body()?;
+        let _moving = self.begin_body();
+        let connection = self.channel.connection();
+        let mut body = PartReceiver::new(connection, sink, blocks, range);
+        while self.channel.step(|connection| body.step(connection)).await.map_err(failure)? {
+            if self.channel.turn().is_over() {
+                body.rest();
+                self.channel.breathe().await;
+            }
+        }
+        self.channel.step(|connection| body.finish(connection)).await.map_err(failure)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ftpish_protocol::message::{Command, Done, Envelope, Granted, Put, Refused, Stored, Unset, Working};
 use ftpish_protocol::{Code, Error, Name, Refusal, RemotePath};
+use ftpish_service::upload::Complete;
 use ftpish_storage::{Nearby, Ready, Root, commit_together, descriptors};
 use serde::Serialize;
 
@@ -96,7 +97,8 @@ impl Group {
     }
 
     /// Lets a file wait that is to be granted.
-    pub fn add(&mut self, id: u64, path: &RemotePath, ready: Ready, stored: Stored) {
+    pub fn add(&mut self, id: u64, path: &RemotePath, complete: Complete) {
+        let (ready, stored) = complete.into_ready();
         self.gathered.names.extend(path.name().as_ref().map(Name::as_bytes).map(<[u8]>::to_vec));
         self.gathered.files.push(ready);
         self.gathered.waiting.push((id, Waiting::Ready(stored)));

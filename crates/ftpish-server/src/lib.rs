@@ -1,9 +1,9 @@
 //! The ftpish server: bound listeners in, a directory served, threads and no async runtime.
 //!
 //! The life of a request, file by file. [`server`] accepts a connection and `connections` caps their number. `session`
-//! receives a request, checks it against the phase of the connection and the `policy`, and runs the file of its verb in
-//! `commands`. The command answers through its `exchange`. `upload` is the way of a file from `put`, `resume` and `part` to
-//! its name. Only the `ftpish-storage` crate touches the disk.
+//! receives a request, checks it against the phase of the connection, and runs the operation of its verb, which is
+//! `ftpish-service`'s, as are users, rights and uploads. It answers through an `exchange`. Small requests that come one behind
+//! the other are answered together, as a `group`.
 //!
 //! Threads are shared. A session is a future, a `task`. `workers` run it, by kinds of work and in turns, until it waits: for
 //! its client (`channel`), for work on the disk (`job`), or for its next `turn`. Meanwhile it rests in the `poller`.
@@ -11,9 +11,7 @@
 //! Out of scope: arguments, signals and where logs go. The binary decides these. Logging is through `tracing`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod accounts;
 mod channel;
-mod commands;
 mod connections;
 mod exchange;
 mod fair;
@@ -22,21 +20,17 @@ mod identity;
 mod job;
 pub mod limits;
 mod memory;
-mod network;
-mod policy;
 mod poller;
-mod quota_check;
 pub mod server;
 mod session;
 mod task;
 mod turn;
-mod upload;
 mod workers;
 
-pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, UsersFile, hash, random_password};
+pub use ftpish_service::accounts::{hash, random_password};
+pub use ftpish_service::{Accounts, Policy, Right, Rights, User, Users, UsersError, UsersFile};
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;
-pub use policy::Policy;
 pub use server::{Config, Server, Shutdown};
 
 /// What this server calls itself in `hello`.

@@ -6,23 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::Refusal;
-use ftpish_storage::{Quota, Root};
+use ftpish_service::{Network, Peer, Service, accounts};
+use ftpish_storage::Root;
 use ftpish_transport::{Deadline, Endpoint, Readiness, Socket, Stream, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::accounts::{self, Accounts};
-use crate::commands::login::Peer;
 use crate::connections::{Caps, Connections, Full};
 use crate::identity::Identity;
 use crate::limits::TURNED_AWAY;
 use crate::memory::Memory;
-use crate::network::Network;
 use crate::poller::Poller;
-use crate::session::{Service, Session};
+use crate::session::{Session, Shared};
 use crate::task::Task;
 use crate::turn::{Party, Threads, Turn};
 use crate::workers::{Bounds, Workers};
-use crate::{Limits, Policy};
+use crate::{Accounts, Limits, Policy};
 
 /// How long to wait before accepting again, when the system is out of file descriptors or memory.
 const BACK_OFF: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -80,11 +78,7 @@ impl Server {
         let told = Caps { total: TURNED_AWAY, per_network: TURNED_AWAY, unauthenticated: TURNED_AWAY };
         let (connections, turned_away) = (Connections::new(caps), Connections::new(told));
         let Config { root, policy, accounts, identity, .. } = config;
-        let root = match &accounts {
-            Some(accounts) => accounts.bounded(root, Quota::default()).map_err(Refusal::into_io)?,
-            None => root,
-        };
-        let (uploads, bodies) = Default::default();
+        let service = Service::new(root, policy, accounts).map_err(Refusal::into_io)?;
         let poller = Arc::new(Poller::new()?);
         let bounds = Bounds {
             threads: limits.workers.max(2),
@@ -93,8 +87,9 @@ impl Server {
             digests: limits.workers_for_digests.max(1),
         };
         let workers = Workers::new(bounds, Arc::clone(&poller));
-        let service = Arc::new(Service { served: root, policy, limits, uploads, bodies, memory, accounts });
-        let acceptor = Acceptor { service, identity, connections, turned_away, poller, workers };
+        let shared = Shared { service: Arc::new(service), limits, bodies: Arc::default(), memory };
+        let acceptor =
+            Acceptor { shared: Arc::new(shared), identity, connections, turned_away, poller, workers };
         Ok(Self { acceptor, listeners, wake, shutdown: Shutdown(Arc::new(order)) })
     }
 
@@ -163,7 +158,7 @@ fn accept_until_told(
 
 /// Turns accepted sockets into sessions.
 struct Acceptor {
-    service: Arc<Service>,
+    shared: Arc<Shared>,
     identity: Option<Identity>,
     connections: Arc<Connections>,
     /// Those beyond the limit, while they are told so.
@@ -184,7 +179,7 @@ impl Acceptor {
             Some(peer) => peer.to_string(),
             None => Endpoint::of(listener)?.to_string(),
         };
-        let greeting = Instant::now() + self.service.limits.greeting;
+        let greeting = Instant::now() + self.shared.limits.greeting;
         let mut stream = match self.open(socket) {
             Ok(stream) => stream,
             Err(error) => {
@@ -193,7 +188,7 @@ impl Acceptor {
             }
         };
         let network = address.map(Network::of);
-        let entered = match self.service.memory.is_short() {
+        let entered = match self.shared.memory.is_short() {
             true => Err(Full::Memory),
             false => self.connections.enter(stream.socket(), network),
         };
@@ -210,8 +205,8 @@ impl Acceptor {
         let socket = stream.socket();
         let threads: Arc<dyn Threads> = Arc::clone(&self.workers) as _;
         let turn = Turn::new(threads, network.map_or(Party::Local, Party::Network));
-        let service = Arc::clone(&self.service);
-        let session = Session::new(stream, (Arc::clone(&turn), slot), service, from, greeting, full);
+        let shared = Arc::clone(&self.shared);
+        let session = Session::new(stream, (Arc::clone(&turn), slot), shared, from, greeting, full);
         let span = tracing::info_span!("session", peer);
         let task = Task::new(session.run(), turn, socket, span, self.poller.name());
         self.poller.rest(task, Wait { readiness: Readiness::Read, until: greeting });
@@ -219,14 +214,14 @@ impl Acceptor {
     }
 
     fn open(&self, socket: socket2::Socket) -> io::Result<Stream> {
-        let socket = Socket::yielding(socket, Deadline::after(self.service.limits.greeting))?;
+        let socket = Socket::yielding(socket, Deadline::after(self.shared.limits.greeting))?;
         Stream::accept(socket, self.identity.as_ref().map(Identity::tls))
     }
 
     fn drain(self) -> usize {
         // Nothing is lost with those who were to be told `busy`.
         self.turned_away.cut();
-        let cut = self.connections.drain(self.service.limits.drain);
+        let cut = self.connections.drain(self.shared.limits.drain);
         if cut > 0 {
             self.connections.cut();
             self.connections.wait_closed(AFTER_CUT);

@@ -9,30 +9,28 @@ mod dispatch;
 mod ending;
 mod greeting;
 mod phase;
-mod service;
+mod shared;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::{Alive, Envelope, Refused};
 use ftpish_protocol::{Arrived, Code, Connection, Error, Header, Refusal};
-use ftpish_storage::Root;
+use ftpish_service::accounts::challenge;
+use ftpish_service::operations::tree::Cursor;
+use ftpish_service::upload::Offered;
+use ftpish_service::{Caller, Peer};
 use ftpish_transport::{Deadline, Stream};
 
-use crate::accounts::{Accounts, challenge};
 use crate::channel::Channel;
-use crate::commands::login::Peer;
-use crate::commands::tree::Cursor;
 use crate::connections::{Activity, ConnectionSlot, Full};
 use crate::exchange::Failure;
 use crate::group::Group;
 use crate::limits::UNAUTHENTICATED_HEADER;
 use crate::turn::{Class, Turn};
-use crate::upload::Offered;
 use continuation::Continuation;
-use greeting::root_under;
-use phase::{Access, Phase};
-pub(crate) use service::Service;
+use phase::Phase;
+pub(crate) use shared::Shared;
 
 /// Maximum delay of a reply while more requests are here. Replies leave together, but hashing many files takes long, and
 /// the client can use the first replies meanwhile.
@@ -45,16 +43,14 @@ pub(crate) struct Session {
     channel: Channel,
     /// Counts the connection among all that are open.
     slot: ConnectionSlot,
-    service: Arc<Service>,
+    shared: Arc<Shared>,
     phase: Phase,
+    caller: Caller,
     /// When the client must have been admitted.
     greeting: Instant,
     /// What a key has to sign to log in over this connection.
     challenge: String,
     peer: Peer,
-    /// Where the client's paths start. If the user's rights differ from directory to directory, it follows no links: paths
-    /// are [resolved](Session::permit) before the rights to them are checked.
-    root: Root,
     /// When the last request ended.
     idle_since: Instant,
     /// When replies were last sent.
@@ -81,20 +77,18 @@ impl Session {
     pub(crate) fn new(
         stream: Stream,
         (turn, slot): (Arc<Turn>, ConnectionSlot),
-        service: Arc<Service>,
+        shared: Arc<Shared>,
         peer: Peer,
         greeting: Instant,
         full: Option<Full>,
     ) -> Box<Self> {
         let mut connection = Connection::new(stream);
         connection.set_max_header(UNAUTHENTICATED_HEADER);
-        let anonymous = service.accounts.as_ref().and_then(Accounts::anonymous);
         Box::new(Self {
             channel: Channel::new(connection, turn),
             slot,
-            root: anonymous
-                .map_or_else(|| service.served.clone(), |rights| root_under(rights, &service.served)),
-            service,
+            caller: Caller::anonymous(&shared.service),
+            shared,
             phase: Phase::new(full),
             greeting,
             challenge: challenge(),
@@ -118,7 +112,7 @@ impl Session {
         match outcome {
             Ok(()) => tracing::debug!("closed"),
             // A client that never greeted may have tried a key, or only whether the server listens.
-            Err(error) if !self.access().is_admitted() => tracing::debug!(%error, "closed"),
+            Err(error) if !self.is_admitted() => tracing::debug!(%error, "closed"),
             Err(error) => tracing::info!(%error, "closed"),
         }
     }
@@ -126,7 +120,7 @@ impl Session {
     async fn serve(&mut self) -> Result<(), Error> {
         loop {
             if self.group.is_full() {
-                self.group.advance(&self.root, &mut self.channel, &self.service.limits).await?;
+                self.group.advance(self.caller.root(), &mut self.channel, &self.shared.limits).await?;
             }
             match self.next_request().await {
                 Ok(Arrived::Whole) => {}
@@ -141,7 +135,7 @@ impl Session {
             if let Phase::TurnedAway(full) = self.phase {
                 return self.turn_away(full).await;
             }
-            let was_admitted = self.access().is_admitted();
+            let was_admitted = self.is_admitted();
             // Boxed, so that an idle connection keeps no memory for the largest command.
             match Box::pin(self.serve_one()).await? {
                 Next::Request => {}
@@ -149,7 +143,7 @@ impl Session {
                 Next::End => return self.channel.flush().await,
             }
             self.idle_since = Instant::now();
-            if self.access().is_admitted() && !was_admitted {
+            if self.is_admitted() && !was_admitted {
                 self.admit().await;
             }
             self.channel.turn().breathe().await;
@@ -158,7 +152,7 @@ impl Session {
 
     /// Waits until the next request is here as a whole. [`Arrived::Part`] says that the server drains instead.
     async fn next_request(&mut self) -> Result<Arrived, Error> {
-        let class = if self.access().is_admitted() { Class::Request } else { Class::Greeting };
+        let class = if self.is_admitted() { Class::Request } else { Class::Greeting };
         self.set_request_deadline(&mut None);
         let mut arrived = self.channel.connection().arrive()?;
         if arrived == Arrived::Part && !self.group.is_empty() {
@@ -170,7 +164,7 @@ impl Session {
         if arrived == Arrived::Part {
             self.set_transfer_deadline();
             self.channel.flush().await?;
-            let activity = self.continuation.activity(self.idle_since, self.service.limits.drain);
+            let activity = self.continuation.activity(self.idle_since, self.shared.limits.drain);
             if !self.slot.set(activity) {
                 return Ok(Arrived::Part);
             }
@@ -186,8 +180,8 @@ impl Session {
 
     /// Sets the deadline for the next request. `partial_since` keeps when its first byte was seen.
     fn set_request_deadline(&mut self, partial_since: &mut Option<Instant>) {
-        let limits = &self.service.limits;
-        let until = if !self.access().is_admitted() {
+        let limits = &self.shared.limits;
+        let until = if !self.is_admitted() {
             self.greeting
         } else if self.channel.connection().has_input() {
             *partial_since.get_or_insert_with(Instant::now) + limits.request
@@ -201,14 +195,14 @@ impl Session {
 
     /// Sets the deadline for replies and bodies.
     fn set_transfer_deadline(&mut self) {
-        let is_admitted = self.access().is_admitted();
-        let pace = if is_admitted { self.service.limits.moving() } else { Deadline::At(self.greeting) };
+        let is_admitted = self.is_admitted();
+        let pace = if is_admitted { self.shared.limits.moving() } else { Deadline::At(self.greeting) };
         self.channel.set_deadline(pace);
     }
 
     /// Commits the small uploads that wait, and queues their replies.
     async fn settle(&mut self) -> Result<(), Error> {
-        self.group.settle(&self.root, &mut self.channel, &self.service.limits).await
+        self.group.settle(self.caller.root(), &mut self.channel, &self.shared.limits).await
     }
 
     async fn serve_one(&mut self) -> Result<Next, Error> {
@@ -229,9 +223,9 @@ impl Session {
             Err(Failure::Refused(refusal)) => self.queue_refusal(envelope.id, refusal),
             Err(Failure::Broken(error)) => return self.give_up(error).await,
         }
-        if envelope.body && self.service.accounts.is_some() && !self.access().is_admitted() {
+        if envelope.body && self.shared.service.accounts().is_some() && !self.is_admitted() {
             // An unauthenticated client's body is read, so that the refusal before it arrives, but not for long.
-            self.channel.set_deadline(Deadline::after(self.service.limits.request));
+            self.channel.set_deadline(Deadline::after(self.shared.limits.request));
         }
         if let Err(error) = self.send_replies().await {
             return self.give_up(error).await;
@@ -274,9 +268,9 @@ impl Session {
         self.channel.flush().await
     }
 
-    /// What the client may ask for now.
-    fn access(&self) -> Access<'_> {
-        self.phase.access(self.service.accounts.as_ref())
+    /// Whether the client may do more than greet and log in. Until then it has tight limits on time, memory and threads.
+    fn is_admitted(&self) -> bool {
+        self.phase.is_greeted() && self.caller.is_admitted()
     }
 }
 

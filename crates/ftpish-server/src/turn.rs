@@ -12,7 +12,7 @@ use ftpish_protocol::Meter;
 use ftpish_transport::{Readiness, Wait};
 
 use crate::job::Job;
-use crate::network::Network;
+use ftpish_service::Network;
 
 /// How long a session has a thread while others wait for one. Many times what a change costs, and short enough that a
 /// hundred busy sessions before another one are not noticed.

@@ -6,10 +6,17 @@ use super::{Replace, Unset};
 use crate::RemotePath;
 use crate::entry::{LinkTarget, Mode, Time, is_false};
 
-/// The arguments of a command that takes a path alone.
+/// The arguments of `stat`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PathArgs {
-    /// What it is about.
+pub struct StatArgs {
+    /// What to describe.
+    pub path: RemotePath,
+}
+
+/// The arguments of `df`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DfArgs {
+    /// Any path on the file system.
     pub path: RemotePath,
 }
 

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use ftpish_protocol::message::Command;
 
+use ftpish_service::upload::Offered;
+
 use crate::connections::Activity;
-use crate::upload::Offered;
 
 /// How long after a request for a range of a file a draining server waits for the next: a few round trips.
 const BETWEEN_RANGES: Duration = Duration::from_secs(3);
