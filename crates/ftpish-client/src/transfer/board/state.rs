@@ -14,6 +14,10 @@ use crate::{Client, Jobs};
 /// that it takes.
 pub(super) const OPEN_FROM: u64 = 1024 * 1024;
 
+/// How far a lane may be ahead of the one with the least in flight, by [`Moving::cost`]. Without this slack, lanes wait for each
+/// other after every file: 20,000 files of 2 KiB took 12 % longer over loopback.
+const AHEAD: u64 = OPEN_FROM;
+
 /// What a lane takes at the most while there are others, or may be.
 const MOST_TAKEN: u64 = 64 * 1024 * 1024;
 
@@ -137,7 +141,7 @@ impl State {
             return true;
         }
         let most = if self.scaling.is_open() { MOST_WHILE_GROWING } else { MOST_TAKEN };
-        load < OPEN_FROM || load < most && least.is_none_or(|least| load <= least)
+        load < OPEN_FROM || load < most && least.is_none_or(|least| load <= least + AHEAD)
     }
 
     /// Whether a lane is one too many.
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lane_with_the_least_in_flight_takes_the_next_file() {
+    fn a_lane_far_ahead_leaves_the_next_file_to_another() {
         let check = |jobs, loads: &[u64], expected: &[bool]| {
             let state = state(jobs, loads, &[1]);
             let told: Vec<bool> = (0..loads.len()).map(|lane| state.may_take(lane)).collect();
@@ -198,6 +202,9 @@ mod tests {
         let two = Jobs::up_to(2);
         check(two, &[0, 0], &[true, true]);
         check(two, &[5 * OPEN_FROM, 2 * OPEN_FROM], &[false, true]);
+        // Lanes do not wait for each other after every file.
+        check(two, &[5 * OPEN_FROM, 5 * OPEN_FROM - AHEAD], &[true, true]);
+        check(two, &[5 * OPEN_FROM, 5 * OPEN_FROM - AHEAD - 1], &[false, true]);
         // What is in flight anyway is no reason to wait.
         check(two, &[OPEN_FROM - 1, 0], &[true, true]);
         check(two, &[MOST_TAKEN, MOST_TAKEN], &[false, false]);
