@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = Root::open(&scratch.path().join("served"), true)?;
     let config = Config {
         root,
-        policy: Policy { read_only: false },
+        policy: Policy::default(),
         limits: Limits::default(),
         accounts: None,
         identity: Some(identity),

@@ -28,7 +28,7 @@ mod turn;
 mod workers;
 
 pub use ftpish_service::accounts::{hash, random_password};
-pub use ftpish_service::{Accounts, Policy, Right, Rights, User, Users, UsersError, UsersFile};
+pub use ftpish_service::{Access, Accounts, Policy, Right, Rights, Rule, User, Users, UsersError, UsersFile};
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;
 pub use server::{Config, Server, Shutdown};

@@ -90,7 +90,7 @@ impl Caller {
                 accounts.anonymous().map_or(Access::Login, |rights| Access::Rights(rights.clone()))
             }
         };
-        let root = access.root(&service.served);
+        let root = service.show(&service.served, &access);
         Self { service: Arc::clone(service), access, root, slot: None }
     }
 
@@ -124,7 +124,7 @@ impl Caller {
         let (rights, ticket) = accounts.login(login, statement, peer.address)?;
         let slot = accounts.enter(&login.user, served)?;
         let access = Access::Rights(rights);
-        let (service, root) = (Arc::clone(&self.service), access.root(&slot.root));
+        let (service, root) = (Arc::clone(&self.service), self.service.show(&slot.root, &access));
         let logged_in = LoggedIn { user: login.user.clone(), ticket };
         Ok((Self { service, access, root, slot: Some(slot) }, logged_in))
     }
@@ -164,21 +164,30 @@ impl Caller {
     pub fn permit(&self, command: &mut Command) -> Result<(), Refusal> {
         let Some(operation) = operations::of(command) else { return self.permit_other(command) };
         let policy = &self.service.policy;
-        match &self.access {
-            Access::Login => Err(login_required()),
-            Access::Open => policy.permit(operation),
-            Access::Rights(rights) => {
-                policy.permit(operation)?;
-                if !rights.are_uniform() {
-                    for (path, last) in operation.paths() {
-                        *path = self.root.real_path(path, last)?;
-                    }
-                    // Whatever a link led to is looked at once more.
-                    policy.permit(operation)?;
-                }
-                allow(operation, rights)
+        policy.permit(operation)?;
+        let rights = match &self.access {
+            Access::Login => return Err(login_required()),
+            Access::Rights(rights) => Some(&**rights),
+            Access::Open => None,
+        };
+        if self.resolves_links() {
+            for (path, last) in operation.paths() {
+                *path = self.root.real_path(path, last)?;
             }
+            // A link may have led to what nobody may touch.
+            policy.permit(operation)?;
         }
+        if operation.needs_uniform_rights() && self.resolves_links() {
+            let why = "a user whose rights differ from place to place makes no links between them";
+            return Err(Refusal::new(Code::Forbidden, why));
+        }
+        rights.map_or(Ok(()), |rights| allow(operation, rights))?;
+        policy.ask_rule(operation, self.user().map(|name| &**name))
+    }
+
+    /// Whether what the caller may do differs from place to place, so that links have to be resolved before that is checked.
+    fn resolves_links(&self) -> bool {
+        self.access.differs() || self.service.policy.rule.is_some()
     }
 
     fn permit_other(&self, command: &Command) -> Result<(), Refusal> {
@@ -190,12 +199,16 @@ impl Caller {
 }
 
 impl Access {
-    /// `root` as these rights show it.
-    fn root(&self, root: &Root) -> Root {
-        match self {
-            Self::Rights(rights) if !rights.are_uniform() => root.without_links(),
-            Self::Login | Self::Rights(_) | Self::Open => root.clone(),
-        }
+    /// Whether it differs from place to place.
+    fn differs(&self) -> bool {
+        matches!(self, Self::Rights(rights) if !rights.are_uniform())
+    }
+}
+
+impl Service {
+    /// `root` as it is shown to somebody with this access.
+    fn show(&self, root: &Root, access: &Access) -> Root {
+        if access.differs() || self.policy.rule.is_some() { root.without_links() } else { root.clone() }
     }
 }
 
@@ -205,10 +218,6 @@ fn login_required() -> Refusal {
 
 /// Whether `rights` allow all that `operation` does.
 fn allow(operation: &dyn Operation, rights: &Rights) -> Result<(), Refusal> {
-    if operation.needs_uniform_rights() && !rights.are_uniform() {
-        let why = "a user whose rights differ from place to place makes no links between them";
-        return Err(Refusal::new(Code::Forbidden, why));
-    }
     let allowed = operation.accesses().into_iter().all(|(right, path)| match operation.is_recursive() {
         true => rights.allow_below(right, path),
         false => rights.allow(right, path),

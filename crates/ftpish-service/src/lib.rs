@@ -22,4 +22,4 @@ pub use accounts::{Accounts, Right, Rights, User, Users, UsersError, UsersFile};
 pub use caller::{Caller, Peer, Service};
 pub use front::{BodySource, Front};
 pub use network::Network;
-pub use policy::Policy;
+pub use policy::{Access, Policy, Rule};

@@ -38,7 +38,8 @@ pub fn run(args: &Serve, global: &Global) -> ExitCode {
 fn serve(args: &Serve, global: &Global, log: &Log) -> Result<(), Failure> {
     let account = args.user.as_deref().map(Account::find).transpose()?;
     let once = once(args, global);
-    let policy = Policy { read_only: args.read_only || !may_write(args, once.is_some())? };
+    let read_only = args.read_only || !may_write(args, once.is_some())?;
+    let policy = Policy { read_only, rule: None };
     let accounts = accounts(args, once.as_ref())?;
     let roots = roots(args, accounts.as_ref())?;
     let modes = modes(args);
@@ -72,13 +73,13 @@ fn serve(args: &Serve, global: &Global, log: &Log) -> Result<(), Failure> {
     let cannot_start = |error: io::Error| Failure::new(Exit::Other, format!("cannot start: {error}"));
     let (listening, server) = (listening.map_err(cannot_start)?, server.map_err(cannot_start)?);
     // Before the first thread starts: each begins with what this one may do.
-    let confined = give_up(&roots, policy, &state_dir(global)?, &listening, account.as_ref())?;
+    let confined = give_up(&roots, read_only, &state_dir(global)?, &listening, account.as_ref())?;
     log.start(io::stderr()).map_err(cannot_start)?;
     stop_on_signals(server.shutdown()).map_err(cannot_start)?;
     Log::take_panics();
     let announcement = Announcement {
         served: roots[0].clone(),
-        policy,
+        read_only,
         confined,
         listening,
         identity,
@@ -237,7 +238,7 @@ fn stop_on_signals(shutdown: Shutdown) -> io::Result<()> {
 /// Gives up what serving does not need; whether that is every other file, too.
 fn give_up(
     roots: &[PathBuf],
-    policy: Policy,
+    read_only: bool,
     state: &Path,
     listening: &[Endpoint],
     account: Option<&Account>,
@@ -248,7 +249,7 @@ fn give_up(
     });
     let reach = Reach {
         roots: roots.iter().map(PathBuf::as_path).collect(),
-        writable: !policy.read_only,
+        writable: !read_only,
         state,
         sockets: sockets.collect(),
     };
@@ -263,7 +264,7 @@ fn give_up(
 /// What is served, and the line to type on the other side.
 struct Announcement {
     served: PathBuf,
-    policy: Policy,
+    read_only: bool,
     confined: bool,
     listening: Vec<Endpoint>,
     identity: Option<Identity>,
@@ -286,7 +287,7 @@ impl Announcement {
     /// Lines for standard output.
     fn print(&self) -> Result<(), Failure> {
         let served = escape(self.served.as_os_str().as_encoded_bytes());
-        let how = if self.policy.read_only { "read-only" } else { "to read and write" };
+        let how = if self.read_only { "read-only" } else { "to read and write" };
         let sandbox = match self.confined {
             true => "in a sandbox",
             false => "without a sandbox: this kernel has no Landlock",

@@ -218,7 +218,7 @@ fn a_large_put_that_is_refused_does_not_travel_whole() {
 fn a_read_only_server_refuses_a_large_first_put_early() {
     for encrypted in [false, true] {
         let server = TestServer::with(|setup| {
-            setup.policy = Policy { read_only: true };
+            setup.policy = Policy::read_only();
             if encrypted {
                 setup.encrypted();
             }
@@ -237,7 +237,7 @@ fn a_read_only_server_refuses_a_large_first_put_early() {
 
 #[test]
 fn a_client_that_never_looks_has_its_refused_body_drained() {
-    let server = TestServer::with(|setup| setup.policy = Policy { read_only: true });
+    let server = TestServer::with(|setup| setup.policy = Policy::read_only());
     let mut raw = server.greeted();
     raw.send(&frame(&put_header(1, "new")));
     let content = pattern(1 << 20);

@@ -251,7 +251,7 @@ fn what_the_permission_bits_forbid_is_denied() {
 
 #[test]
 fn a_read_only_server_forbids_every_change_and_serves_all_else() {
-    let server = furnished(|setup| setup.policy = Policy { read_only: true });
+    let server = furnished(|setup| setup.policy = Policy::read_only());
     check(
         &server,
         [

@@ -698,7 +698,7 @@ fn other_commands_see_what_the_files_and_directories_before_them_have_made() {
 
 #[test]
 fn a_read_only_server_tells_trees_and_makes_nothing() {
-    let server = TestServer::with(|setup| setup.policy = Policy { read_only: true });
+    let server = TestServer::with(|setup| setup.policy = Policy::read_only());
     server.write("file", "");
     let before = server.tree();
     let mut raw = server.greeted();

@@ -5,7 +5,7 @@ use ftpish_protocol::{Algorithm, RemotePath};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Right, Users};
+use crate::{Right, Rule, Users};
 
 /// What a caller is asked to be permitted in: a directory with `in`, `out` and `kept`.
 struct Served {
@@ -76,7 +76,7 @@ const NO_RIGHT: Option<&str> = Some("this user has no right to that here");
 
 #[test]
 fn a_read_only_server_lists_and_changes_nothing() {
-    let served = Served::new(Policy { read_only: true }, None);
+    let served = Served::new(Policy::read_only(), None);
     let why = Some("the server is read-only");
     served.check(stat("a"), None);
     served.check(tree(".", None), None);
@@ -143,6 +143,25 @@ fn rights_hold_for_where_a_link_leads() {
     let mut command = stat("door/a");
     served.caller.permit(&mut command).unwrap();
     assert_eq!(command, stat("in/a"));
+}
+
+#[test]
+fn a_rule_is_asked_where_a_link_leads_and_tells_why_it_refuses() {
+    let rule = Rule::new(|access| match access.right {
+        Right::Write if !access.path.is_within(&path("in")) => Err(format!("{:?} only in `in`", access.user)),
+        Right::Delete if access.is_recursive && access.path.is_within(&path("kept")) => {
+            Err("kept".to_owned())
+        }
+        _ => Ok(()),
+    });
+    let served = Served::new(Policy { rule: Some(rule), ..Policy::default() }, None);
+    std::os::unix::fs::symlink("../out", served.scratch.path().join("in/door")).unwrap();
+    let refused = Some("None only in `in`");
+    served.check(mkdir("in/new"), None);
+    served.check(mkdir("out/new"), refused);
+    served.check(mkdir("in/door/new"), refused);
+    served.check(Command::Rm(Rm { path: path("kept/a"), recursive: true, backup: None }), Some("kept"));
+    served.check(stat("kept/a"), None);
 }
 
 #[test]
