@@ -123,6 +123,10 @@ impl Batch {
             transfer.check()?;
             let mut goes_on = ControlFlow::Continue(());
             match self.moving(number) {
+                // One file alone is the first lane's: no other lane is opened that finds nothing to do.
+                Some(Ok(file)) if self.count == 1 => {
+                    transfer.move_in_order(number, file, self.lost.contains(&number));
+                }
                 Some(Ok(file)) => transfer.move_file(number, file, self.lost.contains(&number)),
                 Some(Err(error)) => goes_on = self.tell(number, Err(error), report),
                 None => {}

@@ -25,7 +25,8 @@ fn a_large_file_moves_over_several_connections_once() {
         trial.run(&relay, "-j 4 --manifest ../noted").ok();
         assert!(trial.is_done());
         assert_eq!(names(&trial.dir()), ["big"]);
-        assert_eq!(relay.connections(), 4);
+        // One that comes late finds nothing left to do.
+        assert!((2..=4).contains(&relay.connections()), "{}", relay.connections());
         let passed = relay.passed(way.onward());
         assert!((SIZE..SIZE + SIZE / 500 + 4 * TALK).contains(&passed), "{passed}");
         let whole = ftpish_protocol::Algorithm::Blake3.digest(&trial.new);
@@ -170,7 +171,7 @@ fn what_is_missing_of_a_file_comes_over_several_connections_too() {
         let (missing, whole) = (trial.missing(), Relay::harmless(&world.server().address));
         trial.run(&whole, "-j 3").ok();
         assert!(trial.is_done());
-        assert_eq!(whole.connections(), 3);
+        assert!((2..=3).contains(&whole.connections()), "{}", whole.connections());
         let passed = whole.passed(way.onward());
         assert!(passed < missing + missing / 500 + 4 * TALK, "{passed} of {missing}");
     }
@@ -218,6 +219,7 @@ fn a_tree_with_large_files_moves_them_one_by_one() {
         let ends = if way == Way::Get { ":tree tree --no-sync" } else { "tree :tree" };
         world.client_of(&relay.address).run(&format!("sync {ends} --delete -j 3")).ok();
         same(&described(&from), &described(&to));
-        assert_eq!(relay.connections(), 3, "those for the small ones are there for the large");
+        // Those for the small ones are there for the large.
+        assert!((2..=3).contains(&relay.connections()), "{}", relay.connections());
     }
 }
