@@ -47,6 +47,8 @@ pub struct Connection<S> {
     max_header: usize,
     /// How many bytes of a body are held at a time, in each direction.
     block: usize,
+    /// Whether the peer knows `alive`.
+    says_alive: bool,
 }
 
 /// How much of the next message is here.
@@ -71,6 +73,7 @@ impl<S: Read + Write> Connection<S> {
             heads: Heads::default(),
             max_header: MAX_HEADER,
             block: BLOCK,
+            says_alive: true,
         }
     }
 
@@ -120,8 +123,16 @@ impl<S: Read + Write> Connection<S> {
         self.heads.note_sent(bytes);
     }
 
+    /// Keeps [`alive`](Self::send_alive) from a peer that does not know it, and would take it for a malformed request.
+    pub fn hold_alive_back(&mut self) {
+        self.says_alive = false;
+    }
+
     /// Tells the peer that this end is alive, although it reads nothing. This message never has a body.
     pub fn send_alive(&mut self) -> Result<(), Error> {
+        if !self.says_alive {
+            return Ok(());
+        }
         let mut bytes = Vec::new();
         frame::encode(&Alive { alive: true }, &mut bytes);
         self.output.extend(&bytes);

@@ -27,6 +27,9 @@ pub(super) fn receive_welcome(
     if welcome.version != VERSION {
         return Err(Error::Protocol(format!("it speaks version {} of it", welcome.version)));
     }
+    if !welcome.features.iter().any(|feature| feature == "alive") {
+        connection.hold_alive_back();
+    }
     Ok(welcome)
 }
 

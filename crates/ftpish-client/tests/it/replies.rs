@@ -281,3 +281,37 @@ fn a_place_where_nobody_listens_is_told_at_once() {
     let error = Client::connect(&Options::new(nobody.clone(), Security::Plaintext)).err().unwrap();
     assert!(matches!(&error, Error::Connect { endpoint, .. } if *endpoint == nobody), "{error}");
 }
+
+/// Takes nothing the first time that it is given something.
+struct Paused(bool, Vec<u8>);
+
+impl std::io::Write for Paused {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if std::mem::take(&mut self.0) {
+            return Err(std::io::ErrorKind::WouldBlock.into());
+        }
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_for_a_while_says_that_it_is_alive_to_servers_that_know_that() {
+    for (features, said) in [(&["alive"][..], Some(json!({"alive": true}))), (&[], None)] {
+        let script = Script::from_the_start(move |peer| {
+            peer.greet_as_one_that_knows(features);
+            let request = peer.request();
+            let file = json!({"body": true, "size": 3, "length": 3, "mtime": [0, 0], "mode": "644"});
+            peer.grant(&request, file);
+            peer.send(&crate::script::body(b"all"));
+            assert_eq!(peer.next(), said);
+        });
+        let (mut client, mut out) = (script.client(), Paused(true, Vec::new()));
+        let path = "file".parse().unwrap();
+        client.get(&path, Algorithm::Md5, &mut out, &Progress::default()).unwrap();
+        assert_eq!(out.1, b"all");
+    }
+}

@@ -87,12 +87,17 @@ impl Peer {
 
     /// Receives `hello`, and answers it.
     pub fn greet(&mut self) {
+        self.greet_as_one_that_knows(&ftpish_protocol::FEATURES);
+    }
+
+    /// As a server that knows these extensions alone.
+    pub fn greet_as_one_that_knows(&mut self, features: &[&str]) {
         let hello = self.request();
         assert_eq!(hello["cmd"], "hello");
         let digests = ["blake3", "sha256", "md5"];
         self.grant(
             &hello,
-            json!({"version": 1, "agent": "script", "digests": digests, "commands": [], "features": ftpish_protocol::FEATURES, "login": false}),
+            json!({"version": 1, "agent": "script", "digests": digests, "commands": [], "features": features, "login": false}),
         );
     }
 

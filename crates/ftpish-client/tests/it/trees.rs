@@ -372,12 +372,8 @@ fn a_server_without_a_feature_that_is_needed_is_sent_nothing_that_changes_anythi
     for feature in ["backup", "links"] {
         let world = World::new();
         let script = Script::from_the_start(move |peer| {
-            let hello = peer.request();
-            let features = FEATURES.into_iter().filter(|known| *known != feature);
-            let features: Vec<_> = features.collect();
-            let welcome = json!({"version": 1, "agent": "script", "digests": ["md5", "blake3"], "commands": [],
-                                 "features": features, "login": false});
-            peer.grant(&hello, welcome);
+            let features: Vec<_> = FEATURES.into_iter().filter(|known| *known != feature).collect();
+            peer.greet_as_one_that_knows(&features);
             let request = peer.request();
             assert_eq!(request["cmd"], "tree");
             peer.grant(&request, json!({"body": true}));
