@@ -17,6 +17,11 @@ check:
 demo:
     cargo run --release -- demo
 
+# Draw docs/session.svg: a real session in a real terminal. Needs tmux.
+picture:
+    cargo build --release
+    scripts/session docs/session.svg
+
 # Measure beside rsync, OpenSSH, nginx, vsftpd, lftp, tar, nc and socat: `just bench --runs 1 --scale 0.01` for a quick try,
 # `just bench put` for some rows, `just bench --chart docs/benchmarks.svg` for all of them and the chart.
 [positional-arguments]
