@@ -150,7 +150,7 @@ impl Caller {
     }
 
     /// What is served, and by which rules.
-    pub fn service(&self) -> &Service {
+    pub(crate) fn service(&self) -> &Service {
         &self.service
     }
 
